@@ -1,0 +1,91 @@
+//! What block devices there are, and their bytes: loop files, open counts, wiping and copying.
+//!
+//! [`Devices`] is the seam: [`host::HostDevices`] asks the kernel, [`fake::FakeDevices`] keeps its
+//! rules in memory; `contract.rs` holds what both must do.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{process::Failure, units::Bytes};
+
+/// What Tarn needs from block devices. Calls block.
+pub trait Devices: Send + Sync {
+    /// The size of the block device at `path`; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// When something is there that is no block device, or it cannot be read.
+    fn size(&self, path: &Path) -> Result<Option<Bytes>, Error>;
+
+    /// How many hold the device-mapper device open: mounts, loop devices, programs.
+    fn open_count(&self, path: &Path) -> Result<u32, Error>;
+
+    /// Makes the file if there is none, grows it if it is smaller than `size` (never shrinks it),
+    /// attaches it to a loop device if none is, and returns that device, as large as the file.
+    fn ensure_loop(&self, file: &Path, size: Bytes) -> Result<PathBuf, Error>;
+
+    /// Overwrites a part of a device so that nothing of it can be read again, and waits until that
+    /// is durable.
+    fn wipe(&self, device: &Path, part: Part, how: Wipe) -> Result<(), Error>;
+
+    /// Copies a part of one device to the same place of another.
+    fn copy(&self, from: &Path, to: &Path, part: Part) -> Result<(), Error>;
+
+    /// Waits until all that was copied to the device is durable (fsync(2)).
+    fn flush(&self, device: &Path) -> Result<(), Error>;
+}
+
+/// A contiguous part of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where it begins.
+    pub offset: Bytes,
+    /// How long it is.
+    pub length: Bytes,
+}
+
+/// What is done to the bytes of a deleted volume before its extents can be another's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Wipe {
+    /// Written over with zeroes. Always works.
+    #[default]
+    Zero,
+    /// Unmapped where the device promises zeroes afterwards, else written over with zeroes.
+    Discard,
+    /// Left as they are: the next owner of the extents can read them.
+    None,
+}
+
+/// Why it did not work. Each names the device or file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something else than a block device is there.
+    #[error("{} is not a block device", .0.display())]
+    NotBlock(PathBuf),
+    /// A call failed.
+    #[error("cannot {action} {}", .path.display())]
+    Path {
+        /// What was tried.
+        action: &'static str,
+        /// The device or file.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A program failed.
+    #[error("cannot {action} {}", .path.display())]
+    Tool {
+        /// What was tried.
+        action: &'static str,
+        /// The device or file.
+        path: PathBuf,
+        /// The program's words.
+        #[source]
+        source: Failure,
+    },
+}

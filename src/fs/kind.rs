@@ -1,0 +1,47 @@
+//! The file systems that Tarn makes.
+
+use std::{fmt, str::FromStr};
+
+/// A file system that Tarn makes, checks and grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FsKind {
+    /// The default.
+    Ext4,
+    /// At least 300 MiB.
+    Xfs,
+    /// At least 109 MiB.
+    Btrfs,
+}
+
+/// Why a text is not a file system of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a file system that Tarn makes: use ext4, xfs or btrfs")]
+pub struct BadKind(pub String);
+
+impl FsKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];
+
+    /// As mount(8) and blkid(8) spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+}
+
+impl fmt::Display for FsKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for FsKind {
+    type Err = BadKind;
+
+    fn from_str(text: &str) -> Result<Self, BadKind> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| BadKind(text.into()))
+    }
+}

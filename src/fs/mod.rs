@@ -1,0 +1,210 @@
+//! How a file system is found, made, checked, grown and mounted.
+//!
+//! [`Filesystems`] is the seam: [`tools::FsTools`] asks the kernel and the real programs,
+//! [`fake::FakeFs`] keeps their rules in memory; `contract.rs` holds what both must do.
+
+mod kind;
+mod options;
+
+pub use kind::{BadKind, FsKind};
+pub use options::{BadOption, MkfsOptions, MountOptions};
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{process::Failure, units::Bytes};
+
+/// A block device's number, as the kernel shows it: `major:minor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceNumber {
+    /// The driver.
+    pub major: u64,
+    /// The device of that driver.
+    pub minor: u64,
+}
+
+/// What Tarn needs from file systems and mounts. Calls block.
+pub trait Filesystems: Send + Sync {
+    /// What is on a device, by a low-level probe (`blkid -p`, never its cache) and by the
+    /// superblock itself.
+    ///
+    /// # Errors
+    /// A device that cannot be read is an error, never [`Content::Nothing`].
+    fn probe(&self, device: &Path) -> Result<Content, Error>;
+
+    /// Makes a file system. The device must have been found empty; nothing is ever forced.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another process, perhaps left by an earlier life of ours, works on the
+    /// device (it holds a `flock(2)` on it).
+    fn make(&self, device: &Path, kind: FsKind, options: &MkfsOptions) -> Result<(), Error>;
+
+    /// Checks, and repairs what is safe to repair, before the first mount since boot or crash:
+    /// `e2fsck -p` for ext4; xfs and btrfs replay their logs when mounted.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a person has to decide.
+    fn check(&self, device: &Path, kind: FsKind) -> Result<(), Error>;
+
+    /// Gives an unmounted copy of a btrfs an identity of its own, without which the kernel takes it
+    /// for its origin. Others need none: xfs copies are mounted `nouuid`.
+    fn part_from_origin(&self, device: &Path, kind: FsKind) -> Result<(), Error>;
+
+    /// Mounts a device.
+    fn mount(&self, device: &Path, at: &Path, how: &MountHow) -> Result<(), Error>;
+
+    /// Makes a mount or a device file appear at `at` too (`mount --bind`), read-only if asked: the
+    /// bind call itself ignores that, so a remount follows and is verified.
+    fn bind(&self, from: &Path, at: &Path, access: Access) -> Result<(), Error>;
+
+    /// Takes the topmost mount off `at`; no mount there is fine. Never lazy, never forced.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] while something holds it.
+    fn unmount(&self, at: &Path) -> Result<(), Error>;
+
+    /// All mounts that this process sees, oldest first (`/proc/self/mountinfo`).
+    fn mounts(&self) -> Result<Vec<Mount>, Error>;
+
+    /// The device number of the block special file at `path`; `None` when it is something else or
+    /// nothing.
+    fn device_at(&self, path: &Path) -> Result<Option<DeviceNumber>, Error>;
+
+    /// Grows a mounted file system to the size of its device; one that fills it is left as it is.
+    fn grow(&self, device: &Path, at: &Path, kind: FsKind) -> Result<(), Error>;
+
+    /// How full a mounted file system is (statvfs(3)).
+    fn usage(&self, at: &Path) -> Result<Usage, Error>;
+}
+
+/// What a probe found on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// No signature of anything known.
+    Nothing,
+    /// A file system of ours.
+    Filesystem {
+        /// Which.
+        kind: FsKind,
+        /// The size it has given itself.
+        size: Bytes,
+    },
+    /// Something that is not ours to touch, in blkid's words: `crypto_LUKS`, `LVM2_member`,
+    /// `swap`, `gpt partition table`, `vfat`, `several signatures` and so on.
+    Foreign(String),
+}
+
+/// How to mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountHow {
+    /// The file system on the device.
+    pub kind: FsKind,
+    /// What the StorageClass or the caller asked for.
+    pub options: MountOptions,
+    /// Reading, or writing too.
+    pub access: Access,
+}
+
+/// Whether a mount may be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading and writing.
+    ReadWrite,
+    /// Reading only.
+    ReadOnly,
+}
+
+/// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The device below. For btrfs, whose mountinfo shows a number of no device, that of the source.
+    pub device: DeviceNumber,
+    /// What of that file system is seen here: `/` or a path in it.
+    pub root: PathBuf,
+    /// Where it is mounted.
+    pub at: PathBuf,
+    /// Whether this mount (not the file system below) may be written to.
+    pub access: Access,
+    /// The type, such as `ext4` or `devtmpfs`.
+    pub fs_type: String,
+}
+
+/// How full a file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Its bytes.
+    pub bytes: Share,
+    /// Its inodes; all zero where the file system (btrfs) does not count them.
+    pub inodes: Share,
+}
+
+/// A whole and its parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// All of it.
+    pub total: u64,
+    /// What is taken.
+    pub used: u64,
+    /// What a user without privileges may still take.
+    pub available: u64,
+}
+
+/// Why it did not work. Each names the device or path.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process works on the device.
+    #[error("{} is busy: another process is working on it", .0.display())]
+    Busy(PathBuf),
+    /// A mount, or the device of one, is still held by somebody.
+    #[error("{} is in use", .0.display())]
+    InUse(PathBuf),
+    /// A check found damage that it must not mend by itself.
+    #[error("the {kind} file system on {} is damaged; repair it by hand: {report}", .device.display())]
+    Damaged {
+        /// The device.
+        device: PathBuf,
+        /// The file system.
+        kind: FsKind,
+        /// What the checker said.
+        report: String,
+    },
+    /// The kernel refused a mount.
+    #[error("cannot mount {} at {} as {kind}: {hint}", .device.display(), .at.display())]
+    Mount {
+        /// The device.
+        device: PathBuf,
+        /// Where.
+        at: PathBuf,
+        /// As what.
+        kind: FsKind,
+        /// What that errno usually means here.
+        hint: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A call on a path failed.
+    #[error("cannot {action} {}", .path.display())]
+    Path {
+        /// What was tried.
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A program failed.
+    #[error("cannot {action} {}", .device.display())]
+    Tool {
+        /// What was tried.
+        action: &'static str,
+        /// On which device or mount.
+        device: PathBuf,
+        /// The program's words.
+        #[source]
+        source: Failure,
+    },
+}

@@ -1,0 +1,341 @@
+//! How we say it to LVM: typed verbs, typed reports.
+//!
+//! [`Lvm`] is the seam. [`tools::LvmTools`] runs the real programs, [`fake::FakeLvm`] keeps LVM's
+//! rules in memory; `contract.rs` holds what both must do. Every verb that changes something is
+//! one LVM command, so that a power cut leaves either nothing or the whole of it.
+
+mod names;
+
+pub use names::{BadName, BadTag, LvName, Tag, VgName};
+
+use std::path::PathBuf;
+
+use crate::{process::Failure, units::Bytes};
+
+/// What Tarn needs from LVM. Calls block; a call that changes something is never cut short.
+///
+/// Two changes of one volume group at once are safe (LVM serialises them) but gain nothing.
+pub trait Lvm: Send + Sync {
+    /// The version of LVM on this machine, as (major, minor, patch), such as (2, 3, 16) for 2.03.16.
+    fn version(&self) -> Result<(u32, u32, u32), Error>;
+
+    /// Everything LVM knows of one volume group, in one command (`lvm fullreport`).
+    ///
+    /// # Errors
+    /// [`Error::NoGroup`] when LVM finds none of that name. A missing disk reads the same, so this
+    /// never means "deleted".
+    fn report(&self, vg: &VgName) -> Result<Group, Error>;
+
+    /// `pvcreate` on each device that is not yet a physical volume, then `vgcreate`.
+    fn create_group(&self, wanted: &CreateGroup) -> Result<(), Error>;
+
+    /// Tells LVM that a physical volume's device has grown (`pvresize`).
+    fn resize_physical_volume(&self, device: &std::path::Path) -> Result<(), Error>;
+
+    /// Activates every volume of the group that is not to be skipped (`vgchange -ay`).
+    fn activate_group(&self, vg: &VgName) -> Result<(), Error>;
+
+    /// Makes the group's thin pool, zeroing new blocks and failing writes when full (lvmthin(7)).
+    fn create_thin_pool(&self, wanted: &CreateThinPool) -> Result<(), Error>;
+
+    /// Makes an active logical volume, its first 4 KiB zeroed and signatures wiped, with its tags.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::NoSpace`] (nothing is left behind), [`Error::NoGroup`].
+    fn create_volume(&self, wanted: &CreateVolume) -> Result<(), Error>;
+
+    /// Makes a snapshot of a thin volume (in its pool) or of a thick one (copy on write).
+    ///
+    /// # Errors
+    /// As [`Lvm::create_volume`], and [`Error::NoVolume`] for the origin.
+    fn create_snapshot(&self, wanted: &CreateSnapshot) -> Result<(), Error>;
+
+    /// Grows a volume or a thin pool to `size` (a whole number of extents); a volume that has that
+    /// size already is left as it is.
+    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes) -> Result<(), Error>;
+
+    /// Gives a volume another name; it may be active and even open.
+    fn rename(&self, vg: &VgName, from: &LvName, to: &LvName) -> Result<(), Error>;
+
+    /// Removes a volume; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] while something holds it open or it has snapshots that need it.
+    fn remove(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
+
+    /// Turns a copy-on-write snapshot into a plain volume that holds its changed blocks, so that
+    /// these can be wiped (`lvconvert --splitsnapshot`).
+    fn split_snapshot(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
+
+    /// Adds and removes tags of a volume in one change.
+    fn change_tags(
+        &self,
+        vg: &VgName,
+        lv: &LvName,
+        add: &[Tag],
+        remove: &[Tag],
+    ) -> Result<(), Error>;
+
+    /// Activates a volume, even one that is skipped by default (`lvchange -ay -K`).
+    ///
+    /// # Errors
+    /// [`Error::MissingInPool`] for a thin volume that its pool does not know.
+    fn activate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
+
+    /// Deactivates a volume.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] while something holds it open.
+    fn deactivate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
+
+    /// Reloads a volume's table and resumes it (`lvchange --refresh`): the cure for a volume that an
+    /// interrupted command left suspended.
+    fn refresh(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
+}
+
+/// A new volume group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateGroup {
+    /// Its name.
+    pub vg: VgName,
+    /// The block devices that become its physical volumes.
+    pub devices: Vec<PathBuf>,
+    /// Tags of the group.
+    pub tags: Vec<Tag>,
+    /// Size of each physical volume's metadata area; LVM's own default is full at about 800 volumes.
+    pub metadata: Bytes,
+}
+
+/// A new thin pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateThinPool {
+    /// The group it is made in.
+    pub vg: VgName,
+    /// Its name.
+    pub name: LvName,
+    /// Data size, a whole number of extents.
+    pub size: Bytes,
+    /// How its data lies on the disks.
+    pub layout: Layout,
+}
+
+/// A new logical volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateVolume {
+    /// The group it is made in.
+    pub vg: VgName,
+    /// Its name.
+    pub name: LvName,
+    /// A whole number of the group's extents.
+    pub size: Bytes,
+    /// Where its blocks come from.
+    pub backing: Backing,
+    /// Written by the command that makes the volume.
+    pub tags: Vec<Tag>,
+}
+
+/// Where a volume's blocks come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Extents of its own.
+    Thick(Layout),
+    /// Blocks of this thin pool, taken when first written.
+    Thin(LvName),
+}
+
+/// How extents lie on the disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Wherever there is room.
+    Linear,
+    /// Round-robin over this many disks (lvmraid(7) calls these stripes).
+    Striped {
+        /// How many disks; at least 2.
+        stripes: u32,
+        /// Bytes written to one disk before the next; a power of two of at least 4 KiB. `None` is
+        /// LVM's default.
+        stripe_size: Option<Bytes>,
+    },
+}
+
+/// A new snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateSnapshot {
+    /// The group of origin and snapshot.
+    pub vg: VgName,
+    /// The volume (or thin snapshot) it is taken of.
+    pub origin: LvName,
+    /// Its own name.
+    pub name: LvName,
+    /// What kind of snapshot.
+    pub kind: SnapshotKind,
+    /// Written by the command that makes the snapshot.
+    pub tags: Vec<Tag>,
+}
+
+/// What a snapshot is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// Of a thin volume: read-only and not activated, independent of its origin.
+    ThinFrozen,
+    /// Of a thin volume or snapshot: a writable active volume of its own.
+    ThinWritable,
+    /// Of a thick volume: read-only and active, with this much room for blocks that change. With
+    /// [`cow_size`] of its origin it cannot overflow.
+    CopyOnWrite(Bytes),
+}
+
+/// The room in which a copy-on-write snapshot of a volume of `origin` bytes can never overflow, in
+/// whole extents: every chunk of 4 KiB, 16 bytes for each in the tables between, and the header
+/// (kernel, `drivers/md/dm-snap-persistent.c`). `None` past `u64::MAX`.
+pub fn cow_size(origin: Bytes, extent: Bytes) -> Option<Bytes> {
+    const CHUNK: u64 = 4096;
+    const EXCEPTIONS_PER_CHUNK: u64 = CHUNK / 16;
+    let chunks = origin.0.div_ceil(CHUNK);
+    let tables = chunks / EXCEPTIONS_PER_CHUNK + 1;
+    chunks.checked_add(tables + 1)?.checked_mul(CHUNK).map(Bytes)?.round_up(extent)
+}
+
+/// One volume group as LVM reports it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Its name.
+    pub name: VgName,
+    /// LVM's own identity for it.
+    pub uuid: String,
+    /// Bytes in an extent.
+    pub extent: Bytes,
+    /// Extents in all.
+    pub extents: u64,
+    /// Extents that no volume has.
+    pub free: u64,
+    /// Tags of the group.
+    pub tags: Vec<Tag>,
+    /// Its disks.
+    pub physical: Vec<PhysicalVolume>,
+    /// Its volumes, without LVM's internal ones.
+    pub logical: Vec<LogicalVolume>,
+}
+
+/// One physical volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhysicalVolume {
+    /// The device, or LVM's `[unknown]` when it is missing.
+    pub device: PathBuf,
+    /// Whether LVM looked for it in vain.
+    pub missing: bool,
+    /// Whether new extents may be taken from it (`pvchange --allocatable`).
+    pub allocatable: bool,
+    /// Extents in all.
+    pub extents: u64,
+    /// The lengths, in extents, of its contiguous free runs, in order of their place.
+    pub free_runs: Vec<u64>,
+}
+
+/// One logical volume.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogicalVolume {
+    /// Its name.
+    pub name: LvName,
+    /// LVM's own identity for it; kept through a rename.
+    pub uuid: String,
+    /// Size as its user sees it; for a copy-on-write snapshot that of its origin.
+    pub size: Bytes,
+    /// What it is.
+    pub kind: Kind,
+    /// What it is a snapshot of, when LVM still knows.
+    pub origin: Option<LvName>,
+    /// Whether it has a device now.
+    pub active: bool,
+    /// Whether an interrupted command left it suspended: its I/O hangs until it is refreshed.
+    pub suspended: bool,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
+/// What a logical volume is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Extents of its own (linear or striped).
+    Thick,
+    /// A thin volume or thin snapshot of this pool.
+    Thin(LvName),
+    /// A copy-on-write snapshot of a thick volume.
+    CopyOnWrite,
+    /// A thin pool.
+    ThinPool {
+        /// Hundredths of the data space in use; `None` while inactive.
+        data_percent: Option<f64>,
+        /// Hundredths of the metadata space in use; `None` while inactive.
+        metadata_percent: Option<f64>,
+    },
+    /// Something Tarn never makes.
+    Other(String),
+}
+
+/// Why LVM did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such group, or a disk that it needs is missing.
+    #[error("LVM finds no volume group {vg}; its disks may be missing (try `vgs` and `pvs`)")]
+    NoGroup {
+        /// The group.
+        vg: VgName,
+    },
+    /// There is no such volume.
+    #[error("there is no logical volume {vg}/{lv}")]
+    NoVolume {
+        /// The group.
+        vg: VgName,
+        /// The volume.
+        lv: LvName,
+    },
+    /// Not enough free extents (or none that fit the layout); nothing was made.
+    #[error("volume group {vg} has too little free space")]
+    NoSpace {
+        /// The group.
+        vg: VgName,
+    },
+    /// A volume of that name exists.
+    #[error("logical volume {vg}/{lv} already exists")]
+    Exists {
+        /// The group.
+        vg: VgName,
+        /// The volume.
+        lv: LvName,
+    },
+    /// Something holds the volume open, or snapshots depend on it.
+    #[error("logical volume {vg}/{lv} is in use")]
+    InUse {
+        /// The group.
+        vg: VgName,
+        /// The volume.
+        lv: LvName,
+    },
+    /// A thin volume stands in the group's metadata, but its pool does not know it.
+    #[error("thin volume {vg}/{lv} is missing in its pool")]
+    MissingInPool {
+        /// The group.
+        vg: VgName,
+        /// The volume.
+        lv: LvName,
+    },
+    /// A report could not be understood.
+    #[error("cannot read LVM's report: {0}")]
+    Report(String),
+    /// Anything else.
+    #[error("LVM failed")]
+    Tool(#[source] Failure),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_a_snapshot_that_cannot_overflow() {
+        // lvcreate says "Reducing COW size ... down to maximum usable size" past this.
+        assert_eq!(cow_size(Bytes::GIB, Bytes::mib(4)), Some(Bytes::mib(1032)));
+        assert_eq!(cow_size(Bytes(u64::MAX), Bytes::mib(4)), None);
+    }
+}

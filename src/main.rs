@@ -1,0 +1,3 @@
+//! The `tarn` program.
+
+fn main() {}

@@ -1,0 +1,114 @@
+# Sourced by `run`: a queue of jobs, one guest at a time on each processor.
+#
+# A job is a command line that boots guests; it learns its processor from $GUEST_CPU. Its output is shown as it
+# comes, behind the job's name, and kept in $logs/NAME.log. Uses root, logs, die and say of `run`.
+# shellcheck disable=SC2154
+
+# Empties the queue.
+clear_jobs() {
+    queue=$(mktemp -d "${TMPDIR:-/tmp}/tarn-jobs.XXXXXX")
+    # shellcheck disable=SC2064  # this very directory
+    trap "rm -rf -- '$queue'" EXIT
+    job_count=0
+}
+
+# add_job NAME COMMAND [ARGUMENT...]: appends a job.
+add_job() {
+    local name=$1
+    shift
+    job_count=$((job_count + 1))
+    printf '%s\0' "$@" >"$queue/$(printf %04d "$job_count").$name.waiting"
+}
+
+# Runs one claimed job (a file NUMBER.NAME.running) and leaves its exit code and seconds in NUMBER.NAME.done.
+run_job() {
+    local file=$1 name code=0 started=$SECONDS argv
+    name=$(basename "${file%.running}")
+    name=${name#*.}
+    mapfile -d '' -t argv <"$file"
+    "${argv[@]}" 2>&1 </dev/null | tee "$logs/$name.log" | sed -u "s|^|[$name] |" || code=${PIPESTATUS[0]}
+    echo "$name $code $((SECONDS - started))" >"${file%.running}.done"
+    if ((code)); then
+        echo "[$name] failed with exit code $code after $((SECONDS - started)) s"
+    else
+        echo "[$name] passed in $((SECONDS - started)) s"
+    fi
+}
+
+# Takes waiting jobs, in order, until there are none. Renaming a file is the claim.
+work_on() {
+    local file claimed
+    export GUEST_CPU=$1
+    while :; do
+        claimed=''
+        for file in "$queue"/*.waiting; do
+            if mv "$file" "${file%.waiting}.running" 2>/dev/null; then
+                claimed=${file%.waiting}.running
+                break
+            fi
+        done
+        [[ -n $claimed ]] || return 0
+        run_job "$claimed"
+    done
+}
+
+# Runs all jobs and says how they ended; fails if one of them did.
+finish_jobs() {
+    local processor workers=() name code seconds failed=()
+    ((job_count)) || return 0
+    say "$job_count jobs in guests, $(allowed_processors | wc -l) at a time; logs in ${logs#"$root"/}"
+    for processor in $(allowed_processors); do
+        work_on "$processor" &
+        workers+=($!)
+    done
+    wait "${workers[@]}" || true
+    while read -r name code seconds; do
+        printf '    %-24s %5d s   %s\n' "$name" "$seconds" "$( ((code)) && echo "FAILED ($code)" || echo ok)"
+        ((code == 0)) || failed+=("$name")
+    done < <(cat "$queue"/*.done)
+    (($(cat "$queue"/*.done | wc -l) == job_count)) || die "not every job came to its end"
+    ((${#failed[@]} == 0)) || die "failed: ${failed[*]} (see ${logs#"$root"/}/NAME.log)"
+}
+
+# Builds all tests and prints a line for each test program: its target's name and its path.
+test_programs() {
+    cargo test --locked --no-run --message-format=json |
+        jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable != null)
+               | "\(.target.name) \(.executable)"'
+}
+
+# add_test_jobs KIND PROGRAMS SHARDS: deals the ignored tests of the programs (lines of test_programs) out over
+# at most SHARDS jobs named KIND-1, KIND-2, ... Tests of one program keep together where they can.
+add_test_jobs() {
+    local kind=$1 programs=$2 shards=$3 target program test index=0 total
+    while read -r target program; do
+        [[ -n $target ]] || continue
+        while read -r test; do
+            echo "$program $test" >>"$queue/$kind.$((index % shards)).list"
+            index=$((index + 1))
+        done < <("$program" --list --ignored --format terse | sed -n 's/: test$//p')
+    done <<<"$programs"
+    total=$index
+    say "$kind: $total tests"
+    for ((index = 0; index < shards && index < total; index++)); do
+        # The list travels in the checkout: the guest's /tmp is its own.
+        mv "$queue/$kind.$index.list" "$logs/$kind-$((index + 1)).list"
+        add_job "$kind-$((index + 1))" "$root/tests/guest/boot" --mem 2G --timeout "${TARN_TEST_LIMIT:-2400}" \
+            --disk 4G --disk 4G --disk 4G --disk 4G --disk 4G --disk 4G \
+            -- "$root/tests/guest/run-tests" "$root" "$logs/$kind-$((index + 1)).list"
+    done
+}
+
+# add_sanity_jobs PROGRAM TARN: one job for each kind of file system and provisioning.
+add_sanity_jobs() {
+    local kind provisioning pool
+    for kind in xfs btrfs ext4 block; do
+        for provisioning in thin thick; do
+            # Both kinds of pool see thick and thin volumes.
+            pool=disk
+            [[ $kind-$provisioning != ext4-thick && $kind-$provisioning != block-thin ]] || pool=loop
+            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 1200 --disk 8G --disk 16G \
+                -- "$root/tests/guest/sanity" "$1" "$2" "$kind" "$provisioning" "$pool"
+        done
+    done
+}

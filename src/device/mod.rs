@@ -3,6 +3,8 @@
 //! [`Devices`] is the seam: [`host::HostDevices`] asks the kernel, [`fake::FakeDevices`] keeps its
 //! rules in memory; `contract.rs` holds what both must do.
 
+pub mod fake;
+
 use std::{
     io,
     path::{Path, PathBuf},

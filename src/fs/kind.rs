@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::units::Bytes;
+
 /// A file system that Tarn makes, checks and grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FsKind {
@@ -21,6 +23,16 @@ pub struct BadKind(pub String);
 impl FsKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];
+
+    /// The smallest device that its mkfs accepts with our flags (mkfs.xfs(8) since 5.19;
+    /// mkfs.btrfs(8) with one copy of metadata). For ext4 it is the smallest with a journal.
+    pub fn smallest(self) -> Bytes {
+        match self {
+            Self::Ext4 => Bytes::mib(8),
+            Self::Xfs => Bytes::mib(300),
+            Self::Btrfs => Bytes::mib(109),
+        }
+    }
 
     /// As mount(8) and blkid(8) spell it.
     pub fn name(self) -> &'static str {

@@ -3,6 +3,7 @@
 //! [`Filesystems`] is the seam: [`tools::FsTools`] asks the kernel and the real programs,
 //! [`fake::FakeFs`] keeps their rules in memory; `contract.rs` holds what both must do.
 
+pub mod fake;
 mod kind;
 mod options;
 
@@ -10,7 +11,7 @@ pub use kind::{BadKind, FsKind};
 pub use options::{BadOption, MkfsOptions, MountOptions};
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -34,9 +35,11 @@ pub trait Filesystems: Send + Sync {
     /// A device that cannot be read is an error, never [`Content::Nothing`].
     fn probe(&self, device: &Path) -> Result<Content, Error>;
 
-    /// Makes a file system. The device must have been found empty; nothing is ever forced.
+    /// Makes a file system. The device must have been found empty or [`Content::Unfinished`];
+    /// nothing is ever forced.
     ///
     /// # Errors
+    /// [`Error::NotEmpty`] when something else is there by now.
     /// [`Error::Busy`] while another process, perhaps left by an earlier life of ours, works on the
     /// device (it holds a `flock(2)` on it).
     fn make(&self, device: &Path, kind: FsKind, options: &MkfsOptions) -> Result<(), Error>;
@@ -91,9 +94,23 @@ pub enum Content {
         /// The size it has given itself.
         size: Bytes,
     },
+    /// What a mkfs that was stopped half-way left: never a file system that could be mounted, so
+    /// [`Filesystems::make`] may begin again.
+    Unfinished(FsKind),
     /// Something that is not ours to touch, in blkid's words: `crypto_LUKS`, `LVM2_member`,
     /// `swap`, `gpt partition table`, `vfat`, `several signatures` and so on.
     Foreign(String),
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Filesystem { kind, size } => write!(f, "{kind} of {size}"),
+            Self::Unfinished(kind) => write!(f, "an unfinished {kind}"),
+            Self::Foreign(what) => f.write_str(what),
+        }
+    }
 }
 
 /// How to mount.
@@ -157,6 +174,14 @@ pub enum Error {
     /// Another process works on the device.
     #[error("{} is busy: another process is working on it", .0.display())]
     Busy(PathBuf),
+    /// There is something on a device that was to get a file system.
+    #[error("{} is not empty: it holds {found}", .device.display())]
+    NotEmpty {
+        /// The device.
+        device: PathBuf,
+        /// What is on it.
+        found: Content,
+    },
     /// A mount, or the device of one, is still held by somebody.
     #[error("{} is in use", .0.display())]
     InUse(PathBuf),

@@ -13,6 +13,13 @@ pub struct MountOptions(Vec<String>);
 #[error("{0}")]
 pub struct BadOption(pub String);
 
+impl MountOptions {
+    /// Whether they ask for reading only (`ro`; the last of `ro` and `rw` counts, mount(8)).
+    pub fn read_only(&self) -> bool {
+        self.0.iter().rev().find(|it| *it == "ro" || *it == "rw").is_some_and(|it| it == "ro")
+    }
+}
+
 impl std::fmt::Debug for MountOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} mount options", self.0.len())

@@ -2,9 +2,6 @@
 
 fn main() -> anyhow::Result<()> {
     println!("cargo::rerun-if-changed=proto");
-    if true {
-        return Ok(());
-    }
     let contract = protox::compile(["proto/csi.proto"], ["proto"])?;
     tonic_prost_build::configure().compile_fds(contract)?;
     Ok(())

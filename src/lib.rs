@@ -1,12 +1,15 @@
 //! Tarn: a Kubernetes CSI driver for node-local volumes on LVM.
 //!
 //! Rooms, top down; imports only point downwards (`tests/tidy.rs` holds that):
-//! [`csi`] is the front door, [`host`] does it on this machine, [`pool`] says which disks become
-//! which volume groups, [`volume`] says what a volume is; [`lvm`], [`fs`] and [`device`] are the
+//! [`host`] does it on this machine, [`pool`] says which disks become which volume groups,
+//! [`volume`] says what a volume is; [`lvm`], [`fs`] and [`device`] are the
 //! three families of tools; [`process`] starts programs, [`units`] are sizes.
+
+pub mod volume;
 
 pub mod device;
 pub mod fs;
 pub mod lvm;
+
 pub mod process;
 pub mod units;

@@ -25,3 +25,13 @@ impl std::fmt::Debug for MountOptions {
         write!(f, "{} mount options", self.0.len())
     }
 }
+
+impl MkfsOptions {
+    /// Reads options for one kind.
+    ///
+    /// # Errors
+    /// [`BadOption`].
+    pub fn parse(_: super::FsKind, text: &str) -> Result<Self, BadOption> {
+        Ok(Self(text.split_whitespace().map(str::to_owned).collect()))
+    }
+}

@@ -1,7 +1,7 @@
 # Sourced by `run`: a queue of jobs, one guest at a time on each processor.
 #
 # A job is a command line that boots guests; it learns its processor from $GUEST_CPU. Its output is shown as it
-# comes, behind the job's name, and kept in $logs/NAME.log. Uses root, logs, die and say of `run`.
+# comes, behind the job's name, and kept in $logs/NAME.log. Uses root, logs, chosen, die and say of `run`.
 # shellcheck disable=SC2154
 
 # Empties the queue.
@@ -55,7 +55,6 @@ work_on() {
 # Runs all jobs and says how they ended; fails if one of them did.
 finish_jobs() {
     local processor workers=() name code seconds failed=()
-    ((job_count)) || return 0
     say "$job_count jobs in guests, $(allowed_processors | wc -l) at a time; logs in ${logs#"$root"/}"
     for processor in $(allowed_processors); do
         work_on "$processor" &
@@ -84,11 +83,13 @@ add_test_jobs() {
     while read -r target program; do
         [[ -n $target ]] || continue
         while read -r test; do
+            [[ $test == *"$chosen"* ]] || continue
             echo "$program $test" >>"$queue/$kind.$((index % shards)).list"
             index=$((index + 1))
         done < <("$program" --list --ignored --format terse | sed -n 's/: test$//p')
     done <<<"$programs"
     total=$index
+    ((total)) || die "$kind: there are no such tests"
     say "$kind: $total tests"
     for ((index = 0; index < shards && index < total; index++)); do
         # The list travels in the checkout: the guest's /tmp is its own.
@@ -104,6 +105,7 @@ add_sanity_jobs() {
     local kind provisioning pool
     for kind in xfs btrfs ext4 block; do
         for provisioning in thin thick; do
+            [[ $kind-$provisioning == *"$chosen"* ]] || continue
             # Both kinds of pool see thick and thin volumes.
             pool=disk
             [[ $kind-$provisioning != ext4-thick && $kind-$provisioning != block-thin ]] || pool=loop

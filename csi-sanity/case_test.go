@@ -1,0 +1,89 @@
+package sanity
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"time"
+
+	suite "github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
+)
+
+const mebibyte = 1 << 20
+
+// settings are the flags of a run against a driver.
+type settings struct {
+	endpoint   string
+	name       string
+	pool       string
+	mountDir   string
+	stagingDir string
+	size       int64
+	expandSize int64
+	perCall    time.Duration
+	perSuite   time.Duration
+	witness    bool
+}
+
+var given settings
+
+func init() {
+	flag.StringVar(&given.endpoint, "csi.endpoint", "", "socket of the driver, unix:///path/csi.sock; without it the suite does not run")
+	flag.StringVar(&given.name, "csi.case", "ext4-thick", "what to make: ext4, xfs, btrfs or block, a hyphen, thick or thin")
+	flag.StringVar(&given.pool, "csi.pool", "", "value of the parameter `pool`; empty leaves the parameter out")
+	flag.StringVar(&given.mountDir, "csi.mountdir", "/tmp/csi-mount", "parent of the target path; made and removed by the suite, must not exist")
+	flag.StringVar(&given.stagingDir, "csi.stagingdir", "/tmp/csi-staging", "staging path; made and removed by the suite, must not exist")
+	flag.Int64Var(&given.size, "csi.size", 512*mebibyte, "bytes of a volume, a multiple of the extent size")
+	flag.Int64Var(&given.expandSize, "csi.expandsize", 768*mebibyte, "bytes of a volume after expansion, a multiple of the extent size")
+	flag.DurationVar(&given.perCall, "csi.calltimeout", 2*time.Minute, "longest that one call may take")
+	flag.DurationVar(&given.perSuite, "csi.suitetimeout", 20*time.Minute, "longest that the suite may take")
+	flag.BoolVar(&given.witness, "csi.witness", true, "look into this machine's mounts to see that a published volume is what the case says")
+}
+
+// sanityCase is one cell of {ext4, xfs, btrfs, block} x {thick, thin}.
+type sanityCase struct {
+	fsType       string // empty for a raw block volume
+	provisioning string // thick or thin
+}
+
+func parseCase(name string) (sanityCase, error) {
+	kind, provisioning, _ := strings.Cut(name, "-")
+	switch kind {
+	case "ext4", "xfs", "btrfs", "block":
+	default:
+		return sanityCase{}, fmt.Errorf("csi.case %q: want ext4, xfs, btrfs or block before the hyphen", name)
+	}
+	switch provisioning {
+	case "thick", "thin":
+	default:
+		return sanityCase{}, fmt.Errorf("csi.case %q: want thick or thin after the hyphen", name)
+	}
+	if kind == "block" {
+		kind = ""
+	}
+	return sanityCase{fsType: kind, provisioning: provisioning}, nil
+}
+
+// config says to the suite what the case and the flags say to us.
+func (s settings) config(c sanityCase) (suite.TestConfig, error) {
+	if s.size <= 0 || s.expandSize <= s.size {
+		return suite.TestConfig{}, errors.New("csi.expandsize must be larger than csi.size, and both larger than zero")
+	}
+	config := suite.NewTestConfig()
+	config.Address = s.endpoint
+	config.TargetPath = s.mountDir
+	config.StagingPath = s.stagingDir
+	config.TestVolumeSize = s.size
+	config.TestVolumeExpandSize = s.expandSize
+	config.TestVolumeParameters = map[string]string{"provisioning": c.provisioning}
+	if s.pool != "" {
+		config.TestVolumeParameters["pool"] = s.pool
+	}
+	config.TestVolumeAccessType = "block"
+	if c.fsType != "" {
+		config.TestVolumeAccessType = "mount"
+		config.TestVolumeParameters["csi.storage.k8s.io/fstype"] = c.fsType
+	}
+	return config, nil
+}

@@ -1,7 +1,7 @@
 # Sourced by `run`: a queue of jobs, one guest at a time on each processor.
 #
 # A job is a command line that boots guests; it learns its processor from $GUEST_CPU. Its output is shown as it
-# comes, behind the job's name, and kept in $logs/NAME.log. Uses root, logs, chosen, die and say of `run`.
+# comes, behind the job's name, and kept in $logs/NAME.log. Uses root, logs, chosen, die, say and count_results of `run`.
 # shellcheck disable=SC2154
 
 # Empties the queue.
@@ -22,7 +22,7 @@ add_job() {
 
 # Runs one claimed job (a file NUMBER.NAME.running) and leaves its exit code and seconds in NUMBER.NAME.done.
 run_job() {
-    local file=$1 name code=0 started=$SECONDS argv
+    local file=$1 name code=0 started=$SECONDS argv failed
     name=$(basename "${file%.running}")
     name=${name#*.}
     mapfile -d '' -t argv <"$file"
@@ -30,6 +30,9 @@ run_job() {
     echo "$name $code $((SECONDS - started))" >"${file%.running}.done"
     if ((code)); then
         echo "[$name] failed with exit code $code after $((SECONDS - started)) s"
+        # So that `test` counts a guest that died, too.
+        read -r _ failed < <(count_results "$logs/$name.log")
+        ((failed)) || echo "[$name] test result: no test said why. 0 passed; 1 failed"
     else
         echo "[$name] passed in $((SECONDS - started)) s"
     fi
@@ -55,7 +58,7 @@ work_on() {
 # Runs all jobs and says how they ended; fails if one of them did.
 finish_jobs() {
     local processor workers=() name code seconds failed=()
-    say "$job_count jobs in guests, $(allowed_processors | wc -l) at a time; logs in ${logs#"$root"/}"
+    say "jobs in guests: $job_count, $(allowed_processors | wc -l) at a time; logs in ${logs#"$root"/}"
     for processor in $(allowed_processors); do
         work_on "$processor" &
         workers+=($!)
@@ -109,8 +112,9 @@ add_sanity_jobs() {
             # Both kinds of pool see thick and thin volumes.
             pool=disk
             [[ $kind-$provisioning != ext4-thick && $kind-$provisioning != block-thin ]] || pool=loop
-            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 1200 --disk 8G --disk 16G \
-                -- "$root/tests/guest/sanity" "$1" "$2" "$kind" "$provisioning" "$pool"
+            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 1200 --disk 16G --share "$logs" \
+                -- "$root/tests/guest/sanity" "$1" "$2" "$kind" "$provisioning" "$pool" \
+                "$logs/sanity-$kind-$provisioning.driver.log"
         done
     done
 }

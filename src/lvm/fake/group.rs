@@ -1,0 +1,359 @@
+//! One volume group of the fake, and what changes in it.
+
+use super::{
+    disks::{self, Disk, Owner, SPARE},
+    tool,
+};
+use crate::{
+    lvm::{
+        Backing, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Kind, Layout,
+        LogicalVolume, LvName, SnapshotKind, Tag, VgName, cow_size,
+    },
+    units::Bytes,
+};
+
+/// One volume group.
+#[derive(Debug)]
+pub(super) struct FakeGroup {
+    name: VgName,
+    extent: Bytes,
+    tags: Vec<Tag>,
+    pub(super) metadata: Bytes,
+    pub(super) disks: Vec<Disk>,
+    pub(super) volumes: Vec<FakeVolume>,
+    serial: Owner,
+}
+
+/// One logical volume: what LVM reports of it, and what it keeps to itself.
+#[derive(Debug)]
+pub(super) struct FakeVolume {
+    pub(super) seen: LogicalVolume,
+    owner: Owner,
+    /// The owner of a thin pool's metadata.
+    metadata: Option<Owner>,
+    layout: Layout,
+    pub(super) open: bool,
+    pub(super) skipped: bool,
+    pub(super) lost_in_pool: bool,
+}
+
+impl FakeGroup {
+    pub(super) fn new(name: VgName, extent: Bytes, tags: Vec<Tag>, disks: Vec<Disk>) -> Self {
+        let metadata = Bytes::ZERO;
+        Self { name, extent, tags, metadata, disks, volumes: Vec::new(), serial: SPARE }
+    }
+
+    pub(super) fn with_metadata(self, metadata: Bytes) -> Self {
+        Self { metadata, ..self }
+    }
+
+    pub(super) fn reported(&self) -> Group {
+        let sum = |count: fn(&Disk) -> usize| self.disks.iter().map(count).sum::<usize>() as u64;
+        let mut logical: Vec<_> = self.volumes.iter().map(|it| it.seen.clone()).collect();
+        logical.sort_by(|a, b| a.name.cmp(&b.name));
+        Group {
+            name: self.name.clone(),
+            uuid: format!("fake-vg-{}", self.name),
+            extent: self.extent,
+            extents: sum(Disk::extents),
+            free: sum(Disk::free),
+            tags: self.tags.clone(),
+            physical: self.disks.iter().map(Disk::reported).collect(),
+            logical,
+        }
+    }
+
+    pub(super) fn volume(&mut self, lv: &LvName) -> Result<&mut FakeVolume, Error> {
+        let missing = Error::NoVolume { vg: self.name.clone(), lv: lv.clone() };
+        self.volumes.iter_mut().find(|it| it.seen.name == *lv).ok_or(missing)
+    }
+
+    pub(super) fn create_volume(&mut self, wanted: &CreateVolume) -> Result<(), Error> {
+        self.ensure_unused(&wanted.name)?;
+        let extents = self.extents_for(wanted.size)?;
+        let (kind, layout) = match &wanted.backing {
+            Backing::Thick(layout) => (Kind::Thick, *layout),
+            Backing::Thin(pool) => {
+                if !matches!(self.volume(pool)?.seen.kind, Kind::ThinPool { .. }) {
+                    return Err(tool("create_volume", "Logical volume is not a thin pool."));
+                }
+                (Kind::Thin(pool.clone()), Layout::Linear)
+            }
+        };
+        let mut volume = self.new_volume(&wanted.name, wanted.size, kind, &wanted.tags);
+        volume.layout = layout;
+        if volume.seen.kind == Kind::Thick {
+            self.take(volume.owner, extents, layout)?;
+            volume.seen.size = self.size_of(volume.owner);
+        }
+        self.volumes.push(volume);
+        Ok(())
+    }
+
+    /// Data, metadata (64 bytes for each chunk of 64 KiB), and a spare as large as the metadata.
+    pub(super) fn create_thin_pool(&mut self, wanted: &CreateThinPool) -> Result<(), Error> {
+        self.ensure_unused(&wanted.name)?;
+        let extents = self.extents_for(wanted.size)?;
+        let metadata = Bytes(wanted.size.0 / 1024).max(Bytes::mib(2));
+        let metadata = self.extents_for(metadata)?;
+        let kind = Kind::ThinPool { data_percent: Some(0.0), metadata_percent: Some(0.0) };
+        let mut volume = self.new_volume(&wanted.name, wanted.size, kind, &[]);
+        volume.layout = wanted.layout;
+        let spare = metadata.saturating_sub(disks::owned(&self.disks, SPARE));
+        let hidden = self.next_owner();
+        volume.metadata = Some(hidden);
+        let room = self.take(SPARE, spare, Layout::Linear);
+        let room = room.and_then(|()| self.take(volume.owner, extents, wanted.layout));
+        let room = room.and_then(|()| self.take(hidden, metadata, Layout::Linear));
+        if let Err(full) = room {
+            self.give_back(&volume);
+            return Err(full);
+        }
+        self.volumes.push(volume);
+        Ok(())
+    }
+
+    pub(super) fn create_snapshot(&mut self, wanted: &CreateSnapshot) -> Result<(), Error> {
+        let origin = self.volume(&wanted.origin)?.seen.clone();
+        self.ensure_unused(&wanted.name)?;
+        let kind = match (wanted.kind, &origin.kind) {
+            (SnapshotKind::CopyOnWrite(_), Kind::Thick) => Kind::CopyOnWrite,
+            (SnapshotKind::ThinFrozen | SnapshotKind::ThinWritable, Kind::Thin(pool)) => {
+                Kind::Thin(pool.clone())
+            }
+            _ => return Err(tool("create_snapshot", "That snapshot is not supported.")),
+        };
+        let mut volume = self.new_volume(&wanted.name, origin.size, kind, &wanted.tags);
+        volume.seen.origin = Some(wanted.origin.clone());
+        match wanted.kind {
+            SnapshotKind::ThinFrozen => {
+                volume.seen.active = false;
+                volume.skipped = true;
+            }
+            SnapshotKind::ThinWritable => (),
+            SnapshotKind::CopyOnWrite(room) => {
+                let most = cow_size(origin.size, self.extent).unwrap_or(room);
+                let extents = self.extents_for(room.min(most))?;
+                self.take(volume.owner, extents, Layout::Linear)?;
+                volume.seen.active = origin.active;
+            }
+        }
+        self.volumes.push(volume);
+        Ok(())
+    }
+
+    pub(super) fn extend(&mut self, lv: &LvName, size: Bytes) -> Result<(), Error> {
+        let in_use = self.in_use(lv);
+        let extents = self.extents_for(size)?;
+        let snapshots = self.snapshots_of(lv) > 0;
+        let volume = self.volume(lv)?;
+        let (owner, layout, now) = (volume.owner, volume.layout, volume.seen.size);
+        if size == now {
+            return Ok(());
+        }
+        if size < now {
+            return Err(tool("extend", "New size given is not larger than existing size."));
+        }
+        if snapshots && volume.seen.active {
+            return Err(in_use);
+        }
+        if matches!(volume.seen.kind, Kind::Thin(_)) {
+            volume.seen.size = size;
+            return Ok(());
+        }
+        let more = extents.saturating_sub(disks::owned(&self.disks, owner));
+        self.take(owner, more, layout)?;
+        self.volume(lv)?.seen.size = self.size_of(owner);
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, from: &LvName, to: &LvName) -> Result<(), Error> {
+        self.volume(from)?;
+        self.ensure_unused(to)?;
+        self.volume(from)?.seen.name = to.clone();
+        for volume in &mut self.volumes {
+            if volume.seen.origin.as_ref() == Some(from) {
+                volume.seen.origin = Some(to.clone());
+            }
+            if volume.seen.kind == Kind::Thin(from.clone()) {
+                volume.seen.kind = Kind::Thin(to.clone());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, lv: &LvName) -> Result<(), Error> {
+        let Ok(volume) = self.volume(lv) else { return Ok(()) };
+        let open = volume.open;
+        let pool = Kind::Thin(lv.clone());
+        let needed = self.volumes.iter().any(|it| it.seen.kind == pool);
+        if open || needed || self.snapshots_of(lv) > 0 {
+            return Err(self.in_use(lv));
+        }
+        for gone in self.volumes.extract_if(.., |it| it.seen.name == *lv).collect::<Vec<_>>() {
+            self.give_back(&gone);
+        }
+        for volume in &mut self.volumes {
+            volume.seen.origin.take_if(|origin| origin == lv);
+        }
+        Ok(())
+    }
+
+    pub(super) fn split_snapshot(&mut self, lv: &LvName) -> Result<(), Error> {
+        let in_use = self.in_use(lv);
+        let volume = self.volume(lv)?;
+        if volume.open {
+            return Err(in_use);
+        }
+        if volume.seen.kind != Kind::CopyOnWrite {
+            return Err(tool("split_snapshot", "Command does not accept that type."));
+        }
+        let owner = volume.owner;
+        let size = self.size_of(owner);
+        let volume = self.volume(lv)?;
+        volume.seen.size = size;
+        volume.seen.kind = Kind::Thick;
+        volume.seen.origin = None;
+        Ok(())
+    }
+
+    pub(super) fn change_tags(
+        &mut self,
+        lv: &LvName,
+        add: &[Tag],
+        remove: &[Tag],
+    ) -> Result<(), Error> {
+        let tags = &mut self.volume(lv)?.seen.tags;
+        tags.extend_from_slice(add);
+        tags.retain(|tag| !remove.contains(tag));
+        tags.sort();
+        tags.dedup();
+        Ok(())
+    }
+
+    pub(super) fn activate(&mut self, lv: &LvName) -> Result<(), Error> {
+        let lost = Error::MissingInPool { vg: self.name.clone(), lv: lv.clone() };
+        if self.volume(lv)?.lost_in_pool {
+            return Err(lost);
+        }
+        self.set_active(lv, true);
+        Ok(())
+    }
+
+    pub(super) fn activate_all(&mut self) -> Result<(), Error> {
+        let all: Vec<_> = self.volumes.iter().filter(|it| !it.skipped).collect();
+        let (lost, well): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.lost_in_pool);
+        let lost = !lost.is_empty();
+        let well: Vec<_> = well.into_iter().map(|it| it.seen.name.clone()).collect();
+        well.iter().for_each(|name| self.set_active(name, true));
+        if lost { Err(tool("activate_group", "No data available")) } else { Ok(()) }
+    }
+
+    /// A thick origin and its snapshots come and go together.
+    pub(super) fn deactivate(&mut self, lv: &LvName) -> Result<(), Error> {
+        self.volume(lv)?;
+        let in_use = self.in_use(lv);
+        let family = self.family(lv);
+        if self.volumes.iter().any(|it| it.open && family.contains(&it.seen.name)) {
+            return Err(in_use);
+        }
+        self.set_active(lv, false);
+        Ok(())
+    }
+
+    pub(super) fn refresh(&mut self, lv: &LvName) -> Result<(), Error> {
+        self.volume(lv)?.seen.suspended = false;
+        Ok(())
+    }
+
+    fn set_active(&mut self, lv: &LvName, active: bool) {
+        let family = self.family(lv);
+        let family = |it: &&mut FakeVolume| family.contains(&it.seen.name);
+        self.volumes.iter_mut().filter(family).for_each(|it| it.seen.active = active);
+    }
+
+    /// The volume and, for a thick origin or a copy-on-write snapshot, those that share its device.
+    fn family(&self, lv: &LvName) -> Vec<LvName> {
+        let cow = |it: &&FakeVolume| it.seen.kind == Kind::CopyOnWrite;
+        let me = self.volumes.iter().find(|it| it.seen.name == *lv);
+        let head = me.filter(cow).and_then(|it| it.seen.origin.as_ref()).unwrap_or(lv);
+        let snapshots = self.volumes.iter().filter(cow);
+        let snapshots = snapshots.filter(|it| it.seen.origin.as_ref() == Some(head));
+        snapshots.map(|it| it.seen.name.clone()).chain([head.clone()]).collect()
+    }
+
+    fn snapshots_of(&self, lv: &LvName) -> usize {
+        let cow = self.volumes.iter().filter(|it| it.seen.kind == Kind::CopyOnWrite);
+        cow.filter(|it| it.seen.origin.as_ref() == Some(lv)).count()
+    }
+
+    fn ensure_unused(&self, lv: &LvName) -> Result<(), Error> {
+        if self.volumes.iter().any(|it| it.seen.name == *lv) {
+            return Err(Error::Exists { vg: self.name.clone(), lv: lv.clone() });
+        }
+        Ok(())
+    }
+
+    fn in_use(&self, lv: &LvName) -> Error {
+        Error::InUse { vg: self.name.clone(), lv: lv.clone() }
+    }
+
+    fn take(&mut self, owner: Owner, extents: u64, layout: Layout) -> Result<(), Error> {
+        if disks::take(&mut self.disks, owner, extents, layout) {
+            return Ok(());
+        }
+        Err(Error::NoSpace { vg: self.name.clone() })
+    }
+
+    /// Frees a volume's extents, and the spare with the last thin pool's.
+    fn give_back(&mut self, volume: &FakeVolume) {
+        disks::give_back(&mut self.disks, volume.owner);
+        if let Some(metadata) = volume.metadata {
+            disks::give_back(&mut self.disks, metadata);
+        }
+        if !self.volumes.iter().any(|it| it.metadata.is_some()) {
+            disks::give_back(&mut self.disks, SPARE);
+        }
+    }
+
+    fn size_of(&self, owner: Owner) -> Bytes {
+        Bytes(disks::owned(&self.disks, owner) * self.extent.0)
+    }
+
+    fn extents_for(&self, size: Bytes) -> Result<u64, Error> {
+        let size = size.round_up(self.extent).filter(|size| size.0 > 0);
+        let size = size.ok_or_else(|| tool("size", "Size may not be zero or past the end."))?;
+        Ok(size.whole(self.extent))
+    }
+
+    fn next_owner(&mut self) -> Owner {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn new_volume(&mut self, name: &LvName, size: Bytes, kind: Kind, tags: &[Tag]) -> FakeVolume {
+        let owner = self.next_owner();
+        let mut tags = tags.to_vec();
+        tags.sort();
+        tags.dedup();
+        let seen = LogicalVolume {
+            name: name.clone(),
+            uuid: format!("fake-{}-{owner}", self.name),
+            size,
+            kind,
+            origin: None,
+            active: true,
+            suspended: false,
+            tags,
+        };
+        FakeVolume {
+            seen,
+            owner,
+            metadata: None,
+            layout: Layout::Linear,
+            open: false,
+            skipped: false,
+            lost_in_pool: false,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! An LVM in memory that keeps LVM's rules: extents, names, snapshots, activation. For tests only;
+//! the program never uses it.
+//!
+//! ```
+//! use tarn::{lvm::{Lvm, fake::FakeLvm}, units::Bytes};
+//! let lvm = FakeLvm::default().with_group("vg0", Bytes::mib(4), &[256, 256]);
+//! assert_eq!(lvm.report(&"vg0".parse()?)?.free, 512);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod disks;
+mod group;
+mod hooks;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, LvName, Lvm, Tag,
+    VgName,
+};
+use crate::{
+    process::{Cause, Failure},
+    units::Bytes,
+};
+use disks::Disk;
+use group::FakeGroup;
+pub use hooks::{FailAt, Gate};
+
+/// Bytes in an extent of a group that [`Lvm::create_group`] makes; LVM's default.
+const EXTENT: Bytes = Bytes::mib(4);
+
+/// Volume groups in memory.
+#[derive(Debug, Default)]
+pub struct FakeLvm {
+    state: Mutex<State>,
+    hooks: Mutex<hooks::Hooks>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    groups: BTreeMap<VgName, FakeGroup>,
+    /// Block devices that are not physical volumes yet, or have grown since.
+    devices: BTreeMap<PathBuf, Bytes>,
+}
+
+impl FakeLvm {
+    /// Adds a group with one physical volume per number, of so many extents each.
+    ///
+    /// # Panics
+    /// When `vg` is not a name for LVM.
+    #[must_use]
+    pub fn with_group(self, vg: &str, extent: Bytes, disks: &[usize]) -> Self {
+        let disks = disks.iter().enumerate();
+        let disks = disks.map(|(at, extents)| Disk::new(device(vg, at), *extents)).collect();
+        let name: VgName = name(vg);
+        self.state().groups.insert(name.clone(), FakeGroup::new(name, extent, Vec::new(), disks));
+        self
+    }
+
+    /// Adds a block device that [`Lvm::create_group`] can use; a second call with another size
+    /// makes it grow.
+    #[must_use]
+    pub fn with_device(self, path: impl Into<PathBuf>, size: Bytes) -> Self {
+        self.resize_device(path, size);
+        self
+    }
+
+    /// Gives a block device another size, which LVM sees at the next
+    /// [`Lvm::resize_physical_volume`].
+    pub fn resize_device(&self, path: impl Into<PathBuf>, size: Bytes) {
+        self.state().devices.insert(path.into(), size);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the call and runs it, with what the test wanted to happen before and after it.
+    fn call<T>(
+        &self,
+        verb: &'static str,
+        act: impl FnOnce(&mut State) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let fail = self.begin(verb);
+        if fail == Some(FailAt::Before) {
+            return Err(tool(verb, "failed before the change"));
+        }
+        let answer = act(&mut self.state());
+        if fail == Some(FailAt::After) {
+            return Err(tool(verb, "failed after the change"));
+        }
+        answer
+    }
+
+    /// As [`FakeLvm::call`], on one group.
+    fn change(
+        &self,
+        verb: &'static str,
+        vg: &VgName,
+        act: impl FnOnce(&mut FakeGroup) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.call(verb, |state| {
+            let group = state.group(vg)?;
+            if group.disks.iter().any(|disk| disk.missing) {
+                return Err(tool(verb, "Cannot change VG while PVs are missing."));
+            }
+            act(group)
+        })
+    }
+}
+
+impl State {
+    fn group(&mut self, vg: &VgName) -> Result<&mut FakeGroup, Error> {
+        let group = self.groups.get_mut(vg);
+        group
+            .filter(|it| it.disks.iter().any(|disk| !disk.missing))
+            .ok_or_else(|| Error::NoGroup { vg: vg.clone() })
+    }
+
+    fn create_group(&mut self, wanted: &CreateGroup) -> Result<(), Error> {
+        let taken = |device: &Path| {
+            self.groups.values().flat_map(|group| &group.disks).any(|disk| disk.device == device)
+        };
+        if self.groups.contains_key(&wanted.vg) {
+            return Err(tool("create_group", "A volume group of that name already exists."));
+        }
+        let mut disks = Vec::new();
+        for device in &wanted.devices {
+            let Some(size) = self.devices.get(device).filter(|_| !taken(device)) else {
+                return Err(tool("create_group", "Cannot use a device."));
+            };
+            disks.push(Disk::new(device.clone(), usable(*size, wanted.metadata)));
+        }
+        let group = FakeGroup::new(wanted.vg.clone(), EXTENT, wanted.tags.clone(), disks);
+        self.groups.insert(wanted.vg.clone(), group.with_metadata(wanted.metadata));
+        Ok(())
+    }
+
+    fn resize(&mut self, device: &Path) -> Result<(), Error> {
+        let unknown = || tool("resize_physical_volume", "Failed to find physical volume.");
+        let size = *self.devices.get(device).ok_or_else(unknown)?;
+        for group in self.groups.values_mut() {
+            let extents = usable(size, group.metadata);
+            if let Some(disk) = group.disks.iter_mut().find(|disk| disk.device == device) {
+                disk.grow(extents);
+                return Ok(());
+            }
+        }
+        Err(unknown())
+    }
+}
+
+impl Lvm for FakeLvm {
+    fn version(&self) -> Result<(u32, u32, u32), Error> {
+        self.call("version", |_| Ok((2, 3, 16)))
+    }
+
+    fn report(&self, vg: &VgName) -> Result<Group, Error> {
+        self.call("report", |state| state.group(vg).map(|group| group.reported()))
+    }
+
+    fn create_group(&self, wanted: &CreateGroup) -> Result<(), Error> {
+        self.call("create_group", |state| state.create_group(wanted))
+    }
+
+    fn resize_physical_volume(&self, device: &Path) -> Result<(), Error> {
+        self.call("resize_physical_volume", |state| state.resize(device))
+    }
+
+    fn activate_group(&self, vg: &VgName) -> Result<(), Error> {
+        self.call("activate_group", |state| state.group(vg)?.activate_all())
+    }
+
+    fn create_thin_pool(&self, wanted: &CreateThinPool) -> Result<(), Error> {
+        self.change("create_thin_pool", &wanted.vg, |group| group.create_thin_pool(wanted))
+    }
+
+    fn create_volume(&self, wanted: &CreateVolume) -> Result<(), Error> {
+        self.change("create_volume", &wanted.vg, |group| group.create_volume(wanted))
+    }
+
+    fn create_snapshot(&self, wanted: &CreateSnapshot) -> Result<(), Error> {
+        self.change("create_snapshot", &wanted.vg, |group| group.create_snapshot(wanted))
+    }
+
+    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes) -> Result<(), Error> {
+        self.change("extend", vg, |group| group.extend(lv, size))
+    }
+
+    fn rename(&self, vg: &VgName, from: &LvName, to: &LvName) -> Result<(), Error> {
+        self.change("rename", vg, |group| group.rename(from, to))
+    }
+
+    fn remove(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.change("remove", vg, |group| group.remove(lv))
+    }
+
+    fn split_snapshot(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.change("split_snapshot", vg, |group| group.split_snapshot(lv))
+    }
+
+    fn change_tags(
+        &self,
+        vg: &VgName,
+        lv: &LvName,
+        add: &[Tag],
+        remove: &[Tag],
+    ) -> Result<(), Error> {
+        self.change("change_tags", vg, |group| group.change_tags(lv, add, remove))
+    }
+
+    fn activate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.call("activate", |state| state.group(vg)?.activate(lv))
+    }
+
+    fn deactivate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.call("deactivate", |state| state.group(vg)?.deactivate(lv))
+    }
+
+    fn refresh(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.call("refresh", |state| state.group(vg)?.refresh(lv))
+    }
+}
+
+fn device(vg: &str, at: usize) -> PathBuf {
+    format!("/dev/fake-{vg}-{at}").into()
+}
+
+#[expect(clippy::expect_used, reason = "a test that misnames something shall stop")]
+pub(super) fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("a name for LVM")
+}
+
+/// Whole extents on a device of `size` behind the label and the metadata area.
+fn usable(size: Bytes, metadata: Bytes) -> usize {
+    let start = Bytes(metadata.0 + 4096).round_up(Bytes::MIB).unwrap_or_default();
+    usize::try_from(size.saturating_sub(start.max(Bytes::MIB)).whole(EXTENT)).unwrap_or(0)
+}
+
+/// LVM's answer when it just did not work.
+fn tool(verb: &str, complaint: &str) -> Error {
+    let cause = Cause::Exit { code: 5, stderr: complaint.to_owned() };
+    Error::Tool(Failure { command: format!("fake {verb}"), cause })
+}

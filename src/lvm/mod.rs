@@ -4,8 +4,12 @@
 //! rules in memory; `contract.rs` holds what both must do. Every verb that changes something is
 //! one LVM command, so that a power cut leaves either nothing or the whole of it.
 
+mod complaints;
 pub mod fake;
+mod lines;
 mod names;
+mod report;
+pub mod tools;
 
 pub use names::{BadName, BadTag, LvName, Tag, VgName};
 

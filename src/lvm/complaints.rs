@@ -1,0 +1,124 @@
+//! What LVM's complaints mean. Exit code 5 alone says nothing but "failed" (lvm(8)), so the text
+//! decides; `LC_ALL=C` keeps it in English.
+
+use super::{Error, LvName, VgName};
+use crate::process::Failure;
+
+/// The exit code of a command that was understood and failed.
+const FAILED: i32 = 5;
+
+/// What the failed command was about.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) vg: &'a VgName,
+    /// The volume that it was to make or give a name to.
+    pub(super) new: Option<&'a LvName>,
+    /// The volume that had to be there.
+    pub(super) old: Option<&'a LvName>,
+}
+
+enum Meaning {
+    NoGroup,
+    NoVolume,
+    NoSpace,
+    Exists,
+    InUse,
+    MissingInPool,
+}
+
+/// The first that fits counts.
+const COMPLAINTS: &[(&str, Meaning)] = &[
+    ("already exists in volume group", Meaning::Exists),
+    ("already exists in Volume group", Meaning::Exists),
+    ("while PVs are missing", Meaning::NoGroup),
+    ("Refusing activation of partial LV", Meaning::NoGroup),
+    ("Cannot process volume group", Meaning::NoGroup),
+    ("insufficient free space", Meaning::NoSpace),
+    ("Insufficient free space", Meaning::NoSpace),
+    ("nsufficient suitable", Meaning::NoSpace),
+    ("must not exceed number of physical volumes", Meaning::NoSpace),
+    ("free space in thin pool", Meaning::NoSpace),
+    // The group's metadata area is full: no volume more.
+    ("too large for circular buffer", Meaning::NoSpace),
+    ("Failed to find logical volume", Meaning::NoVolume),
+    ("not found in volume group", Meaning::NoVolume),
+    ("not found in Volume group", Meaning::NoVolume),
+    ("in use.", Meaning::InUse),
+    ("is used by another device", Meaning::InUse),
+    ("can be resized only while inactive", Meaning::InUse),
+    ("No data available", Meaning::MissingInPool),
+];
+
+/// Turns a failed command into the error that a caller can act on.
+pub(super) fn understand(failure: Failure, about: About<'_>) -> Error {
+    let vg = || about.vg.clone();
+    let found = COMPLAINTS.iter().find(|(words, _)| failure.says(words));
+    let Some((_, meaning)) = found.filter(|_| failure.exit_code() == Some(FAILED)) else {
+        return Error::Tool(failure);
+    };
+    match (meaning, about.old, about.new) {
+        (Meaning::NoGroup, _, _) => Error::NoGroup { vg: vg() },
+        (Meaning::NoSpace, _, _) => Error::NoSpace { vg: vg() },
+        (Meaning::Exists, _, Some(lv)) => Error::Exists { vg: vg(), lv: lv.clone() },
+        (Meaning::NoVolume, Some(lv), _) => Error::NoVolume { vg: vg(), lv: lv.clone() },
+        (Meaning::InUse, Some(lv), _) => Error::InUse { vg: vg(), lv: lv.clone() },
+        (Meaning::MissingInPool, Some(lv), _) => Error::MissingInPool { vg: vg(), lv: lv.clone() },
+        (Meaning::Exists | Meaning::NoVolume | Meaning::InUse | Meaning::MissingInPool, _, _) => {
+            Error::Tool(failure)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::process::Cause;
+
+    fn meaning(code: i32, stderr: &str) -> String {
+        let (vg, old, new) = ("vg0".parse().unwrap(), "old".parse().unwrap(), "new".parse());
+        let cause = Cause::Exit { code, stderr: stderr.to_owned() };
+        let failure = Failure { command: "lvcreate".to_owned(), cause };
+        let new = new.unwrap();
+        let about = About { vg: &vg, new: Some(&new), old: Some(&old) };
+        let text = format!("{:?}", understand(failure, about));
+        text.split([' ', '(']).next().unwrap().to_owned()
+    }
+
+    // As LVM 2.03.16 said them.
+    #[rstest]
+    #[case("Logical Volume \"a\" already exists in volume group \"vg0\"", "Exists")]
+    #[case("Logical volume pool already exists in Volume group vg0.", "Exists")]
+    #[case("Volume group \"nope\" not found; Cannot process volume group nope", "NoGroup")]
+    #[case("Cannot change VG vg0 while PVs are missing.", "NoGroup")]
+    #[case("Refusing activation of partial LV vg0/m.", "NoGroup")]
+    #[case("Volume group \"vg0\" has insufficient free space (3 extents): 4 required.", "NoSpace")]
+    #[case("Insufficient free space: 5 extents needed, but only 2 available", "NoSpace")]
+    #[case(
+        "Insufficient suitable allocatable extents for logical volume st: 4 more required",
+        "NoSpace"
+    )]
+    #[case("Number of stripes (4) must not exceed number of physical volumes (3)", "NoSpace")]
+    #[case("Failed to find logical volume \"vg0/nope\"", "NoVolume")]
+    #[case("Existing logical volume \"s2\" not found in volume group \"vg0\"", "NoVolume")]
+    #[case("Snapshot origin LV nope not found in Volume group vg0.", "NoVolume")]
+    #[case("Pool nopool not found in Volume group vg0.", "NoVolume")]
+    #[case("Logical volume a not found in volume group vg0.", "NoVolume")]
+    #[case("Logical volume vg0/a in use.", "InUse")]
+    #[case("Logical volume vg0/a contains a filesystem in use.", "InUse")]
+    #[case(
+        "Snapshot origin volumes can be resized only while inactive: try lvchange -an.",
+        "InUse"
+    )]
+    #[case("device-mapper: reload ioctl on  (254:4) failed: No data available", "MissingInPool")]
+    #[case("Snapshots of snapshots are not supported.", "Tool")]
+    fn what_lvm_says(#[case] stderr: &str, #[case] want: &str) {
+        assert_eq!(meaning(5, stderr), want);
+    }
+
+    #[test]
+    fn the_text_counts_only_with_its_code() {
+        assert_eq!(meaning(3, "Logical volume vg0/a in use."), "Tool");
+    }
+}

@@ -1,0 +1,311 @@
+//! The command line of each verb.
+//!
+//! `--yes` because nobody is there to answer; it is left out where LVM would ask before it wipes a
+//! signature that we did not expect. Sizes are in bytes, so that no unit is guessed.
+
+use std::{ffi::OsString, path::Path};
+
+use super::{
+    Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Layout, LvName,
+    SnapshotKind, Tag, VgName,
+};
+use crate::{process::Invocation, units::Bytes};
+
+/// Keeps LVM from starting `dmeventd` (lvm.conf(5), activation/monitoring): Tarn watches its pools
+/// itself, and a daemon started from a container would die with it.
+const UNMONITORED: [&str; 2] = ["--config", "activation/monitoring=0"];
+
+pub(super) fn version() -> Invocation {
+    Invocation::reads("lvm").arg("version")
+}
+
+/// One command for everything that [`super::report::read`] needs. The segment report cannot be
+/// left out, so it is cut to one field.
+pub(super) fn report(vg: &VgName) -> Invocation {
+    const REPORTS: [(&str, &str); 5] = [
+        ("vg", "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_tags"),
+        ("pv", "pv_uuid,pv_name,pv_missing,pv_allocatable,pv_pe_count"),
+        (
+            "lv",
+            "lv_name,lv_uuid,lv_size,lv_layout,lv_role,lv_active,lv_suspended,origin,origin_size,\
+             pool_lv,data_percent,metadata_percent,lv_tags",
+        ),
+        ("pvseg", "pv_uuid,pvseg_start,pvseg_size,lv_name"),
+        ("seg", "lv_uuid"),
+    ];
+    let command = Invocation::reads("lvm").args([
+        "fullreport",
+        "--reportformat",
+        "json",
+        "--units",
+        "b",
+        "--nosuffix",
+        "--binary",
+    ]);
+    let command = REPORTS.iter().fold(command, |command, (report, fields)| {
+        command.args(["--configreport", report, "--options", fields])
+    });
+    command.arg(vg.as_str())
+}
+
+/// What depends on the volumes of a group; see [`super::report::dependents`].
+pub(super) fn dependents(vg: &VgName) -> Invocation {
+    Invocation::reads("lvs")
+        .args(["--reportformat", "json", "--options", "lv_name,lv_role,origin,pool_lv"])
+        .args(["--options", "+vg_missing_pv_count", vg.as_str()])
+}
+
+/// Without `--yes`: a device on which LVM finds a signature is refused, not wiped.
+pub(super) fn create_physical_volumes(wanted: &CreateGroup) -> Invocation {
+    Invocation::changes("pvcreate")
+        .args(["--metadatasize", &bytes(wanted.metadata)])
+        .args(&wanted.devices)
+}
+
+pub(super) fn create_group(wanted: &CreateGroup) -> Invocation {
+    Invocation::changes("vgcreate")
+        .args(tagged("--addtag", &wanted.tags))
+        .arg(wanted.vg.as_str())
+        .args(&wanted.devices)
+}
+
+pub(super) fn resize_physical_volume(device: &Path) -> Invocation {
+    Invocation::changes("pvresize").arg("--yes").arg(device)
+}
+
+pub(super) fn activate_group(vg: &VgName) -> Invocation {
+    yes("vgchange").args(UNMONITORED).args(["--activate", "y", vg.as_str()])
+}
+
+/// `lvcreate --errorwhenfull` is refused together with the creation of a pool (2.03.16), so the
+/// setting is given as configuration; LVM stores it with the pool.
+pub(super) fn create_thin_pool(wanted: &CreateThinPool) -> Invocation {
+    yes("lvcreate")
+        .args(["--config", "activation/monitoring=0 activation/error_when_full=1"])
+        .args(["--type", "thin-pool", "--zero", "y", "--poolmetadataspare", "y"])
+        .args(["--name", wanted.name.as_str(), "--size", &bytes(wanted.size)])
+        .args(striped(wanted.layout))
+        .arg(wanted.vg.as_str())
+}
+
+/// A thin volume needs no wiping: its pool zeroes every new block.
+pub(super) fn create_volume(wanted: &CreateVolume) -> Invocation {
+    let size = bytes(wanted.size);
+    let command = match &wanted.backing {
+        Backing::Thick(layout) => yes("lvcreate")
+            .args(["--wipesignatures", "y", "--zero", "y", "--size", &size])
+            .args(striped(*layout)),
+        Backing::Thin(pool) => yes("lvcreate").args(UNMONITORED).args([
+            "--virtualsize",
+            &size,
+            "--thinpool",
+            pool.as_str(),
+        ]),
+    };
+    command
+        .args(["--name", wanted.name.as_str()])
+        .args(tagged("--addtag", &wanted.tags))
+        .arg(wanted.vg.as_str())
+}
+
+pub(super) fn create_snapshot(wanted: &CreateSnapshot) -> Invocation {
+    let command = yes("lvcreate").args(UNMONITORED).arg("--snapshot");
+    let command = match wanted.kind {
+        SnapshotKind::ThinFrozen => command.args(["--permission", "r", "--setactivationskip", "y"]),
+        SnapshotKind::ThinWritable => {
+            command.args(["--permission", "rw", "--setactivationskip", "n"])
+        }
+        SnapshotKind::CopyOnWrite(room) => {
+            command.args(["--permission", "r", "--size", &bytes(room)])
+        }
+    };
+    command
+        .args(["--name", wanted.name.as_str()])
+        .args(tagged("--addtag", &wanted.tags))
+        .arg(path(&wanted.vg, &wanted.origin))
+}
+
+pub(super) fn extend(vg: &VgName, lv: &LvName, size: Bytes) -> Invocation {
+    yes("lvextend").args(UNMONITORED).args(["--size", &bytes(size)]).arg(path(vg, lv))
+}
+
+pub(super) fn rename(vg: &VgName, from: &LvName, to: &LvName) -> Invocation {
+    yes("lvrename").args([vg.as_str(), from.as_str(), to.as_str()])
+}
+
+pub(super) fn remove(vg: &VgName, lv: &LvName) -> Invocation {
+    yes("lvremove").arg(path(vg, lv))
+}
+
+pub(super) fn split_snapshot(vg: &VgName, lv: &LvName) -> Invocation {
+    yes("lvconvert").args(UNMONITORED).arg("--splitsnapshot").arg(path(vg, lv))
+}
+
+pub(super) fn change_tags(vg: &VgName, lv: &LvName, add: &[Tag], remove: &[Tag]) -> Invocation {
+    yes("lvchange").args(tagged("--addtag", add)).args(tagged("--deltag", remove)).arg(path(vg, lv))
+}
+
+pub(super) fn activate(vg: &VgName, lv: &LvName) -> Invocation {
+    yes("lvchange")
+        .args(UNMONITORED)
+        .args(["--activate", "y", "--ignoreactivationskip"])
+        .arg(path(vg, lv))
+}
+
+pub(super) fn deactivate(vg: &VgName, lv: &LvName) -> Invocation {
+    yes("lvchange").args(["--activate", "n"]).arg(path(vg, lv))
+}
+
+pub(super) fn refresh(vg: &VgName, lv: &LvName) -> Invocation {
+    yes("lvchange").args(UNMONITORED).arg("--refresh").arg(path(vg, lv))
+}
+
+fn yes(program: &'static str) -> Invocation {
+    Invocation::changes(program).arg("--yes")
+}
+
+fn bytes(size: Bytes) -> String {
+    format!("{}b", size.0)
+}
+
+fn path(vg: &VgName, lv: &LvName) -> String {
+    format!("{vg}/{lv}")
+}
+
+fn tagged<'a>(option: &'a str, tags: &'a [Tag]) -> impl Iterator<Item = &'a str> {
+    tags.iter().flat_map(move |tag| [option, tag.as_str()])
+}
+
+fn striped(layout: Layout) -> Vec<OsString> {
+    let Layout::Striped { stripes, stripe_size } = layout else { return Vec::new() };
+    let mut args = vec!["--stripes".to_owned(), stripes.to_string()];
+    if let Some(size) = stripe_size {
+        args.extend(["--stripesize".to_owned(), bytes(size)]);
+    }
+    args.into_iter().map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn vg() -> VgName {
+        "vg0".parse().unwrap()
+    }
+
+    fn lv(name: &str) -> LvName {
+        name.parse().unwrap()
+    }
+
+    fn tags(tags: &[&str]) -> Vec<Tag> {
+        tags.iter().map(|tag| tag.parse().unwrap()).collect()
+    }
+
+    fn volume(backing: Backing) -> Invocation {
+        let size = Bytes::GIB;
+        let tags = tags(&["a=1", "b"]);
+        create_volume(&CreateVolume { vg: vg(), name: lv("v"), size, backing, tags })
+    }
+
+    fn snapshot(kind: SnapshotKind) -> Invocation {
+        let (origin, name, tags) = (lv("v"), lv("s"), tags(&["a=1"]));
+        create_snapshot(&CreateSnapshot { vg: vg(), origin, name, kind, tags })
+    }
+
+    fn striped_over(stripes: u32, stripe_size: Option<Bytes>) -> Layout {
+        Layout::Striped { stripes, stripe_size }
+    }
+
+    fn group() -> CreateGroup {
+        let devices = vec!["/dev/sda".into(), "/dev/sdb".into()];
+        CreateGroup { vg: vg(), devices, tags: tags(&["t"]), metadata: Bytes::mib(16) }
+    }
+
+    fn pool(layout: Layout) -> Invocation {
+        create_thin_pool(&CreateThinPool { vg: vg(), name: lv("pool"), size: Bytes::GIB, layout })
+    }
+
+    #[rstest]
+    #[case::version(version(), "lvm version")]
+    #[case::dependents(
+        dependents(&vg()),
+        "lvs --reportformat json --options lv_name,lv_role,origin,pool_lv --options +vg_missing_pv_count vg0"
+    )]
+    #[case::physical(
+        create_physical_volumes(&group()),
+        "pvcreate --metadatasize 16777216b /dev/sda /dev/sdb"
+    )]
+    #[case::group(create_group(&group()), "vgcreate --addtag t vg0 /dev/sda /dev/sdb")]
+    #[case::resize(resize_physical_volume(Path::new("/dev/sda")), "pvresize --yes /dev/sda")]
+    #[case::activate_group(
+        activate_group(&vg()),
+        "vgchange --yes --config activation/monitoring=0 --activate y vg0"
+    )]
+    #[case::pool(
+        pool(Layout::Linear),
+        "lvcreate --yes --config \"activation/monitoring=0 activation/error_when_full=1\" --type thin-pool --zero y --poolmetadataspare y --name pool --size 1073741824b vg0"
+    )]
+    #[case::striped_pool(
+        pool(striped_over(2, None)),
+        "lvcreate --yes --config \"activation/monitoring=0 activation/error_when_full=1\" --type thin-pool --zero y --poolmetadataspare y --name pool --size 1073741824b --stripes 2 vg0"
+    )]
+    #[case::linear(
+        volume(Backing::Thick(Layout::Linear)),
+        "lvcreate --yes --wipesignatures y --zero y --size 1073741824b --name v --addtag a=1 --addtag b vg0"
+    )]
+    #[case::striped(
+        volume(Backing::Thick(striped_over(3, Some(Bytes::KIB)))),
+        "lvcreate --yes --wipesignatures y --zero y --size 1073741824b --stripes 3 --stripesize 1024b --name v --addtag a=1 --addtag b vg0"
+    )]
+    #[case::thin(
+        volume(Backing::Thin(lv("pool"))),
+        "lvcreate --yes --config activation/monitoring=0 --virtualsize 1073741824b --thinpool pool --name v --addtag a=1 --addtag b vg0"
+    )]
+    #[case::frozen(
+        snapshot(SnapshotKind::ThinFrozen),
+        "lvcreate --yes --config activation/monitoring=0 --snapshot --permission r --setactivationskip y --name s --addtag a=1 vg0/v"
+    )]
+    #[case::writable(
+        snapshot(SnapshotKind::ThinWritable),
+        "lvcreate --yes --config activation/monitoring=0 --snapshot --permission rw --setactivationskip n --name s --addtag a=1 vg0/v"
+    )]
+    #[case::copy_on_write(
+        snapshot(SnapshotKind::CopyOnWrite(Bytes::MIB)),
+        "lvcreate --yes --config activation/monitoring=0 --snapshot --permission r --size 1048576b --name s --addtag a=1 vg0/v"
+    )]
+    #[case::extend(
+        extend(&vg(), &lv("v"), Bytes::GIB),
+        "lvextend --yes --config activation/monitoring=0 --size 1073741824b vg0/v"
+    )]
+    #[case::rename(rename(&vg(), &lv("v"), &lv("w")), "lvrename --yes vg0 v w")]
+    #[case::remove(remove(&vg(), &lv("v")), "lvremove --yes vg0/v")]
+    #[case::split(
+        split_snapshot(&vg(), &lv("s")),
+        "lvconvert --yes --config activation/monitoring=0 --splitsnapshot vg0/s"
+    )]
+    #[case::tags(
+        change_tags(&vg(), &lv("v"), &tags(&["a=1", "b"]), &tags(&["c"])),
+        "lvchange --yes --addtag a=1 --addtag b --deltag c vg0/v"
+    )]
+    #[case::activate(
+        activate(&vg(), &lv("v")),
+        "lvchange --yes --config activation/monitoring=0 --activate y --ignoreactivationskip vg0/v"
+    )]
+    #[case::deactivate(deactivate(&vg(), &lv("v")), "lvchange --yes --activate n vg0/v")]
+    #[case::refresh(
+        refresh(&vg(), &lv("v")),
+        "lvchange --yes --config activation/monitoring=0 --refresh vg0/v"
+    )]
+    fn command_lines(#[case] command: Invocation, #[case] want: &str) {
+        assert_eq!(command.to_string(), want);
+    }
+
+    #[test]
+    fn the_report_is_one_command() {
+        let line = report(&vg()).to_string();
+        assert!(line.starts_with("lvm fullreport --reportformat json --units b --nosuffix"));
+        assert!(line.ends_with("--configreport seg --options lv_uuid vg0"));
+    }
+}

@@ -1,0 +1,239 @@
+//! LVM's JSON reports, read into types.
+//!
+//! In LVM's `json` format every value is a text. With `--binary`, yes and no are `1` and `0`, and
+//! `-1` is what LVM does not know (lvmreport(7)).
+
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::{Error, Group, Kind, LogicalVolume, LvName, PhysicalVolume, Tag};
+use crate::units::Bytes;
+
+/// Reads the output of [`super::lines::report`].
+///
+/// # Errors
+/// [`Error::Report`] for what does not look like the report of exactly one group.
+pub(super) fn read(json: &[u8]) -> Result<Group, Error> {
+    let report: Report<Full> = serde_json::from_slice(json).map_err(unreadable)?;
+    let [full] = <[Full; 1]>::try_from(report.report)
+        .map_err(|found| Error::Report(format!("{} groups instead of one", found.len())))?;
+    let [vg] = <[VgRow; 1]>::try_from(full.vg)
+        .map_err(|found| Error::Report(format!("{} rows about the group", found.len())))?;
+    let physical = full.pv.iter().map(|pv| read_physical(pv, &full.pvseg));
+    Ok(Group {
+        name: parse("vg_name", &vg.vg_name)?,
+        uuid: vg.vg_uuid,
+        extent: Bytes(parse("vg_extent_size", &vg.vg_extent_size)?),
+        extents: parse("vg_extent_count", &vg.vg_extent_count)?,
+        free: parse("vg_free_count", &vg.vg_free_count)?,
+        tags: read_tags(&vg.vg_tags)?,
+        physical: physical.collect::<Result<_, _>>()?,
+        logical: full.lv.iter().map(read_logical).collect::<Result<_, _>>()?,
+    })
+}
+
+/// Who would go with a volume if it were removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dependents {
+    /// Nobody: the volume is not there.
+    Absent,
+    /// Nobody else.
+    Alone,
+    /// Copy-on-write snapshots of it, or thin volumes in it.
+    Some,
+    /// It cannot be said: a disk is missing.
+    DiskMissing,
+}
+
+/// Reads the output of [`super::lines::dependents`] for one volume.
+pub(super) fn dependents(json: &[u8], lv: &LvName) -> Result<Dependents, Error> {
+    let report: Report<Kinship> = serde_json::from_slice(json).map_err(unreadable)?;
+    let rows: Vec<KinRow> = report.report.into_iter().flat_map(|it| it.lv).collect();
+    let needs = |row: &KinRow| {
+        row.pool_lv == lv.as_str() || (row.is_copy_on_write() && row.origin == lv.as_str())
+    };
+    Ok(if rows.iter().any(|row| row.vg_missing_pv_count != "0") {
+        Dependents::DiskMissing
+    } else if rows.iter().any(needs) {
+        Dependents::Some
+    } else if rows.iter().any(|row| row.lv_name == lv.as_str()) {
+        Dependents::Alone
+    } else {
+        Dependents::Absent
+    })
+}
+
+/// Reads the output of [`super::lines::version`].
+pub(super) fn version(text: &[u8]) -> Result<(u32, u32, u32), Error> {
+    let text = String::from_utf8_lossy(text);
+    let found = text.lines().find_map(|line| line.trim().strip_prefix("LVM version:"));
+    let number = found.unwrap_or_default().trim();
+    let number = number.split(|c: char| c != '.' && !c.is_ascii_digit()).next();
+    let mut parts = number.unwrap_or_default().split('.').map(str::parse);
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) => Ok((major, minor, patch)),
+        _ => Err(Error::Report(format!("no version in `{}`", text.trim()))),
+    }
+}
+
+#[derive(Deserialize)]
+struct Report<T> {
+    report: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Full {
+    vg: Vec<VgRow>,
+    pv: Vec<PvRow>,
+    lv: Vec<LvRow>,
+    pvseg: Vec<PvSegmentRow>,
+}
+
+#[derive(Deserialize)]
+struct VgRow {
+    vg_name: String,
+    vg_uuid: String,
+    vg_extent_size: String,
+    vg_extent_count: String,
+    vg_free_count: String,
+    vg_tags: String,
+}
+
+#[derive(Deserialize)]
+struct PvRow {
+    pv_uuid: String,
+    pv_name: String,
+    pv_missing: String,
+    pv_allocatable: String,
+    pv_pe_count: String,
+}
+
+#[derive(Deserialize)]
+struct PvSegmentRow {
+    pv_uuid: String,
+    pvseg_start: String,
+    pvseg_size: String,
+    /// Empty for a free segment.
+    lv_name: String,
+}
+
+#[derive(Deserialize)]
+struct LvRow {
+    lv_name: String,
+    lv_uuid: String,
+    lv_size: String,
+    lv_layout: String,
+    lv_role: String,
+    lv_active: String,
+    lv_suspended: String,
+    origin: String,
+    origin_size: String,
+    pool_lv: String,
+    data_percent: String,
+    metadata_percent: String,
+    lv_tags: String,
+}
+
+#[derive(Deserialize)]
+struct Kinship {
+    lv: Vec<KinRow>,
+}
+
+#[derive(Deserialize)]
+struct KinRow {
+    lv_name: String,
+    lv_role: String,
+    origin: String,
+    pool_lv: String,
+    vg_missing_pv_count: String,
+}
+
+impl KinRow {
+    fn is_copy_on_write(&self) -> bool {
+        has(&self.lv_role, "thicksnapshot")
+    }
+}
+
+fn read_physical(pv: &PvRow, segments: &[PvSegmentRow]) -> Result<PhysicalVolume, Error> {
+    let mut free: Vec<(u64, u64)> = Vec::new();
+    for segment in segments.iter().filter(|it| it.pv_uuid == pv.pv_uuid && it.lv_name.is_empty()) {
+        let start = parse("pvseg_start", &segment.pvseg_start)?;
+        let length: u64 = parse("pvseg_size", &segment.pvseg_size)?;
+        match free.last_mut() {
+            Some((before, run)) if *before + *run == start => *run += length,
+            _ => free.push((start, length)),
+        }
+    }
+    Ok(PhysicalVolume {
+        device: pv.pv_name.clone().into(),
+        missing: pv.pv_missing == "1",
+        allocatable: pv.pv_allocatable == "1",
+        extents: parse("pv_pe_count", &pv.pv_pe_count)?,
+        free_runs: free.into_iter().map(|(_, length)| length).collect(),
+    })
+}
+
+fn read_logical(lv: &LvRow) -> Result<LogicalVolume, Error> {
+    let kind = read_kind(lv)?;
+    let size = if kind == Kind::CopyOnWrite { &lv.origin_size } else { &lv.lv_size };
+    Ok(LogicalVolume {
+        name: parse("lv_name", &lv.lv_name)?,
+        uuid: lv.lv_uuid.clone(),
+        size: Bytes(parse("size", size)?),
+        kind,
+        origin: match lv.origin.as_str() {
+            "" => None,
+            origin => Some(parse("origin", origin.trim_matches(['[', ']']))?),
+        },
+        active: !lv.lv_active.is_empty(),
+        suspended: lv.lv_suspended == "1",
+        tags: read_tags(&lv.lv_tags)?,
+    })
+}
+
+fn read_kind(lv: &LvRow) -> Result<Kind, Error> {
+    let (layout, role) = (lv.lv_layout.as_str(), lv.lv_role.as_str());
+    Ok(if has(layout, "thin") && has(layout, "pool") {
+        Kind::ThinPool {
+            data_percent: read_percent("data_percent", &lv.data_percent)?,
+            metadata_percent: read_percent("metadata_percent", &lv.metadata_percent)?,
+        }
+    } else if has(role, "thicksnapshot") {
+        Kind::CopyOnWrite
+    } else if has(layout, "thin") {
+        Kind::Thin(parse("pool_lv", &lv.pool_lv)?)
+    } else if layout == "linear" || layout == "striped" {
+        Kind::Thick
+    } else {
+        Kind::Other(layout.to_owned())
+    })
+}
+
+fn read_percent(field: &str, text: &str) -> Result<Option<f64>, Error> {
+    if text.is_empty() { Ok(None) } else { parse(field, text).map(Some) }
+}
+
+fn read_tags(text: &str) -> Result<Vec<Tag>, Error> {
+    let mut tags: Vec<Tag> = text
+        .split(',')
+        .filter(|tag| !tag.is_empty())
+        .map(|tag| parse("tags", tag))
+        .collect::<Result<_, _>>()?;
+    tags.sort();
+    Ok(tags)
+}
+
+/// Whether a comma-separated list has this word.
+fn has(list: &str, word: &str) -> bool {
+    list.split(',').any(|it| it == word)
+}
+
+fn parse<T: FromStr>(field: &str, text: &str) -> Result<T, Error> {
+    text.parse().map_err(|_| Error::Report(format!("{field} is `{text}`")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn unreadable(err: serde_json::Error) -> Error {
+    Error::Report(err.to_string())
+}

@@ -1,0 +1,182 @@
+//! LVM's own programs behind [`Lvm`].
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{
+    Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, LvName, Lvm,
+    Tag, VgName,
+    complaints::{About, understand},
+    lines,
+    report::{self, Dependents},
+};
+use crate::{
+    process::{Failure, Invocation},
+    units::Bytes,
+};
+
+/// Takes one command to LVM and brings its output back.
+pub trait Courier: Send + Sync {
+    /// Runs `command` to its end.
+    ///
+    /// # Errors
+    /// The command's own failure.
+    fn carry(&self, command: Invocation) -> Result<Vec<u8>, Failure>;
+}
+
+/// Runs each command as a program of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exec;
+
+impl Courier for Exec {
+    fn carry(&self, command: Invocation) -> Result<Vec<u8>, Failure> {
+        command.run()
+    }
+}
+
+/// The LVM of this machine.
+///
+/// A command that LVM itself ends with a failure leaves nothing new behind: it allocates before it
+/// writes metadata, and takes a volume back that it could not activate. The one exception seen: a
+/// thin pool that cannot grow may have grown its metadata.
+pub struct LvmTools {
+    courier: Box<dyn Courier>,
+    /// Held while a volume is looked at and removed, and while a snapshot is made: LVM removes an
+    /// origin together with its snapshots without asking.
+    kinship: Mutex<()>,
+}
+
+impl LvmTools {
+    /// LVM, reached through `courier`.
+    pub fn new(courier: Box<dyn Courier>) -> Self {
+        Self { courier, kinship: Mutex::new(()) }
+    }
+
+    fn run(&self, command: Invocation, about: About<'_>) -> Result<Vec<u8>, Error> {
+        self.courier.carry(command).map_err(|failure| understand(failure, about))
+    }
+
+    fn change(&self, command: Invocation, about: About<'_>) -> Result<(), Error> {
+        self.run(command, about).map(drop)
+    }
+}
+
+impl fmt::Debug for LvmTools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LvmTools")
+    }
+}
+
+impl Lvm for LvmTools {
+    fn version(&self) -> Result<(u32, u32, u32), Error> {
+        let text = self.courier.carry(lines::version()).map_err(Error::Tool)?;
+        report::version(&text)
+    }
+
+    fn report(&self, vg: &VgName) -> Result<Group, Error> {
+        report::read(&self.run(lines::report(vg), group(vg))?)
+    }
+
+    fn create_group(&self, wanted: &CreateGroup) -> Result<(), Error> {
+        let about = group(&wanted.vg);
+        self.change(lines::create_physical_volumes(wanted), about)?;
+        self.change(lines::create_group(wanted), about)
+    }
+
+    fn resize_physical_volume(&self, device: &Path) -> Result<(), Error> {
+        let command = lines::resize_physical_volume(device);
+        self.courier.carry(command).map(drop).map_err(Error::Tool)
+    }
+
+    fn activate_group(&self, vg: &VgName) -> Result<(), Error> {
+        self.change(lines::activate_group(vg), group(vg))
+    }
+
+    fn create_thin_pool(&self, wanted: &CreateThinPool) -> Result<(), Error> {
+        let about = About { new: Some(&wanted.name), ..group(&wanted.vg) };
+        self.change(lines::create_thin_pool(wanted), about)
+    }
+
+    fn create_volume(&self, wanted: &CreateVolume) -> Result<(), Error> {
+        let old = match &wanted.backing {
+            Backing::Thick(_) => None,
+            Backing::Thin(pool) => Some(pool),
+        };
+        let about = About { vg: &wanted.vg, new: Some(&wanted.name), old };
+        self.change(lines::create_volume(wanted), about)
+    }
+
+    fn create_snapshot(&self, wanted: &CreateSnapshot) -> Result<(), Error> {
+        let _turn = self.kinship.lock().unwrap_or_else(PoisonError::into_inner);
+        let about = About { vg: &wanted.vg, new: Some(&wanted.name), old: Some(&wanted.origin) };
+        self.change(lines::create_snapshot(wanted), about)
+    }
+
+    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes) -> Result<(), Error> {
+        match self.courier.carry(lines::extend(vg, lv, size)) {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.says("matches existing size") => Ok(()),
+            Err(failure) => Err(understand(failure, volume(vg, lv))),
+        }
+    }
+
+    fn rename(&self, vg: &VgName, from: &LvName, to: &LvName) -> Result<(), Error> {
+        self.change(lines::rename(vg, from, to), About { vg, new: Some(to), old: Some(from) })
+    }
+
+    /// Looks first, because LVM would take a thick volume's snapshots and a pool's thin volumes
+    /// with it; and with a disk missing it would, at the first change, mark that disk as missing
+    /// for good.
+    fn remove(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        let _turn = self.kinship.lock().unwrap_or_else(PoisonError::into_inner);
+        let about = volume(vg, lv);
+        let json = self.run(lines::dependents(vg), about)?;
+        match report::dependents(&json, lv)? {
+            Dependents::Absent => return Ok(()),
+            Dependents::Some => return Err(Error::InUse { vg: vg.clone(), lv: lv.clone() }),
+            Dependents::DiskMissing => return Err(Error::NoGroup { vg: vg.clone() }),
+            Dependents::Alone => (),
+        }
+        match self.change(lines::remove(vg, lv), about) {
+            Err(Error::NoVolume { .. }) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    fn split_snapshot(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.change(lines::split_snapshot(vg, lv), volume(vg, lv))
+    }
+
+    fn change_tags(
+        &self,
+        vg: &VgName,
+        lv: &LvName,
+        add: &[Tag],
+        remove: &[Tag],
+    ) -> Result<(), Error> {
+        self.change(lines::change_tags(vg, lv, add, remove), volume(vg, lv))
+    }
+
+    fn activate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.change(lines::activate(vg, lv), volume(vg, lv))
+    }
+
+    fn deactivate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.change(lines::deactivate(vg, lv), volume(vg, lv))
+    }
+
+    fn refresh(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.change(lines::refresh(vg, lv), volume(vg, lv))
+    }
+}
+
+fn group(vg: &VgName) -> About<'_> {
+    About { vg, new: None, old: None }
+}
+
+fn volume<'a>(vg: &'a VgName, lv: &'a LvName) -> About<'a> {
+    About { vg, new: None, old: Some(lv) }
+}

@@ -5,7 +5,10 @@
 
 pub mod fake;
 mod kind;
+mod mountinfo;
 mod options;
+pub mod paths;
+mod superblock;
 
 pub use kind::{BadKind, FsKind};
 pub use options::{BadOption, MkfsOptions, MountOptions};

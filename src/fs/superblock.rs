@@ -1,0 +1,115 @@
+//! What a file system says of itself in its superblock: the first 72 KiB of a device tell.
+//!
+//! Field offsets are from the kernel: fs/ext4/ext4.h (`ext4_super_block`, at byte 1024),
+//! fs/xfs/libxfs/xfs_format.h (`xfs_dsb`, at byte 0, big-endian) and
+//! include/uapi/linux/btrfs_tree.h (`btrfs_super_block`, at 64 KiB).
+
+use super::FsKind;
+use crate::units::Bytes;
+
+/// How many bytes from a device's start [`Superblock::read`] wants to see.
+pub(super) const SPAN: usize = 72 << 10;
+
+/// Where btrfs keeps its superblock.
+pub(super) const BTRFS_AT: usize = 64 << 10;
+
+/// A file system's own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Superblock {
+    /// Which.
+    pub(super) kind: FsKind,
+    /// How large it is.
+    pub(super) size: Bytes,
+    /// Its unit of allocation.
+    pub(super) block: Bytes,
+    /// What of it statvfs(3) does not count: the log of xfs; zero for others.
+    pub(super) log: Bytes,
+    /// How it was left.
+    pub(super) state: State,
+}
+
+/// How a file system was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Unmounted in order, with no error on record.
+    Clean,
+    /// In use, or not unmounted in order, or with an error on record. For xfs and btrfs always:
+    /// they find out when mounted.
+    Unknown,
+    /// mkfs never finished (xfs: `sb_inprogress`, which the kernel refuses to mount).
+    Unfinished,
+}
+
+impl Superblock {
+    /// The superblock of `kind` in the first [`SPAN`] bytes of a device, if it is there and makes
+    /// sense.
+    pub(super) fn read(kind: FsKind, start: &[u8]) -> Option<Self> {
+        match kind {
+            FsKind::Ext4 => ext4(start.get(1024..2048)?),
+            FsKind::Xfs => xfs(start.get(..512)?),
+            FsKind::Btrfs => btrfs(start.get(BTRFS_AT..BTRFS_AT + 4096)?),
+        }
+    }
+}
+
+fn ext4(sb: &[u8]) -> Option<Superblock> {
+    const MAGIC: u16 = 0xEF53;
+    const VALID: u16 = 1;
+    const ERROR: u16 = 2;
+    const NEEDS_RECOVERY: u32 = 4;
+    const WIDE: u32 = 0x80;
+    if u16::from_le_bytes(take(sb, 0x38)?) != MAGIC {
+        return None;
+    }
+    let incompatible = u32::from_le_bytes(take(sb, 0x60)?);
+    let low = u64::from(u32::from_le_bytes(take(sb, 0x04)?));
+    let high = match incompatible & WIDE {
+        0 => 0,
+        _ => u64::from(u32::from_le_bytes(take(sb, 0x150)?)),
+    };
+    let block = 1024_u64.checked_shl(u32::from_le_bytes(take(sb, 0x18)?))?;
+    let state = u16::from_le_bytes(take(sb, 0x3A)?);
+    let clean = state & (VALID | ERROR) == VALID && incompatible & NEEDS_RECOVERY == 0;
+    Some(Superblock {
+        kind: FsKind::Ext4,
+        size: Bytes((high << 32 | low).checked_mul(block)?),
+        block: Bytes(block),
+        log: Bytes::ZERO,
+        state: if clean { State::Clean } else { State::Unknown },
+    })
+}
+
+fn xfs(sb: &[u8]) -> Option<Superblock> {
+    if take(sb, 0)? != *b"XFSB" {
+        return None;
+    }
+    let block = u64::from(u32::from_be_bytes(take(sb, 4)?));
+    let internal_log = u64::from_be_bytes(take(sb, 48)?) != 0;
+    let log = if internal_log { u64::from(u32::from_be_bytes(take(sb, 96)?)) } else { 0 };
+    let [in_progress] = take(sb, 126)?;
+    Some(Superblock {
+        kind: FsKind::Xfs,
+        size: Bytes(u64::from_be_bytes(take(sb, 8)?).checked_mul(block)?),
+        block: Bytes(block),
+        log: Bytes(log.checked_mul(block)?),
+        state: if in_progress == 0 { State::Unknown } else { State::Unfinished },
+    })
+}
+
+fn btrfs(sb: &[u8]) -> Option<Superblock> {
+    if take(sb, 0x40)? != *b"_BHRfS_M" {
+        return None;
+    }
+    Some(Superblock {
+        kind: FsKind::Btrfs,
+        size: Bytes(u64::from_le_bytes(take(sb, 0x70)?)),
+        block: Bytes(u64::from(u32::from_le_bytes(take(sb, 0x90)?))),
+        log: Bytes::ZERO,
+        state: State::Unknown,
+    })
+}
+
+/// The `N` bytes at `at`.
+pub(super) fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}

@@ -4,11 +4,17 @@
 //! [`fake::FakeFs`] keeps their rules in memory; `contract.rs` holds what both must do.
 
 pub mod fake;
+mod growing;
+mod identity;
 mod kind;
+mod making;
 mod mountinfo;
+mod mounting;
 mod options;
 pub mod paths;
+mod probe;
 mod superblock;
+pub mod tools;
 
 pub use kind::{BadKind, FsKind};
 pub use options::{BadOption, MkfsOptions, MountOptions};

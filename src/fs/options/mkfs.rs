@@ -201,7 +201,9 @@ impl MkfsOptions {
             }
             let given = match value {
                 Nothing => joined,
-                _ => joined.or_else(|| words.next()),
+                Number | Percent | Word(_) | Features(_) | Settings(_) | Switch => {
+                    joined.or_else(|| words.next())
+                }
             };
             value.check(&format!("mkfs.{kind} {name}"), given)?;
             flags.push(Flag { name, value: given.map(str::to_owned) });

@@ -1,0 +1,188 @@
+//! Mounts, bind mounts, and what is mounted (mount(2), umount2(2)).
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount as mount2, umount2},
+    sys::stat,
+};
+
+use super::{Access, DeviceNumber, Error, FsKind, Mount, MountHow, mountinfo};
+
+/// What mount(2) wants for an argument that it does not look at.
+const NONE: Option<&str> = None;
+
+/// See [`super::Filesystems::mount`].
+pub(super) fn mount(device: &Path, at: &Path, how: &MountHow) -> Result<(), Error> {
+    let (flags, text) = request(how);
+    let text = (!text.is_empty()).then_some(text.as_str());
+    mount2(Some(device), at, Some(how.kind.name()), flags, text).map_err(|errno| Error::Mount {
+        device: device.to_owned(),
+        at: at.to_owned(),
+        kind: how.kind,
+        hint: hint(errno, how.kind).to_owned(),
+        source: errno.into(),
+    })
+}
+
+/// A snapshot or clone of an xfs has the UUID of its origin, which the kernel mounts once only
+/// unless told not to care (xfs(5), `nouuid`). It is always told: an origin may be mounted after
+/// its copy.
+fn request(how: &MountHow) -> (MsFlags, String) {
+    let (mut flags, mut text) = how.options.for_kernel();
+    if how.access == Access::ReadOnly {
+        flags |= MsFlags::MS_RDONLY;
+    }
+    if how.kind == FsKind::Xfs && !text.split(',').any(|option| option == "nouuid") {
+        let comma = if text.is_empty() { "" } else { "," };
+        text.push_str(comma);
+        text.push_str("nouuid");
+    }
+    (flags, text)
+}
+
+/// mount(2), ERRORS, and what each has meant for these three file systems.
+#[expect(clippy::wildcard_enum_match_arm, reason = "there are more than a hundred")]
+fn hint(errno: Errno, kind: FsKind) -> &'static str {
+    match errno {
+        Errno::EINVAL => {
+            "the kernel does not accept one of the mount options, or a feature of the file system; its log says which"
+        }
+        Errno::EBUSY => "it is mounted already, perhaps elsewhere with other options",
+        Errno::EEXIST if kind == FsKind::Btrfs => {
+            "another btrfs with the same identity is mounted: one is a copy of the other"
+        }
+        Errno::ENODEV => "this kernel does not know the file system; its module may be missing",
+        Errno::ENOENT | Errno::ENOTDIR => "the device or the directory to mount it on is missing",
+        Errno::EROFS | Errno::EACCES => "the device may only be read",
+        Errno::EUCLEAN | Errno::EBADMSG => "the file system is damaged; check it by hand",
+        Errno::EIO => "the device cannot be read",
+        Errno::EPERM => "mounting needs the capability CAP_SYS_ADMIN",
+        _ => "the kernel's log may say more",
+    }
+}
+
+/// See [`super::Filesystems::bind`].
+pub(super) fn bind(from: &Path, at: &Path, access: Access) -> Result<(), Error> {
+    mount2(Some(from), at, NONE, MsFlags::MS_BIND, NONE).map_err(failed("bind to", at))?;
+    if access == Access::ReadWrite {
+        return Ok(());
+    }
+    make_read_only(at).inspect_err(|_| {
+        if let Err(err) = unmount(at) {
+            tracing::warn!(at = %at.display(), %err, "a bind mount that is not read-only stays");
+        }
+    })
+}
+
+/// The bind call takes no flags; a remount does, and takes away all that it does not repeat
+/// (mount(2), "Remounting an existing mount").
+fn make_read_only(at: &Path) -> Result<(), Error> {
+    let real = at.canonicalize().map_err(failed("look at", at))?;
+    let flags = topmost(&real, at)?.flags;
+    let remount = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount2(NONE, at, NONE, remount | flags, NONE).map_err(failed("make read-only", at))?;
+    match topmost(&real, at)?.mount.access {
+        Access::ReadOnly => Ok(()),
+        Access::ReadWrite => {
+            Err(failed("make read-only", at)(io::Error::other("the kernel ignored it")))
+        }
+    }
+}
+
+fn topmost(real: &Path, at: &Path) -> Result<mountinfo::Entry, Error> {
+    let entries = entries()?;
+    let missing = || failed("find the mount at", at)(io::Error::from(Errno::ENOENT));
+    mountinfo::topmost(&entries, real).cloned().ok_or_else(missing)
+}
+
+/// See [`super::Filesystems::unmount`].
+pub(super) fn unmount(at: &Path) -> Result<(), Error> {
+    match umount2(at, MntFlags::UMOUNT_NOFOLLOW) {
+        // EINVAL: nothing is mounted there.
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        Err(Errno::EBUSY) => Err(Error::InUse(at.to_owned())),
+        Err(errno) => Err(failed("unmount", at)(errno)),
+    }
+}
+
+/// See [`super::Filesystems::mounts`].
+pub(super) fn mounts() -> Result<Vec<Mount>, Error> {
+    let seen = |entry: mountinfo::Entry| {
+        let mut mount = entry.mount;
+        if mount.fs_type == FsKind::Btrfs.name() {
+            // One that does not answer keeps the number of no device, and so belongs to no volume.
+            if let Ok(Some(device)) = device_at(&entry.source) {
+                mount.device = device;
+            }
+        }
+        mount
+    };
+    Ok(entries()?.into_iter().map(seen).collect())
+}
+
+fn entries() -> Result<Vec<mountinfo::Entry>, Error> {
+    const TABLE: &str = "/proc/self/mountinfo";
+    let read = fs::read(TABLE);
+    let table =
+        read.map_err(|source| Error::Path { action: "read", path: PathBuf::from(TABLE), source })?;
+    Ok(mountinfo::parse(&table))
+}
+
+/// See [`super::Filesystems::device_at`].
+pub(super) fn device_at(path: &Path) -> Result<Option<DeviceNumber>, Error> {
+    match fs::metadata(path) {
+        Ok(data) if data.file_type().is_block_device() => {
+            let number = data.rdev();
+            Ok(Some(DeviceNumber { major: stat::major(number), minor: stat::minor(number) }))
+        }
+        Ok(_) => Ok(None),
+        Err(err) if matches!(err.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENOTDIR)) => {
+            Ok(None)
+        }
+        Err(source) => Err(Error::Path { action: "look at", path: path.to_owned(), source }),
+    }
+}
+
+fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Path { action, path, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::fs::MountOptions;
+
+    #[rstest]
+    #[case::plain(FsKind::Ext4, "", Access::ReadWrite, MsFlags::empty(), "")]
+    #[case::read_only(FsKind::Ext4, "noatime", Access::ReadOnly,
+        MsFlags::MS_NOATIME.union(MsFlags::MS_RDONLY), "")]
+    #[case::copies(FsKind::Xfs, "", Access::ReadWrite, MsFlags::empty(), "nouuid")]
+    #[case::once(
+        FsKind::Xfs,
+        "nouuid,discard",
+        Access::ReadWrite,
+        MsFlags::empty(),
+        "nouuid,discard"
+    )]
+    #[case::after(FsKind::Xfs, "discard", Access::ReadWrite, MsFlags::empty(), "discard,nouuid")]
+    fn what_the_kernel_is_asked(
+        #[case] kind: FsKind,
+        #[case] options: &str,
+        #[case] access: Access,
+        #[case] flags: MsFlags,
+        #[case] text: &str,
+    ) {
+        let options = MountOptions::parse(&[options.to_owned()]).unwrap();
+        let how = MountHow { kind, options, access };
+        assert_eq!(request(&how), (flags, text.to_owned()));
+    }
+}

@@ -1,0 +1,139 @@
+//! Finds out what is on a device.
+
+use std::{
+    fs::File,
+    io::{self, Seek, SeekFrom},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use super::{
+    Content, Error, FsKind,
+    superblock::{SPAN, State, Superblock},
+};
+use crate::process::{Failure, Invocation};
+
+/// How much is read at either end before a device counts as empty: blkid takes what it cannot read
+/// for nothing found, and all signatures that it knows are in these parts.
+const EDGE: u64 = 1 << 20;
+
+/// What blkid says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Signature {
+    Nothing,
+    Several,
+    One(String),
+}
+
+/// See [`super::Filesystems::probe`].
+pub(super) fn probe(device: &Path) -> Result<Content, Error> {
+    let fail = |source| Error::Path { action: "read", path: device.to_owned(), source };
+    let mut file = File::open(device).map_err(fail)?;
+    let size = file.seek(SeekFrom::End(0)).map_err(fail)?;
+    let start = read_at(&file, 0, EDGE.min(size)).map_err(fail)?;
+    let signature = signature(blkid(device).run()).map_err(|source| Error::Tool {
+        action: "look for signatures on",
+        device: device.to_owned(),
+        source,
+    })?;
+    if signature == Signature::Nothing {
+        let edge = size.saturating_sub(EDGE);
+        read_at(&file, edge, size - edge).map_err(fail)?;
+    }
+    Ok(content(signature, start.get(..SPAN).unwrap_or(&start)))
+}
+
+/// The superblock of a file system that is known to be there.
+pub(super) fn superblock(device: &Path, kind: FsKind) -> Result<Superblock, Error> {
+    let fail = |source| Error::Path { action: "read", path: device.to_owned(), source };
+    let file = File::open(device).map_err(fail)?;
+    let start = read_at(&file, 0, SPAN as u64).map_err(fail)?;
+    Superblock::read(kind, &start).ok_or_else(|| {
+        fail(io::Error::new(io::ErrorKind::InvalidData, format!("there is no {kind} superblock")))
+    })
+}
+
+fn read_at(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(length).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
+}
+
+/// Looks at the device itself (`-p`), not at blkid's cache.
+fn blkid(device: &Path) -> Invocation {
+    Invocation::reads("blkid").args(["-p", "-o", "export"]).arg(device)
+}
+
+/// blkid(8), EXIT STATUS: 2 nothing found, 8 several signatures that exclude each other.
+fn signature(result: Result<Vec<u8>, Failure>) -> Result<Signature, Failure> {
+    let out = match result {
+        Ok(out) => String::from_utf8_lossy(&out).into_owned(),
+        Err(failure) if failure.exit_code() == Some(2) => return Ok(Signature::Nothing),
+        Err(failure) if failure.exit_code() == Some(8) => return Ok(Signature::Several),
+        Err(failure) => return Err(failure),
+    };
+    let tag = |name: &str| {
+        let line = out.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.map(str::to_owned)
+    };
+    let table = || tag("PTTYPE").map(|kind| format!("{kind} partition table"));
+    let unknown = || "a signature that blkid does not name".to_owned();
+    Ok(Signature::One(tag("TYPE").or_else(table).unwrap_or_else(unknown)))
+}
+
+fn content(signature: Signature, start: &[u8]) -> Content {
+    let name = match signature {
+        Signature::Nothing => return Content::Nothing,
+        Signature::Several => return Content::Foreign("several signatures".to_owned()),
+        Signature::One(name) => name,
+    };
+    let Ok(kind) = name.parse::<FsKind>() else { return Content::Foreign(name) };
+    match Superblock::read(kind, start) {
+        Some(Superblock { state: State::Unfinished, .. }) => Content::Unfinished(kind),
+        Some(Superblock { size, .. }) => Content::Filesystem { kind, size },
+        None => Content::Foreign(format!("{kind} with an odd superblock")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::process::Cause;
+
+    fn exit(code: i32) -> Result<Vec<u8>, Failure> {
+        let cause = Cause::Exit { code, stderr: String::new() };
+        Err(Failure { command: "blkid".to_owned(), cause })
+    }
+
+    fn said(out: &str) -> Result<Vec<u8>, Failure> {
+        Ok(out.as_bytes().to_vec())
+    }
+
+    #[rstest]
+    #[case::luks("DEVNAME=/dev/x\nVERSION=2\nTYPE=crypto_LUKS\nUSAGE=crypto\n", "crypto_LUKS")]
+    #[case::table("DEVNAME=/dev/x\nPTUUID=1\nPTTYPE=gpt\n", "gpt partition table")]
+    #[case::both("DEVNAME=/dev/x\nPTTYPE=dos\nTYPE=vfat\n", "vfat")]
+    #[case::old_ext("TYPE=ext3\n", "ext3")]
+    #[case::empty_ours("TYPE=xfs\n", "xfs with an odd superblock")]
+    #[case::silence("", "a signature that blkid does not name")]
+    fn foreign(#[case] out: &str, #[case] want: &str) {
+        let found = content(signature(said(out)).unwrap(), &[0; SPAN]);
+        assert_eq!(found, Content::Foreign(want.to_owned()));
+    }
+
+    #[test]
+    fn exit_codes() {
+        assert_eq!(signature(exit(2)).unwrap(), Signature::Nothing);
+        assert_eq!(signature(exit(8)).unwrap(), Signature::Several);
+        signature(exit(1)).unwrap_err();
+        signature(exit(4)).unwrap_err();
+    }
+
+    #[test]
+    fn the_line_as_typed() {
+        assert_eq!(blkid(Path::new("/dev/vg/v")).to_string(), "blkid -p -o export /dev/vg/v");
+    }
+}

@@ -3,7 +3,9 @@
 //! [`Devices`] is the seam: [`host::HostDevices`] asks the kernel, [`fake::FakeDevices`] keeps its
 //! rules in memory; `contract.rs` holds what both must do.
 
+mod copying;
 pub mod fake;
+pub mod host;
 
 use std::{
     io,

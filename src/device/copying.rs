@@ -1,0 +1,87 @@
+//! Copies a part of one device to another.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use nix::libc;
+
+use super::{
+    Error, Part,
+    host::{alone, failed},
+};
+
+/// How much is read and written at once.
+const CHUNK: usize = 1 << 20;
+/// What direct I/O wants addresses, offsets and lengths to be multiples of: no logical block is
+/// larger than a page (open(2), O_DIRECT).
+const ALIGNMENT: usize = 4096;
+
+static ZEROES: [u8; CHUNK] = [0; CHUNK];
+
+/// Up to `length` zeroes, and at most a chunk of them.
+pub(super) fn zeroes(length: u64) -> &'static [u8] {
+    let length = usize::try_from(length).unwrap_or(CHUNK);
+    ZEROES.get(..length).unwrap_or(&ZEROES)
+}
+
+/// See [`super::Devices::copy`]. A chunk of zeroes that the target has already is not written, so a
+/// thin target stays thin. Past the page cache where offset and length allow: a copy of many
+/// gigabytes would push out everything else.
+pub(super) fn copy(from: &Path, to: &Path, part: Part) -> Result<(), Error> {
+    let aligned = |bytes: u64| bytes.is_multiple_of(ALIGNMENT as u64);
+    let direct = aligned(part.offset.0) && aligned(part.length.0);
+    let source = reader(from, direct).map_err(failed("open", from))?;
+    let there = reader(to, direct).map_err(failed("open", to))?;
+    let target = alone(to, flags(direct)).map_err(failed("open", to))?;
+    let (mut new, mut old) = (Buffer::new(), Buffer::new());
+    let end = part.offset.0.saturating_add(part.length.0);
+    let mut at = part.offset.0;
+    while at < end {
+        let length = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+        let bytes = new.part(length);
+        source.read_exact_at(bytes, at).map_err(failed("read", from))?;
+        let write = if bytes == zeroes(length as u64) {
+            let has = old.part(length);
+            there.read_exact_at(has, at).map_err(failed("read", to))?;
+            has != bytes
+        } else {
+            true
+        };
+        if write {
+            target.write_all_at(bytes, at).map_err(failed("write to", to))?;
+        }
+        at = at.saturating_add(length as u64);
+    }
+    Ok(())
+}
+
+fn flags(direct: bool) -> i32 {
+    if direct { libc::O_DIRECT } else { 0 }
+}
+
+fn reader(path: &Path, direct: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(flags(direct)).open(path)
+}
+
+/// A chunk whose address is aligned for direct I/O.
+struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        let bytes = vec![0; CHUNK + ALIGNMENT];
+        let start = bytes.as_ptr().align_offset(ALIGNMENT);
+        Self { bytes, start }
+    }
+
+    fn part(&mut self, length: usize) -> &mut [u8] {
+        let end = self.start.saturating_add(length);
+        self.bytes.get_mut(self.start..end).unwrap_or_default()
+    }
+}

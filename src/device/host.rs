@@ -1,0 +1,223 @@
+//! The real thing: the kernel's block devices, losetup and dmsetup.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Seek, SeekFrom},
+    os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, Flock, FlockArg, fallocate},
+    libc,
+    sys::stat,
+};
+
+use super::{Devices, Error, Part, Wipe, copying};
+use crate::{
+    process::{Failure, Invocation},
+    units::Bytes,
+};
+
+/// Asks the kernel and the real programs. It remembers nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostDevices;
+
+impl Devices for HostDevices {
+    fn size(&self, path: &Path) -> Result<Option<Bytes>, Error> {
+        match block_device(path)? {
+            Some(_) => end(path).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn open_count(&self, path: &Path) -> Result<u32, Error> {
+        let missing = || failed("open", path)(io::Error::from(Errno::ENOENT));
+        let number = block_device(path)?.ok_or_else(missing)?;
+        let action = "count who holds";
+        let out = dmsetup(number).run().map_err(tool(action, path))?;
+        let text = String::from_utf8_lossy(&out);
+        text.trim().parse().map_err(|_| failed(action, path)(odd("dmsetup", &text)))
+    }
+
+    fn ensure_loop(&self, file: &Path, size: Bytes) -> Result<PathBuf, Error> {
+        // Two that look for the same file at once would attach it twice, and LVM see every PV twice.
+        let _lock = ensure_file(file, size)?;
+        let device = match attached(file)? {
+            Some(device) => device,
+            None => attach(file)?,
+        };
+        if end(&device)? < end(file)? {
+            let grow = Invocation::changes("losetup").arg("--set-capacity").arg(&device);
+            grow.run().map_err(tool("grow the loop device of", file))?;
+        }
+        Ok(device)
+    }
+
+    fn wipe(&self, device: &Path, part: Part, how: Wipe) -> Result<(), Error> {
+        let fail = failed("wipe", device);
+        let wipe = || {
+            let file = alone(device, 0)?;
+            match how {
+                Wipe::Zero => zero(&file, part)?,
+                Wipe::Discard => unmap(&file, part)?,
+                Wipe::None => return Ok(()),
+            }
+            file.sync_all()
+        };
+        wipe().map_err(fail)
+    }
+
+    fn copy(&self, from: &Path, to: &Path, part: Part) -> Result<(), Error> {
+        copying::copy(from, to, part)
+    }
+
+    fn flush(&self, device: &Path) -> Result<(), Error> {
+        File::open(device).and_then(|file| file.sync_all()).map_err(failed("flush", device))
+    }
+}
+
+/// The number of the block device at a path; `None` when there is nothing.
+fn block_device(path: &Path) -> Result<Option<u64>, Error> {
+    match fs::metadata(path) {
+        Ok(data) if data.file_type().is_block_device() => Ok(Some(data.rdev())),
+        Ok(_) => Err(Error::NotBlock(path.to_owned())),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed("look at", path)(source)),
+    }
+}
+
+/// The size of a file or device.
+fn end(path: &Path) -> Result<Bytes, Error> {
+    let end = File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0)));
+    end.map(Bytes).map_err(failed("read the size of", path))
+}
+
+/// dmsetup(8), `info -c`.
+fn dmsetup(number: u64) -> Invocation {
+    let (major, minor) = (stat::major(number).to_string(), stat::minor(number).to_string());
+    let columns = ["info", "-c", "--noheadings", "-o", "open"];
+    Invocation::reads("dmsetup").args(columns).args(["-j", &major, "-m", &minor])
+}
+
+/// Opens a device for writing, unless it is mounted or below another device (open(2), O_EXCL
+/// without O_CREAT).
+pub(super) fn alone(device: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().write(true).custom_flags(libc::O_EXCL | flags).open(device)
+}
+
+/// The file, at least as large, sparse, readable by its owner only, and locked.
+fn ensure_file(file: &Path, size: Bytes) -> Result<Flock<File>, Error> {
+    let make = || {
+        if let Some(parent) = file.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let open = options.mode(0o600).custom_flags(libc::O_NOFOLLOW).open(file)?;
+        if !open.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let lock = Flock::lock(open, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        if lock.metadata()?.len() < size.0 {
+            lock.set_len(size.0)?;
+            lock.sync_all()?;
+        }
+        Ok(lock)
+    };
+    make().map_err(failed("make the file", file))
+}
+
+/// The loop device that the file is attached to. losetup compares device and inode, so another name
+/// of the same file counts, and a deleted file of the same name does not.
+fn attached(file: &Path) -> Result<Option<PathBuf>, Error> {
+    let find = Invocation::reads("losetup").args(["--list", "--noheadings", "--output", "NAME"]);
+    let find = find.arg("--associated").arg(file);
+    let out = find.run().map_err(tool("find the loop device of", file))?;
+    let out = String::from_utf8_lossy(&out);
+    Ok(out.lines().map(str::trim).find(|line| !line.is_empty()).map(PathBuf::from))
+}
+
+/// Attaches the file, past the page cache where its file system can (losetup(8), `--direct-io`):
+/// the volumes above have a cache of their own.
+fn attach(file: &Path) -> Result<PathBuf, Error> {
+    let losetup = |direct: &[&str]| {
+        let find = Invocation::changes("losetup").args(["--find", "--show", "--nooverlap"]);
+        find.args(direct).arg(file).run()
+    };
+    let out = match losetup(&["--direct-io=on"]) {
+        Ok(out) => out,
+        Err(failure) => {
+            tracing::warn!(file = %file.display(), %failure.cause, "attaching without direct I/O");
+            // It may have been attached before it was found unable to.
+            if let Some(device) = attached(file)? {
+                return Ok(device);
+            }
+            losetup(&[]).map_err(tool("attach to a loop device", file))?
+        }
+    };
+    let text = String::from_utf8_lossy(&out);
+    match text.trim() {
+        device if device.starts_with("/dev/") => Ok(PathBuf::from(device)),
+        _ => Err(failed("attach to a loop device", file)(odd("losetup", &text))),
+    }
+}
+
+/// Unmaps where the device then promises zeroes, else writes zeroes (block/fops.c,
+/// `blkdev_fallocate`: punching a hole has no fallback of its own and never leaves old bytes).
+fn unmap(file: &File, part: Part) -> io::Result<()> {
+    let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    match allocate(file, how, part) {
+        Err(Errno::EOPNOTSUPP) => zero(file, part),
+        result => result.map_err(io::Error::from),
+    }
+}
+
+/// Writes zeroes, by the device itself where it can.
+fn zero(file: &File, part: Part) -> io::Result<()> {
+    let how = FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    match allocate(file, how, part) {
+        Err(Errno::EOPNOTSUPP) => write_zeroes(file, part),
+        result => result.map_err(io::Error::from),
+    }
+}
+
+fn allocate(file: &File, how: FallocateFlags, part: Part) -> Result<(), Errno> {
+    if part.length == Bytes::ZERO {
+        return Ok(()); // fallocate(2) refuses it
+    }
+    let offset = i64::try_from(part.offset.0).map_err(|_| Errno::EFBIG)?;
+    let length = i64::try_from(part.length.0).map_err(|_| Errno::EFBIG)?;
+    loop {
+        match fallocate(file, how, offset, length) {
+            Err(Errno::EINTR) => (),
+            result => return result,
+        }
+    }
+}
+
+fn write_zeroes(file: &File, part: Part) -> io::Result<()> {
+    let end = part.offset.0.saturating_add(part.length.0);
+    let mut at = part.offset.0;
+    while at < end {
+        let chunk = copying::zeroes(end - at);
+        file.write_all_at(chunk, at)?;
+        at = at.saturating_add(chunk.len() as u64);
+    }
+    Ok(())
+}
+
+fn odd(program: &str, said: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{program} said {:?}", said.trim()))
+}
+
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Path { action, path, source }
+}
+
+fn tool(action: &'static str, path: &Path) -> impl FnOnce(Failure) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Tool { action, path, source }
+}

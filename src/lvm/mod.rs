@@ -5,6 +5,8 @@
 //! one LVM command, so that a power cut leaves either nothing or the whole of it.
 
 mod complaints;
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod fake;
 mod lines;
 mod names;

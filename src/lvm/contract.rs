@@ -1,0 +1,477 @@
+//! What every [`Lvm`] must do. One function a rule; each runs on a fresh group of three equal
+//! disks, on the fake always and on real LVM in the guest.
+
+use std::process::Command;
+
+use super::{
+    Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Kind, Layout,
+    LogicalVolume, LvName, Lvm, SnapshotKind, Tag, VgName, cow_size,
+    fake::FakeLvm,
+    tools::{Exec, LvmTools},
+};
+use crate::units::Bytes;
+
+const EXTENT: Bytes = Bytes::mib(4);
+
+/// A group under test, with short ways to say what tests say often.
+pub(crate) struct Ground<'a> {
+    pub(crate) lvm: &'a dyn Lvm,
+    pub(crate) vg: VgName,
+}
+
+fn lv(name: &str) -> LvName {
+    name.parse().unwrap()
+}
+
+fn tags(tags: &[&str]) -> Vec<Tag> {
+    tags.iter().map(|tag| tag.parse().unwrap()).collect()
+}
+
+pub(crate) fn extents(count: u64) -> Bytes {
+    Bytes(count * EXTENT.0)
+}
+
+pub(crate) fn striped(stripes: u32) -> Layout {
+    Layout::Striped { stripes, stripe_size: None }
+}
+
+impl Ground<'_> {
+    pub(crate) fn report(&self) -> Group {
+        self.lvm.report(&self.vg).unwrap()
+    }
+
+    fn free(&self) -> u64 {
+        self.report().free
+    }
+
+    fn seen(&self, name: &str) -> LogicalVolume {
+        self.find(name).unwrap_or_else(|| panic!("no volume {name}"))
+    }
+
+    fn find(&self, name: &str) -> Option<LogicalVolume> {
+        self.report().logical.into_iter().find(|it| it.name.as_str() == name)
+    }
+
+    pub(crate) fn create(&self, name: &str, size: Bytes, backing: Backing) -> Result<(), Error> {
+        let (vg, name, tags) = (self.vg.clone(), lv(name), tags(&["b=2", "a=1"]));
+        self.lvm.create_volume(&CreateVolume { vg, name, size, backing, tags })
+    }
+
+    pub(crate) fn thick(&self, name: &str, count: u64) -> Result<(), Error> {
+        self.create(name, extents(count), Backing::Thick(Layout::Linear))
+    }
+
+    fn thin(&self, name: &str, size: Bytes) -> Result<(), Error> {
+        self.create(name, size, Backing::Thin(lv("pool")))
+    }
+
+    fn pool(&self, count: u64, layout: Layout) -> Result<(), Error> {
+        let (vg, name) = (self.vg.clone(), lv("pool"));
+        self.lvm.create_thin_pool(&CreateThinPool { vg, name, size: extents(count), layout })
+    }
+
+    fn snapshot(&self, origin: &str, name: &str, kind: SnapshotKind) -> Result<(), Error> {
+        let (vg, origin, name) = (self.vg.clone(), lv(origin), lv(name));
+        self.lvm.create_snapshot(&CreateSnapshot { vg, origin, name, kind, tags: tags(&["s=1"]) })
+    }
+
+    fn extend(&self, name: &str, size: Bytes) -> Result<(), Error> {
+        self.lvm.extend(&self.vg, &lv(name), size)
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
+        self.lvm.remove(&self.vg, &lv(name))
+    }
+}
+
+fn names_and_tags_are_as_asked(ground: &Ground<'_>) {
+    ground.thick("v", 3).unwrap();
+    let seen = ground.seen("v");
+    assert_eq!((seen.size, &seen.kind), (extents(3), &Kind::Thick));
+    assert_eq!(seen.tags, tags(&["a=1", "b=2"]));
+    assert_eq!((seen.origin, seen.active, seen.suspended), (None, true, false));
+}
+
+fn a_report_adds_up(ground: &Ground<'_>) {
+    ground.thick("v", 5).unwrap();
+    let group = ground.report();
+    assert_eq!((&group.name, group.extent, group.free), (&ground.vg, EXTENT, group.extents - 5));
+    assert_eq!(group.physical.len(), 3);
+    assert_eq!(group.physical.iter().map(|pv| pv.extents).sum::<u64>(), group.extents);
+    assert_eq!(group.physical.iter().flat_map(|pv| &pv.free_runs).sum::<u64>(), group.free);
+    assert!(group.physical.iter().all(|pv| pv.allocatable && !pv.missing));
+    assert!(!group.uuid.is_empty());
+}
+
+fn a_name_can_be_used_once(ground: &Ground<'_>) {
+    ground.thick("v", 3).unwrap();
+    let before = ground.report();
+    let again = ground.thick("v", 4).unwrap_err();
+    assert!(matches!(again, Error::Exists { .. }), "{again:?}");
+    let too_large = ground.thick("v", 1 << 30).unwrap_err();
+    assert!(matches!(too_large, Error::Exists { .. }), "{too_large:?}");
+    assert_eq!(ground.report(), before);
+}
+
+fn a_full_group_stays_as_it_is(ground: &Ground<'_>) {
+    let before = ground.report();
+    let full = ground.thick("v", before.free + 1).unwrap_err();
+    assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+    assert_eq!(ground.report(), before);
+    ground.thick("v", before.free).unwrap();
+    assert_eq!(ground.free(), 0);
+}
+
+fn no_group_is_said_so(ground: &Ground<'_>) {
+    let nowhere = Ground { lvm: ground.lvm, vg: "no-such-group".parse().unwrap() };
+    let (vg, v) = (&nowhere.vg, &lv("v"));
+    let answers = [
+        nowhere.lvm.report(vg).map(drop),
+        nowhere.lvm.activate_group(vg),
+        nowhere.thick("v", 1),
+        nowhere.thin("v", EXTENT),
+        nowhere.pool(1, Layout::Linear),
+        nowhere.snapshot("v", "s", SnapshotKind::ThinFrozen),
+        nowhere.extend("v", EXTENT),
+        nowhere.remove("v"),
+        nowhere.lvm.rename(vg, v, &lv("w")),
+        nowhere.lvm.split_snapshot(vg, v),
+        nowhere.lvm.change_tags(vg, v, &tags(&["a"]), &[]),
+        nowhere.lvm.activate(vg, v),
+        nowhere.lvm.deactivate(vg, v),
+        nowhere.lvm.refresh(vg, v),
+    ];
+    for answer in answers {
+        assert!(matches!(answer, Err(Error::NoGroup { .. })), "{answer:?}");
+    }
+}
+
+fn no_volume_is_said_so(ground: &Ground<'_>) {
+    let (lvm, vg, v) = (ground.lvm, &ground.vg, &lv("v"));
+    let answers = [
+        ground.thin("w", EXTENT),
+        ground.snapshot("v", "s", SnapshotKind::ThinFrozen),
+        ground.snapshot("v", "s", SnapshotKind::CopyOnWrite(EXTENT)),
+        ground.extend("v", EXTENT),
+        lvm.rename(vg, v, &lv("w")),
+        lvm.split_snapshot(vg, v),
+        lvm.change_tags(vg, v, &tags(&["a"]), &[]),
+        lvm.activate(vg, v),
+        lvm.deactivate(vg, v),
+        lvm.refresh(vg, v),
+    ];
+    for answer in answers {
+        assert!(matches!(answer, Err(Error::NoVolume { .. })), "{answer:?}");
+    }
+}
+
+fn removing_twice_is_removing_once(ground: &Ground<'_>) {
+    let before = ground.report();
+    ground.thick("v", 7).unwrap();
+    ground.remove("v").unwrap();
+    ground.remove("v").unwrap();
+    assert_eq!(ground.report(), before);
+}
+
+fn growing_keeps_what_is_there(ground: &Ground<'_>) {
+    ground.thick("v", 2).unwrap();
+    let before = ground.free();
+    ground.extend("v", extents(6)).unwrap();
+    ground.extend("v", extents(6)).unwrap();
+    assert_eq!((ground.seen("v").size, ground.free()), (extents(6), before - 4));
+    let full = ground.extend("v", extents(before + 3)).unwrap_err();
+    assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+    let smaller = ground.extend("v", extents(1)).unwrap_err();
+    assert!(matches!(smaller, Error::Tool(_)), "{smaller:?}");
+    assert_eq!((ground.seen("v").size, ground.free()), (extents(6), before - 4));
+    ground.lvm.deactivate(&ground.vg, &lv("v")).unwrap();
+    ground.extend("v", extents(before + 2)).unwrap();
+    assert_eq!(ground.free(), 0);
+}
+
+fn a_renamed_volume_is_the_same_volume(ground: &Ground<'_>) {
+    ground.thick("v", 2).unwrap();
+    ground.thick("other", 2).unwrap();
+    let before = ground.seen("v");
+    let clash = ground.lvm.rename(&ground.vg, &lv("v"), &lv("other")).unwrap_err();
+    assert!(matches!(clash, Error::Exists { .. }), "{clash:?}");
+    ground.lvm.rename(&ground.vg, &lv("v"), &lv("w")).unwrap();
+    assert_eq!(ground.seen("w"), LogicalVolume { name: lv("w"), ..before });
+    assert_eq!(ground.find("v"), None);
+}
+
+fn tags_change_together(ground: &Ground<'_>) {
+    ground.thick("v", 1).unwrap();
+    let change = |add: &[&str], remove: &[&str]| {
+        ground.lvm.change_tags(&ground.vg, &lv("v"), &tags(add), &tags(remove)).unwrap();
+        ground.seen("v").tags
+    };
+    assert_eq!(change(&["c=3", "d"], &["a=1"]), tags(&["b=2", "c=3", "d"]));
+    assert_eq!(change(&["c=3"], &["a=1"]), tags(&["b=2", "c=3", "d"]));
+    assert_eq!(change(&[], &["b=2", "c=3", "d"]), []);
+}
+
+fn a_volume_sleeps_and_wakes(ground: &Ground<'_>) {
+    let (vg, v) = (&ground.vg, &lv("v"));
+    ground.thick("v", 1).unwrap();
+    for _ in 0..2 {
+        ground.lvm.deactivate(vg, v).unwrap();
+        assert!(!ground.seen("v").active);
+    }
+    ground.lvm.refresh(vg, v).unwrap();
+    assert!(!ground.seen("v").active);
+    for _ in 0..2 {
+        ground.lvm.activate(vg, v).unwrap();
+        assert!(ground.seen("v").active);
+    }
+    ground.lvm.deactivate(vg, v).unwrap();
+    ground.lvm.activate_group(vg).unwrap();
+    assert!(ground.seen("v").active);
+    ground.lvm.refresh(vg, v).unwrap();
+}
+
+fn stripes_lie_side_by_side(ground: &Ground<'_>) {
+    let layout = Layout::Striped { stripes: 3, stripe_size: Some(Bytes(16 << 10)) };
+    ground.create("v", extents(6), Backing::Thick(layout)).unwrap();
+    assert_eq!((ground.seen("v").size, ground.seen("v").kind), (extents(6), Kind::Thick));
+    let free = |ground: &Ground<'_>| -> Vec<u64> {
+        ground.report().physical.iter().map(|pv| pv.free_runs.iter().sum()).collect()
+    };
+    let after = free(ground);
+    assert!(after.iter().all(|it| it == &after[0]), "{after:?}");
+    ground.extend("v", extents(9)).unwrap();
+    assert!(free(ground).iter().all(|it| *it == after[0] - 1));
+    let wide = ground.create("w", extents(4), Backing::Thick(striped(4))).unwrap_err();
+    assert!(matches!(wide, Error::NoSpace { .. }), "{wide:?}");
+    ground.thick("filler", after[0] - 1).unwrap();
+    let full = ground.create("w", extents(6), Backing::Thick(striped(3))).unwrap_err();
+    assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+    assert_eq!(ground.find("w"), None);
+}
+
+fn a_striped_size_is_whole_rows(ground: &Ground<'_>) {
+    ground.create("v", extents(4), Backing::Thick(striped(3))).unwrap();
+    assert_eq!(ground.seen("v").size, extents(6));
+}
+
+fn a_snapshot_of_a_thick_volume_needs_its_origin(ground: &Ground<'_>) {
+    let cow = SnapshotKind::CopyOnWrite(extents(1));
+    ground.thick("v", 8).unwrap();
+    ground.snapshot("v", "s", cow).unwrap();
+    let seen = ground.seen("s");
+    assert_eq!((&seen.kind, seen.size), (&Kind::CopyOnWrite, extents(8)));
+    assert_eq!((seen.origin, seen.tags, seen.active), (Some(lv("v")), tags(&["s=1"]), true));
+    assert_eq!(ground.seen("v").kind, Kind::Thick);
+    let before = ground.report();
+    for refused in [ground.remove("v"), ground.extend("v", extents(9))] {
+        assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
+    }
+    assert!(ground.snapshot("s", "t", cow).is_err());
+    let again = ground.snapshot("v", "s", cow);
+    assert!(matches!(again, Err(Error::Exists { .. })), "{again:?}");
+    assert_eq!(ground.report(), before);
+    ground.lvm.rename(&ground.vg, &lv("v"), &lv("w")).unwrap();
+    assert_eq!(ground.seen("s").origin, Some(lv("w")));
+    ground.remove("s").unwrap();
+    ground.extend("w", extents(9)).unwrap();
+    ground.remove("w").unwrap();
+}
+
+fn room_beyond_the_need_of_a_snapshot_is_not_taken(ground: &Ground<'_>) {
+    ground.thick("v", 8).unwrap();
+    let before = ground.free();
+    ground.snapshot("v", "s", SnapshotKind::CopyOnWrite(extents(1 << 20))).unwrap();
+    let room = cow_size(extents(8), EXTENT).unwrap();
+    assert_eq!(before - ground.free(), room.whole(EXTENT));
+    ground.thick("filler", ground.free()).unwrap();
+    let full = ground.snapshot("v", "t", SnapshotKind::CopyOnWrite(extents(1)));
+    assert!(matches!(full, Err(Error::NoSpace { .. })), "{full:?}");
+    assert_eq!(ground.find("t"), None);
+}
+
+fn origin_and_snapshots_sleep_together(ground: &Ground<'_>) {
+    ground.thick("v", 2).unwrap();
+    ground.snapshot("v", "s", SnapshotKind::CopyOnWrite(extents(1))).unwrap();
+    ground.lvm.deactivate(&ground.vg, &lv("s")).unwrap();
+    assert!(!ground.seen("v").active && !ground.seen("s").active);
+    ground.snapshot("v", "t", SnapshotKind::CopyOnWrite(extents(1))).unwrap();
+    assert!(!ground.seen("t").active);
+    ground.extend("v", extents(3)).unwrap();
+    ground.lvm.activate(&ground.vg, &lv("v")).unwrap();
+    assert!(ground.seen("s").active && ground.seen("t").active);
+    assert_eq!((ground.seen("v").size, ground.seen("s").size), (extents(3), extents(2)));
+}
+
+fn a_split_snapshot_is_a_plain_volume(ground: &Ground<'_>) {
+    ground.thick("v", 4).unwrap();
+    ground.snapshot("v", "s", SnapshotKind::CopyOnWrite(extents(2))).unwrap();
+    let uuid = ground.seen("s").uuid;
+    ground.lvm.split_snapshot(&ground.vg, &lv("s")).unwrap();
+    let seen = ground.seen("s");
+    assert_eq!((seen.kind, seen.size, seen.origin), (Kind::Thick, extents(2), None));
+    assert_eq!((seen.uuid, seen.tags, seen.active), (uuid, tags(&["s=1"]), true));
+    let plain = ground.lvm.split_snapshot(&ground.vg, &lv("s")).unwrap_err();
+    assert!(matches!(plain, Error::Tool(_)), "{plain:?}");
+    ground.remove("v").unwrap();
+    ground.remove("s").unwrap();
+}
+
+fn a_thin_pool_takes_room_and_gives_it_back(ground: &Ground<'_>) {
+    let before = ground.report();
+    ground.pool(32, Layout::Linear).unwrap();
+    let seen = ground.seen("pool");
+    assert_eq!(seen.size, extents(32));
+    let Kind::ThinPool { data_percent: Some(data), metadata_percent: Some(_) } = seen.kind else {
+        panic!("{seen:?}");
+    };
+    assert!(data < 1.0);
+    assert_eq!(before.free - ground.free(), 32 + 1 + 1, "data, metadata and its spare");
+    let again = ground.pool(8, Layout::Linear).unwrap_err();
+    assert!(matches!(again, Error::Exists { .. }), "{again:?}");
+    ground.extend("pool", extents(40)).unwrap();
+    ground.extend("pool", extents(40)).unwrap();
+    assert_eq!(ground.seen("pool").size, extents(40));
+    ground.thin("v", extents(100)).unwrap();
+    let needed = ground.remove("pool").unwrap_err();
+    assert!(matches!(needed, Error::InUse { .. }), "{needed:?}");
+    ground.remove("v").unwrap();
+    ground.remove("pool").unwrap();
+    assert_eq!(ground.report(), before);
+    let full = ground.pool(before.free + 1, Layout::Linear).unwrap_err();
+    assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+    assert_eq!(ground.report(), before);
+    ground.pool(6, striped(3)).unwrap();
+    assert_eq!(ground.seen("pool").size, extents(6));
+}
+
+fn thin_volumes_take_no_extents(ground: &Ground<'_>) {
+    ground.pool(32, Layout::Linear).unwrap();
+    let before = ground.free();
+    ground.thin("v", extents(5000)).unwrap();
+    let seen = ground.seen("v");
+    assert_eq!((&seen.kind, seen.size), (&Kind::Thin(lv("pool")), extents(5000)));
+    assert_eq!((seen.tags, seen.active), (tags(&["a=1", "b=2"]), true));
+    let again = ground.thin("v", extents(1)).unwrap_err();
+    assert!(matches!(again, Error::Exists { .. }), "{again:?}");
+    ground.extend("v", extents(6000)).unwrap();
+    ground.extend("v", extents(6000)).unwrap();
+    assert_eq!((ground.seen("v").size, ground.free()), (extents(6000), before));
+    ground.lvm.rename(&ground.vg, &lv("v"), &lv("w")).unwrap();
+    ground.remove("w").unwrap();
+    ground.remove("w").unwrap();
+}
+
+fn a_thin_snapshot_stands_alone(ground: &Ground<'_>) {
+    ground.pool(32, Layout::Linear).unwrap();
+    ground.thin("v", extents(10)).unwrap();
+    ground.snapshot("v", "s", SnapshotKind::ThinFrozen).unwrap();
+    let seen = ground.seen("s");
+    assert_eq!((&seen.kind, seen.size), (&Kind::Thin(lv("pool")), extents(10)));
+    assert_eq!((&seen.origin, seen.active), (&Some(lv("v")), false));
+    assert_eq!(seen.tags, tags(&["s=1"]));
+    ground.lvm.activate_group(&ground.vg).unwrap();
+    assert!(!ground.seen("s").active, "a frozen snapshot is skipped");
+    ground.snapshot("s", "w", SnapshotKind::ThinWritable).unwrap();
+    assert_eq!((ground.seen("w").origin, ground.seen("w").active), (Some(lv("s")), true));
+    assert!(!ground.seen("s").active);
+    ground.snapshot("v", "x", SnapshotKind::ThinWritable).unwrap();
+    assert!(ground.seen("x").active);
+    ground.remove("v").unwrap();
+    assert_eq!((ground.seen("s").origin, ground.seen("w").origin), (None, Some(lv("s"))));
+    ground.lvm.activate(&ground.vg, &lv("s")).unwrap();
+    assert!(ground.seen("s").active, "unless it is asked for");
+    ground.lvm.deactivate(&ground.vg, &lv("s")).unwrap();
+    ground.extend("w", extents(20)).unwrap();
+    ground.remove("s").unwrap();
+    assert_eq!((ground.seen("w").size, ground.seen("w").origin), (extents(20), None));
+}
+
+fn kinds_do_not_mix(ground: &Ground<'_>) {
+    ground.thick("v", 2).unwrap();
+    for kind in [SnapshotKind::ThinFrozen, SnapshotKind::ThinWritable] {
+        let refused = ground.snapshot("v", "s", kind).unwrap_err();
+        assert!(matches!(refused, Error::Tool(_)), "{refused:?}");
+    }
+    assert_eq!(ground.find("s"), None);
+}
+
+const RULES: &[fn(&Ground<'_>)] = &[
+    names_and_tags_are_as_asked,
+    a_report_adds_up,
+    a_name_can_be_used_once,
+    a_full_group_stays_as_it_is,
+    no_group_is_said_so,
+    no_volume_is_said_so,
+    removing_twice_is_removing_once,
+    growing_keeps_what_is_there,
+    a_renamed_volume_is_the_same_volume,
+    tags_change_together,
+    a_volume_sleeps_and_wakes,
+    stripes_lie_side_by_side,
+    a_striped_size_is_whole_rows,
+    a_snapshot_of_a_thick_volume_needs_its_origin,
+    room_beyond_the_need_of_a_snapshot_is_not_taken,
+    origin_and_snapshots_sleep_together,
+    a_split_snapshot_is_a_plain_volume,
+    a_thin_pool_takes_room_and_gives_it_back,
+    thin_volumes_take_no_extents,
+    a_thin_snapshot_stands_alone,
+    kinds_do_not_mix,
+];
+
+#[test]
+fn fake_keeps_the_contract() {
+    for rule in RULES {
+        let lvm = FakeLvm::default().with_group("vg0", EXTENT, &[256, 256, 256]);
+        rule(&Ground { lvm: &lvm, vg: "vg0".parse().unwrap() });
+    }
+}
+
+/// A group on the guest's scratch disks; removed when dropped, also after a panic.
+pub(crate) struct ScratchGroup {
+    lvm: LvmTools,
+    vg: VgName,
+    devices: Vec<String>,
+}
+
+impl ScratchGroup {
+    /// Makes a group of the first `count` disks that `TARN_TEST_DISKS` lists.
+    pub(crate) fn new(count: usize) -> Self {
+        let disks = std::env::var("TARN_TEST_DISKS");
+        let disks = disks.unwrap_or_else(|_| "/dev/ubda:/dev/ubdb:/dev/ubdc".to_owned());
+        let devices: Vec<String> = disks.split(':').take(count).map(str::to_owned).collect();
+        assert_eq!(devices.len(), count, "TARN_TEST_DISKS lists too few disks");
+        let lvm = LvmTools::new(Box::new(Exec));
+        let vg: VgName = "tarn-test".parse().unwrap();
+        let paths = devices.iter().map(Into::into).collect();
+        let metadata = Bytes::mib(4);
+        let wanted = CreateGroup { vg: vg.clone(), devices: paths, tags: Vec::new(), metadata };
+        lvm.create_group(&wanted).unwrap();
+        Self { lvm, vg, devices }
+    }
+
+    pub(crate) fn ground(&self) -> Ground<'_> {
+        Ground { lvm: &self.lvm, vg: self.vg.clone() }
+    }
+}
+
+impl Drop for ScratchGroup {
+    fn drop(&mut self) {
+        let by_hand = |program: &str, args: &[&str]| {
+            #[expect(clippy::disallowed_methods, reason = "no verb of ours removes a group")]
+            let done = Command::new(program).args(args).output();
+            assert!(done.is_ok_and(|it| it.status.success()), "{program} {args:?} failed");
+        };
+        by_hand("vgremove", &["--yes", "--force", self.vg.as_str()]);
+        let devices = self.devices.iter().map(String::as_str);
+        by_hand("pvremove", &["--yes"].into_iter().chain(devices).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+#[ignore = "guest: needs root and LVM"]
+fn guest_lvm_keeps_the_contract() {
+    for rule in RULES {
+        rule(&ScratchGroup::new(3).ground());
+    }
+}

@@ -104,7 +104,8 @@ fn hundred() -> u64 {
 const LEAST_LOOP_FILE: Bytes = Bytes::mib(64);
 
 impl PoolSpec {
-    /// Everything that is wrong with it, as (field, what is wrong and what is allowed).
+    /// Everything that is wrong with it, as (field, with the fields it is in and dots between them;
+    /// what is wrong and what is allowed).
     pub fn mistakes(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         match (&self.volume_group, &self.loop_file) {
@@ -178,10 +179,13 @@ impl LoopFile {
         });
         if !self.directory.is_absolute() || !plain {
             let path = self.directory.display();
-            found.push(("directory", format!("`{path}` is not an absolute path without `..`")));
+            found.push((
+                "loopFile.directory",
+                format!("`{path}` is not an absolute path without `..`"),
+            ));
         }
         if self.size < LEAST_LOOP_FILE {
-            found.push(("size", format!("{} is less than {LEAST_LOOP_FILE}", self.size)));
+            found.push(("loopFile.size", format!("{} is less than {LEAST_LOOP_FILE}", self.size)));
         }
         found
     }
@@ -195,14 +199,16 @@ impl ThinPoolSpec {
         }
         if !(100..=10_000).contains(&self.overprovision) {
             let said = format!("{} is not in 100 to 10000", self.overprovision);
-            found.push(("overprovision", said));
+            found.push(("thinPool.overprovision", said));
         }
         if let Some(grow) = self.autoextend {
             if !(50..=95).contains(&grow.threshold) {
-                found.push(("threshold", format!("{} is not in 50 to 95", grow.threshold)));
+                let said = format!("{} is not in 50 to 95", grow.threshold);
+                found.push(("thinPool.autoextend.threshold", said));
             }
             if !(1..=100).contains(&grow.percent) {
-                found.push(("percent", format!("{} is not in 1 to 100", grow.percent)));
+                let said = format!("{} is not in 1 to 100", grow.percent);
+                found.push(("thinPool.autoextend.percent", said));
             }
         }
         found

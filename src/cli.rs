@@ -1,0 +1,377 @@
+//! The command line: what is typed becomes a [`Config`].
+
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    pool::{Mistake, PoolEntry, PoolsFile},
+    serve,
+    telemetry::log,
+    volume::{DEFAULT_NAME, Driver, NodeId},
+};
+
+/// Everything that `tarn standalone` is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The pools of this machine, at least one.
+    pub pools: Vec<PoolEntry>,
+    /// The socket that is listened on.
+    pub endpoint: PathBuf,
+    /// What this machine is called.
+    pub node: NodeId,
+    /// What the driver is called.
+    pub driver: Driver,
+    /// Where metrics and health are served, if at all.
+    pub metrics: Option<SocketAddr>,
+    /// How logs are written.
+    pub log: log::Options,
+}
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pools file could not be read.
+    #[error("cannot read the pools file {}", .path.display())]
+    Unread {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The pools file has mistakes.
+    #[error("{}", Listed { path, mistakes })]
+    Mistaken {
+        /// Its path.
+        path: PathBuf,
+        /// All that were found.
+        mistakes: Vec<Mistake>,
+    },
+    /// This machine's name is none for a node.
+    #[error("no usable name for this node: {0}; give one with --node-id")]
+    Nameless(String),
+    /// The answer could not be written.
+    #[error("cannot write to stdout")]
+    Unwritten(#[source] io::Error),
+    /// The driver could not start or stopped in an error.
+    #[error("the driver stopped")]
+    Serving(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A Kubernetes CSI driver for node-local volumes on LVM.
+///
+/// Tarn makes volumes from the disks of the machine that a pod runs on. Nothing is replicated:
+/// a lost machine loses its volumes.
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Standalone(Standalone),
+    Check(Check),
+    Schema(Schema),
+}
+
+/// Serve CSI on a unix socket over this machine's own pools.
+///
+/// Identity, Controller and Node are on one socket; no Kubernetes and no other daemon is needed.
+/// Pools are opened as the pools file says, work that an earlier run left half-done is finished or
+/// undone, and then the socket answers. SIGTERM lets running changes finish and ends with code 0.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = STANDALONE_EXAMPLE)]
+struct Standalone {
+    #[command(flatten)]
+    pools: PoolsArg,
+
+    /// The socket to listen on: unix:///run/tarn/csi.sock, or its absolute path.
+    #[arg(long, value_name = "SOCKET", env = "CSI_ENDPOINT")]
+    endpoint: Endpoint,
+
+    /// This machine's name, as Kubernetes knows it.
+    ///
+    /// [default: $NODE_NAME, else the host name]
+    #[arg(long, value_name = "NAME", env = "TARN_NODE_ID")]
+    node_id: Option<NodeId>,
+
+    /// What StorageClasses call the driver.
+    ///
+    /// The label of nodes follows from it: local.tarn.dev has topology.tarn.dev/node.
+    #[arg(long, value_name = "NAME", env = "TARN_DRIVER_NAME", default_value = DEFAULT_NAME)]
+    driver_name: Driver,
+
+    /// Serve /metrics and /healthz here, such as 127.0.0.1:9810; not served unless given.
+    #[arg(long, value_name = "ADDRESS", env = "TARN_METRICS")]
+    metrics: Option<SocketAddr>,
+
+    /// How a line of the log, which goes to stderr, is written.
+    #[arg(long, value_name = "FORMAT", env = "TARN_LOG_FORMAT", default_value = "text")]
+    log_format: log::Format,
+
+    /// How much is logged: error, warn, info, debug or trace; also by module, as tarn::lvm=debug.
+    #[arg(long, value_name = "LEVEL", env = "TARN_LOG_LEVEL", default_value = "info")]
+    log_level: log::Level,
+}
+
+/// Say every mistake of a pools file with its line, or what its pools will be.
+///
+/// Nothing of the machine is looked at or changed. Exit code 0 means that the file is good, 1 that
+/// it is not.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = CHECK_EXAMPLE)]
+struct Check {
+    #[command(flatten)]
+    pools: PoolsArg,
+}
+
+/// Print the JSON schema of the pools file, for editors and other programs.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = SCHEMA_EXAMPLE)]
+struct Schema {}
+
+#[derive(Debug, Args)]
+struct PoolsArg {
+    /// The pools of this machine, in YAML.
+    #[arg(long = "pools", value_name = "FILE", env = "TARN_POOLS")]
+    file: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tarn check --pools pools.yaml
+  tarn standalone --pools pools.yaml --endpoint unix:///run/tarn/csi.sock
+  tarn help standalone";
+
+const STANDALONE_EXAMPLE: &str = "\
+Example:
+  cat > pools.yaml <<END
+  pools:
+    - name: fast
+      volumeGroup: vg0        # is there already, and is used as it is
+    - name: try
+      loopFile:               # stands in for a disk; made when it is not there
+        directory: /var/lib/tarn
+        size: 10Gi
+      provisioning: ThickAndThin
+      thinPool:
+        size: 4Gi
+  END
+  tarn standalone --pools pools.yaml --endpoint unix:///run/tarn/csi.sock \\
+      --metrics 127.0.0.1:9810";
+
+const CHECK_EXAMPLE: &str = "\
+Example:
+  $ tarn check --pools pools.yaml
+  pools.yaml: 1 mistake
+    line 4: provisioning: `thin` is not one of Thick, Thin, ThickAndThin";
+
+const SCHEMA_EXAMPLE: &str = "\
+Example:
+  tarn schema > pools.schema.json
+  # then, as the first line of pools.yaml, for editors with a YAML language server:
+  # yaml-language-server: $schema=pools.schema.json";
+
+/// A unix socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Endpoint(PathBuf);
+
+/// Why a text is not an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum BadEndpoint {
+    #[error("give unix:// and an absolute path, such as unix:///run/tarn/csi.sock")]
+    Form,
+    #[error("the path of a unix socket is at most 107 bytes long (unix(7)), this one {0}")]
+    Long(usize),
+}
+
+impl FromStr for Endpoint {
+    type Err = BadEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
+        let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
+        let path = path.unwrap_or(text);
+        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+            return Err(BadEndpoint::Form);
+        }
+        if path.len() > 107 {
+            return Err(BadEndpoint::Long(path.len()));
+        }
+        Ok(Self(PathBuf::from(path)))
+    }
+}
+
+/// Does what the command line says. Help and mistakes in the command line end the program here,
+/// with codes 0 and 2.
+///
+/// # Errors
+/// What went wrong, with its causes.
+pub fn run(out: &mut dyn io::Write) -> Result<ExitCode, Error> {
+    match Cli::parse().command {
+        Command::Standalone(args) => {
+            let config = args.config()?;
+            log::init(&config.log);
+            serve::standalone(config).map_err(|err| Error::Serving(err.into()))?;
+        }
+        Command::Check(args) => {
+            for pool in args.pools.read()? {
+                writeln!(out, "{pool}").map_err(Error::Unwritten)?;
+            }
+        }
+        Command::Schema(Schema {}) => {
+            let schema = schemars::schema_for!(PoolsFile);
+            writeln!(out, "{:#}", schema.as_value()).map_err(Error::Unwritten)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Standalone {
+    fn config(self) -> Result<Config, Error> {
+        Ok(Config {
+            pools: self.pools.read()?,
+            endpoint: self.endpoint.0,
+            node: self.node_id.map_or_else(this_node, Ok)?,
+            driver: self.driver_name,
+            metrics: self.metrics,
+            log: log::Options { format: self.log_format, level: self.log_level },
+        })
+    }
+}
+
+impl PoolsArg {
+    fn read(self) -> Result<Vec<PoolEntry>, Error> {
+        let text = fs::read_to_string(&self.file)
+            .map_err(|source| Error::Unread { path: self.file.clone(), source })?;
+        PoolsFile::read(&text).map_err(|mistakes| Error::Mistaken { path: self.file, mistakes })
+    }
+}
+
+fn this_node() -> Result<NodeId, Error> {
+    let name = match std::env::var_os("NODE_NAME").filter(|name| !name.is_empty()) {
+        Some(name) => name,
+        None => nix::unistd::gethostname().map_err(|err| Error::Nameless(err.to_string()))?,
+    };
+    name.to_string_lossy().parse().map_err(|err| Error::Nameless(format!("{err}")))
+}
+
+/// A heading and a line for each mistake.
+struct Listed<'a> {
+    path: &'a Path,
+    mistakes: &'a [Mistake],
+}
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        let s = if count == 1 { "" } else { "s" };
+        write!(f, "{}: {count} mistake{s}", self.path.display())?;
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use insta::assert_snapshot;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[rstest]
+    #[case::address("unix:///run/tarn/csi.sock")]
+    #[case::short("unix:/run/tarn/csi.sock")]
+    #[case::path("/run/tarn/csi.sock")]
+    fn endpoints(#[case] text: &str) {
+        assert_eq!(text.parse(), Ok(Endpoint(PathBuf::from("/run/tarn/csi.sock"))));
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::relative("csi.sock")]
+    #[case::relative_address("unix://csi.sock")]
+    #[case::tcp("tcp://127.0.0.1:10000")]
+    #[case::folder("unix:///run/tarn/")]
+    #[case::too_long(&format!("/{}", "x".repeat(107)))]
+    fn no_endpoints(#[case] text: &str) {
+        assert!(text.parse::<Endpoint>().is_err());
+    }
+
+    fn config(more: &[&str]) -> Result<Config, Error> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "pools: [{name: fast, volumeGroup: vg0}]").unwrap();
+        let path = file.path().to_str().unwrap();
+        let args = ["tarn", "standalone", "--endpoint", "/csi.sock", "--pools", path];
+        match Cli::try_parse_from(args.iter().chain(more)).unwrap().command {
+            Command::Standalone(args) => args.config(),
+            Command::Check(_) | Command::Schema(_) => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn flags_become_a_config() {
+        let config = config(&["--node-id", "n1", "--metrics", "127.0.0.1:9810"]).unwrap();
+        assert_eq!(config.endpoint, Path::new("/csi.sock"));
+        assert_eq!((config.node.as_str(), config.driver.name()), ("n1", DEFAULT_NAME));
+        assert_eq!(config.pools.len(), 1);
+        assert_eq!(config.metrics, Some("127.0.0.1:9810".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_node_has_a_name_of_its_own() {
+        let name = config(&[]).unwrap().node;
+        assert!(!name.as_str().is_empty());
+    }
+
+    #[test]
+    fn a_bad_flag_is_explained() {
+        let said = |args: &[&str]| {
+            let start = ["tarn", "standalone", "--pools", "p"];
+            Cli::try_parse_from(start.iter().chain(args)).unwrap_err().to_string()
+        };
+        let endpoint = said(&["--endpoint", "tcp://localhost:1"]);
+        assert!(endpoint.contains("unix:///run/tarn/csi.sock"), "{endpoint}");
+        let driver = said(&["--endpoint", "/s", "--driver-name", "9"]);
+        assert!(driver.contains("local.tarn.dev"), "{driver}");
+        let level = said(&["--endpoint", "/s", "--log-level", "loud"]);
+        assert!(level.contains("info,tarn::lvm=debug"), "{level}");
+    }
+
+    #[test]
+    fn mistakes_are_listed_under_the_file() {
+        let mistake = |line, message: &str| Mistake { line, column: 1, message: message.into() };
+        let mistakes =
+            vec![mistake(2, "name: missing"), mistake(7, "stripes: 1 is not in 2 to 128")];
+        let err = Error::Mistaken { path: "pools.yaml".into(), mistakes };
+        assert_snapshot!(err, @r#"
+        pools.yaml: 2 mistakes
+          line 2: name: missing
+          line 7: stripes: 1 is not in 2 to 128
+        "#);
+    }
+
+    #[test]
+    fn the_example_of_the_help_is_a_good_pools_file() {
+        let yaml: String = STANDALONE_EXAMPLE
+            .lines()
+            .skip_while(|line| !line.contains("pools:"))
+            .take_while(|line| !line.contains("END"))
+            .map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line)))
+            .collect();
+        assert_eq!(PoolsFile::read(&yaml).unwrap().len(), 2);
+    }
+}

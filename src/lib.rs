@@ -5,6 +5,8 @@
 //! [`volume`] says what a volume is; [`lvm`], [`fs`] and [`device`] are the
 //! three families of tools; [`process`] starts programs, [`units`] are sizes.
 
+pub mod host;
+pub mod pool;
 pub mod volume;
 
 pub mod device;

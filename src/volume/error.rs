@@ -114,3 +114,15 @@ impl Error {
         Self::Exists { what: what.into(), difference }
     }
 }
+
+/// An error and everything that caused it, on one line: `outer: cause: root cause`.
+pub fn chain(err: &dyn StdError) -> String {
+    let mut text = err.to_string();
+    let mut next = err.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

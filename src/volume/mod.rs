@@ -10,7 +10,7 @@ mod size;
 mod turn;
 
 pub use capability::{Access, Capability, Mode, Purpose};
-pub use error::{Difference, Error};
+pub use error::{Difference, Error, chain};
 pub use id::{NodeId, PoolName, SnapshotId, VolumeId, VolumeName};
 pub use parameters::{LayoutWish, Parameters, Provisioning};
 pub use size::SizeRange;

@@ -1,0 +1,221 @@
+//! Small changes and reports that nobody waits for: one thread does them, soon.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{Host, pool::Pool};
+use crate::{
+    lvm::{Kind, LvName, Tag},
+    units::Bytes,
+    volume::PoolName,
+};
+
+/// A report is read this long after the last change, so that a burst of changes shares one.
+const QUIET: Duration = Duration::from_secs(1);
+/// However many changes come, a report is not put off for longer than this.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A report is read this often for changes that others make.
+const ROUND: Duration = Duration::from_secs(60);
+
+/// What is to be done.
+#[derive(Default)]
+pub(super) struct Chores {
+    list: Mutex<List>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct List {
+    retags: VecDeque<Retag>,
+    /// Per pool: when its first change since the last report was, and its last.
+    changed: BTreeMap<String, (Instant, Instant)>,
+    trash: bool,
+    stopping: bool,
+}
+
+/// Tags to be taken off a volume.
+pub(super) struct Retag {
+    pub(super) pool: PoolName,
+    pub(super) lv: LvName,
+    pub(super) remove: Vec<Tag>,
+}
+
+impl Chores {
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn retag(&self, chore: Retag) {
+        self.lock().retags.push_back(chore);
+        self.wake.notify_all();
+    }
+
+    /// A pool has changed: its next report is due once it is quiet.
+    pub(super) fn report_soon(&self, pool: &PoolName) {
+        let now = Instant::now();
+        let mut list = self.lock();
+        list.changed.entry(pool.as_str().to_owned()).or_insert((now, now)).1 = now;
+        drop(list);
+        self.wake.notify_all();
+    }
+
+    /// There is something to wipe.
+    pub(super) fn trash_soon(&self) {
+        self.lock().trash = true;
+        self.wake.notify_all();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    pub(super) fn stop(&self) {
+        self.lock().stopping = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits until there is something to wipe (true) or it is time to stop (false).
+    pub(super) fn await_trash(&self) -> bool {
+        let mut list = self.lock();
+        while !list.trash && !list.stopping {
+            list = self.wake.wait(list).unwrap_or_else(PoisonError::into_inner);
+        }
+        list.trash = false;
+        !list.stopping
+    }
+
+    /// Waits, until `round` at the longest, for the next chore.
+    fn next(&self, round: Instant) -> Chore {
+        let mut list = self.lock();
+        loop {
+            if let Some(retag) = list.retags.pop_front() {
+                return Chore::Retag(retag);
+            }
+            if list.stopping {
+                return Chore::Stop;
+            }
+            let now = Instant::now();
+            let due = list
+                .changed
+                .iter()
+                .map(|(pool, (first, last))| ((*last + QUIET).min(*first + PATIENCE), pool.clone()))
+                .min();
+            match due {
+                Some((at, pool)) if at <= now => {
+                    list.changed.remove(&pool);
+                    return Chore::Report(pool);
+                }
+                _ if round <= now => return Chore::Round,
+                _ => (),
+            }
+            let until = due.map_or(round, |(at, _)| at.min(round));
+            let wait = until.saturating_duration_since(now);
+            let woken = self.wake.wait_timeout(list, wait);
+            list = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+enum Chore {
+    Retag(Retag),
+    Report(String),
+    Round,
+    Stop,
+}
+
+impl Host {
+    /// Does chores until [`Host::stop`]; what is in the list by then is still done.
+    pub(super) fn do_chores(&self) {
+        let mut round = Instant::now() + ROUND;
+        loop {
+            match self.chores.next(round) {
+                Chore::Retag(chore) => self.do_retag(&chore),
+                Chore::Report(name) => {
+                    self.pools.iter().filter(|it| it.name.as_str() == name).for_each(|pool| {
+                        self.look_after(pool);
+                    });
+                }
+                Chore::Round => {
+                    self.pools.iter().for_each(|pool| self.look_after(pool));
+                    round = Instant::now() + ROUND;
+                }
+                Chore::Stop => return,
+            }
+        }
+    }
+
+    /// Does every chore that is listed now, whenever it is due; for tests.
+    pub fn do_chores_now(&self) {
+        loop {
+            let Some(chore) = self.chores.lock().retags.pop_front() else { break };
+            self.do_retag(&chore);
+        }
+        self.chores.lock().changed.clear();
+        self.pools.iter().for_each(|pool| self.look_after(pool));
+    }
+
+    fn do_retag(&self, chore: &Retag) {
+        let Some(pool) = self.pools.iter().find(|pool| pool.name == chore.pool) else { return };
+        let change = pool.change();
+        let there = pool.read(|ledger| {
+            let lv = ledger.find(&chore.lv)?;
+            Some(chore.remove.iter().any(|tag| lv.tags.contains(tag)))
+        });
+        if there != Some(true) {
+            return;
+        }
+        match self.tools.lvm.change_tags(&pool.vg, &chore.lv, &[], &chore.remove) {
+            Ok(()) => change.enter(|ledger| ledger.retag(&chore.lv, &[], &chore.remove)),
+            Err(err) => {
+                let error = crate::volume::chain(&err);
+                tracing::warn!(volume = %chore.lv, error, "tags not changed; staging tries again");
+            }
+        }
+    }
+
+    fn look_after(&self, pool: &Pool) {
+        if let Err(err) = pool.refresh(&*self.tools.lvm) {
+            tracing::warn!(pool = %pool.name, error = crate::volume::chain(&err), "no report");
+            return;
+        }
+        self.grow_thin_pool(pool);
+    }
+
+    /// Grows a thin pool that has passed its threshold, while the group has room beyond its reserve.
+    fn grow_thin_pool(&self, pool: &Pool) {
+        let Some(grow) = pool.spec.thin_pool.as_ref().and_then(|it| it.autoextend) else { return };
+        let change = pool.change();
+        let wanted = pool.read(|ledger| {
+            let group = ledger.group();
+            let thin = ledger.find(pool.thin())?;
+            let Kind::ThinPool { data_percent, .. } = thin.kind else { return None };
+            if data_percent? < f64::from(grow.threshold) {
+                return None;
+            }
+            let reserved = pool.spec.reserve.0.div_ceil(group.extent.0.max(1));
+            let room = group.free.saturating_sub(reserved).saturating_mul(group.extent.0);
+            let by = thin.size.percent(u64::from(grow.percent)).round_up(group.extent)?;
+            let by = by.min(Bytes(room));
+            (by > Bytes::ZERO).then(|| thin.size.checked_add(by)).flatten()
+        });
+        let Some(size) = wanted else { return };
+        match self.tools.lvm.extend(&pool.vg, pool.thin(), size) {
+            Ok(()) => tracing::info!(pool = %pool.name, %size, "thin pool has grown"),
+            Err(err) => {
+                let error = crate::volume::chain(&err);
+                tracing::error!(pool = %pool.name, error, "thin pool could not grow");
+            }
+        }
+        if let Err(err) = change.refresh(&*self.tools.lvm) {
+            tracing::warn!(pool = %pool.name, error = crate::volume::chain(&err), "no report");
+        }
+    }
+
+    /// No more background work; what runs comes to its next safe point.
+    pub fn stop(&self) {
+        self.chores.stop();
+    }
+}

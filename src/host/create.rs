@@ -1,0 +1,341 @@
+//! CreateVolume: look up, judge, then one `lvcreate` that carries every tag.
+
+use super::{
+    Found, Host,
+    capacity::unit_of,
+    chores::Retag,
+    class::{Class, mkfs_text, pool_for, provisioning_of},
+    lvm_failed,
+    pool::{Change, Pool},
+    record::{Record, layout_text},
+};
+use crate::{
+    lvm::{self, Backing, CreateSnapshot, CreateVolume, Kind, LogicalVolume, LvName, SnapshotKind},
+    units::Bytes,
+    volume::{Error, Provisioning, Purpose, Source, Volume, VolumeId, Wanted},
+};
+
+impl Host {
+    /// Makes the volume, or finishes or finds the one that an earlier call made.
+    ///
+    /// # Errors
+    /// See [`Error`]; only [`Error::Uncertain`] and [`Error::Busy`] may leave something behind, and
+    /// the same call, repeated, finishes that.
+    pub fn create(&self, wanted: &Wanted) -> Result<Volume, Error> {
+        let id = VolumeId::of(&wanted.name);
+        if let Some(found) = self.volume(&id) {
+            return self.take_up(&id, &found, wanted);
+        }
+        let source = self.source(wanted)?;
+        let plan = self.plan(wanted, source.as_ref())?;
+        self.check_node(wanted)?;
+        self.carry_out(&id, &plan, source.as_ref())?;
+        let found = self.volume(&id).ok_or_else(|| super::no_volume(&id))?;
+        self.finish(&found)?;
+        self.answer(&id)
+    }
+
+    /// What an earlier call made is compared with what is wanted, and finished if it is not.
+    fn take_up(&self, id: &VolumeId, found: &Found<'_>, wanted: &Wanted) -> Result<Volume, Error> {
+        self.compare(id, found, wanted)?;
+        if !found.is_finished() {
+            self.finish(found)?;
+        }
+        self.answer(id)
+    }
+
+    /// Does what comes after the volume itself was made: its full size, its content.
+    pub(super) fn finish(&self, found: &Found<'_>) -> Result<(), Error> {
+        if found.lv.size < found.record.size {
+            let change = found.pool.change();
+            self.extend(&change, found, found.record.size)?;
+        }
+        if found.record.copying {
+            self.copy_content(found)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, id: &VolumeId) -> Result<Volume, Error> {
+        let found = self.volume(id).ok_or_else(|| super::no_volume(id))?;
+        Ok(self.as_volume(id.clone(), &found.lv, &found.record))
+    }
+
+    pub(super) fn as_volume(&self, id: VolumeId, lv: &LogicalVolume, record: &Record) -> Volume {
+        Volume {
+            id,
+            size: lv.size,
+            purpose: record.purpose,
+            source: record.source.clone(),
+            node: self.node.clone(),
+        }
+    }
+
+    fn compare(&self, id: &VolumeId, found: &Found<'_>, wanted: &Wanted) -> Result<(), Error> {
+        let (lv, record) = (&found.lv, &found.record);
+        let differs = |field, has: String, want: String| {
+            Err(Error::exists(format!("volume {id}"), field, has, want))
+        };
+        let size = lv.size.max(record.size);
+        if !wanted.size.allows(size) {
+            return differs("size", size.to_string(), wanted.size.least().to_string());
+        }
+        let purpose = wanted.purpose;
+        if record.purpose != purpose {
+            return differs("purpose", record.purpose.to_string(), purpose.to_string());
+        }
+        if record.source != wanted.source {
+            let say = |source: &Option<Source>| match source {
+                Some(Source::Volume(id)) => id.to_string(),
+                Some(Source::Snapshot(id)) => id.to_string(),
+                None => "none".to_owned(),
+            };
+            return differs("content source", say(&record.source), say(&wanted.source));
+        }
+        if let Some(name) = wanted.parameters.pool.as_ref().filter(|it| **it != found.pool.name) {
+            return differs("pool", found.pool.name.to_string(), name.to_string());
+        }
+        let class = Class::resolve(&wanted.parameters, found.pool, None)?;
+        let has = provisioning_of(&lv.kind);
+        if has != class.provisioning
+            && (record.source.is_none() || wanted.parameters.provisioning.is_some())
+        {
+            return differs(
+                "provisioning",
+                format!("{has:?}"),
+                format!("{:?}", class.provisioning),
+            );
+        }
+        if has == Provisioning::Thick && record.layout != class.layout {
+            return differs("layout", layout_text(record.layout), layout_text(class.layout));
+        }
+        if record.wipe != class.wipe {
+            return differs("wipe", format!("{:?}", record.wipe), format!("{:?}", class.wipe));
+        }
+        let mkfs = mkfs_text(&wanted.parameters, purpose, None)?;
+        if record.source.is_none() && record.mkfs != mkfs {
+            return differs("mkfsOptions", record.mkfs.clone(), mkfs);
+        }
+        match &wanted.nodes {
+            Some(nodes) if !nodes.contains(&self.node) => {
+                let wanted: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
+                differs("node", self.node.to_string(), wanted.join(" or "))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the content comes from, which must be there and whole.
+    fn source(&self, wanted: &Wanted) -> Result<Option<Found<'_>>, Error> {
+        let (found, what) = match &wanted.source {
+            None => return Ok(None),
+            Some(Source::Volume(id)) => (self.volume(id), format!("volume {id}")),
+            Some(Source::Snapshot(id)) => (self.snapshot_of_id(id), format!("snapshot {id}")),
+        };
+        let found = found.ok_or_else(|| Error::NotFound(format!("the source, {what},")))?;
+        if !found.is_finished() {
+            return Err(Error::Busy(format!("the source, {what}, is still being made")));
+        }
+        if found.record.purpose != wanted.purpose {
+            return Err(Error::invalid(
+                "volume_content_source",
+                what,
+                format!("it was made for {}, wanted is {}", found.record.purpose, wanted.purpose),
+            ));
+        }
+        Ok(Some(found))
+    }
+
+    fn check_node(&self, wanted: &Wanted) -> Result<(), Error> {
+        match &wanted.nodes {
+            Some(nodes) if !nodes.contains(&self.node) => {
+                let node = &self.node;
+                Err(Error::NoRoom(format!("the volume is not to be on this node, {node}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides where and how; nothing is changed.
+    fn plan<'a>(&'a self, wanted: &Wanted, source: Option<&Found<'a>>) -> Result<Plan<'a>, Error> {
+        let pool = pool_for(&self.pools, wanted.parameters.pool.as_ref(), source)?;
+        let class = Class::resolve(&wanted.parameters, pool, source)?;
+        let extent = pool.read(|ledger| ledger.group().extent);
+        let unit = unit_of(extent, class.layout);
+        let floor = source.map_or(Bytes::ZERO, |it| it.lv.size);
+        let size = wanted.size.fit(unit, floor)?;
+        if size < floor {
+            return Err(Error::OutOfRange(format!(
+                "{size} is less than the {floor} of the source; ask for at least that"
+            )));
+        }
+        let size = least_for(wanted.purpose, size, wanted)?;
+        let copied = source.is_some();
+        let record = Record {
+            name: wanted.name.clone(),
+            purpose: wanted.purpose,
+            size,
+            layout: class.layout,
+            wipe: class.wipe,
+            mkfs: mkfs_text(&wanted.parameters, wanted.purpose, source)?,
+            source: wanted.source.clone(),
+            created: (self.tools.clock)(),
+            fresh: source.is_none_or(|it| it.record.fresh),
+            twin: copied,
+            copying: copied && class.provisioning == Provisioning::Thick,
+        };
+        Ok(Plan { pool, class, record })
+    }
+
+    /// Makes the volume with one command, once it is known that there is room.
+    fn carry_out(
+        &self,
+        id: &VolumeId,
+        plan: &Plan<'_>,
+        source: Option<&Found<'_>>,
+    ) -> Result<(), Error> {
+        let name: LvName = id
+            .as_str()
+            .parse()
+            .map_err(|err| Error::machine(format!("naming volume {id}"), err))?;
+        let change = plan.pool.change();
+        self.make_room_sure(&change, plan, source)?;
+        let tags = plan.record.tags(&self.creator);
+        let thin_source = source.filter(|_| plan.class.provisioning == Provisioning::Thin);
+        let (made, size) = match thin_source {
+            Some(source) => {
+                let snapshot = CreateSnapshot {
+                    vg: plan.pool.vg.clone(),
+                    origin: source.lv.name.clone(),
+                    name: name.clone(),
+                    kind: SnapshotKind::ThinWritable,
+                    tags: tags.clone(),
+                };
+                (self.tools.lvm.create_snapshot(&snapshot), source.lv.size)
+            }
+            None => {
+                let backing = match plan.class.provisioning {
+                    Provisioning::Thick => Backing::Thick(plan.class.layout),
+                    Provisioning::Thin => Backing::Thin(plan.pool.thin().clone()),
+                };
+                let volume = CreateVolume {
+                    vg: plan.pool.vg.clone(),
+                    name: name.clone(),
+                    size: plan.record.size,
+                    backing,
+                    tags: tags.clone(),
+                };
+                (self.tools.lvm.create_volume(&volume), plan.record.size)
+            }
+        };
+        if let Err(err) = made {
+            return self.after_failed_create(&change, &name, err);
+        }
+        let kind = match plan.class.provisioning {
+            Provisioning::Thick => Kind::Thick,
+            Provisioning::Thin => Kind::Thin(plan.pool.thin().clone()),
+        };
+        let origin = thin_source.map(|it| it.lv.name.clone());
+        change.enter(|ledger| ledger.put(new_volume(&name, size, kind, origin, tags)));
+        self.chores.report_soon(&plan.pool.name);
+        Ok(())
+    }
+
+    /// Refuses what does not fit, on a report that is not old.
+    fn make_room_sure(
+        &self,
+        change: &Change<'_>,
+        plan: &Plan<'_>,
+        source: Option<&Found<'_>>,
+    ) -> Result<(), Error> {
+        let thin = plan.class.provisioning == Provisioning::Thin;
+        let fits = || plan.record.size <= plan.pool.room(&plan.class).largest;
+        if fits() {
+            return Ok(());
+        }
+        change.refresh_unless_young(&*self.tools.lvm)?;
+        if fits() {
+            return Ok(());
+        }
+        let largest = plan.pool.room(&plan.class).largest;
+        let what = if thin && source.is_some() { "a thin copy" } else { "a volume" };
+        Err(Error::NoRoom(format!(
+            "pool {} has no room for {what} of {}; the largest that fits is {largest}",
+            plan.pool.name, plan.record.size
+        )))
+    }
+
+    /// After a create that LVM says has failed: what is there now decides.
+    fn after_failed_create(
+        &self,
+        change: &Change<'_>,
+        name: &LvName,
+        err: lvm::Error,
+    ) -> Result<(), Error> {
+        let doing = format!("making logical volume {name}");
+        if change.refresh(&*self.tools.lvm).is_err() {
+            return Err(Error::uncertain(doing, err));
+        }
+        match change.pool().read(|ledger| ledger.find(name).cloned()) {
+            None if matches!(err, lvm::Error::NoGroup { .. }) => {
+                Err(Error::NoRoom(err.to_string()))
+            }
+            None => Err(lvm_failed(doing, err)),
+            Some(lv) => {
+                tracing::warn!(%name, error = %err, "LVM reported a failure but made the volume");
+                let activated = self.tools.lvm.activate(&change.pool().vg, &lv.name);
+                activated.map_err(|_| Error::uncertain(doing, err))
+            }
+        }
+    }
+
+    /// Tags change later, off the caller's way: nothing waits for them, and what they say is found
+    /// again by looking at the volume.
+    pub(super) fn retag_soon(&self, found: &Found<'_>, remove: &[&str]) {
+        self.chores.retag(Retag {
+            pool: found.pool.name.clone(),
+            lv: found.lv.name.clone(),
+            remove: remove.iter().filter_map(|tag| tag.parse().ok()).collect(),
+        });
+    }
+}
+
+/// What CreateVolume has decided.
+struct Plan<'a> {
+    pool: &'a Pool,
+    class: Class,
+    record: Record,
+}
+
+/// The least size in which a file system of its kind can be made (mkfs.xfs(8), mkfs.btrfs(8)).
+fn least_for(purpose: Purpose, size: Bytes, wanted: &Wanted) -> Result<Bytes, Error> {
+    let least = match purpose {
+        Purpose::Block => return Ok(size),
+        Purpose::Filesystem(kind) => kind.smallest(),
+    };
+    if size >= least {
+        return Ok(size);
+    }
+    let asked = wanted.size.least();
+    Err(Error::OutOfRange(format!("{asked} is too small for {purpose}, which needs {least}")))
+}
+
+/// A volume as LVM will report it, but for its UUID.
+pub(super) fn new_volume(
+    name: &LvName,
+    size: Bytes,
+    kind: Kind,
+    origin: Option<LvName>,
+    tags: Vec<lvm::Tag>,
+) -> LogicalVolume {
+    LogicalVolume {
+        name: name.clone(),
+        uuid: String::new(),
+        size,
+        kind,
+        origin,
+        active: true,
+        suspended: false,
+        tags,
+    }
+}

@@ -1,0 +1,118 @@
+//! DeleteVolume and DeleteSnapshot: out of sight at once, wiped and removed in the background.
+
+use super::{Found, Host, lvm_failed, pool::Pool, record::Record};
+use crate::{
+    device::Wipe,
+    lvm::{Kind, LvName},
+    volume::{Error, SnapshotId, Source, VolumeId},
+};
+
+impl Host {
+    /// Deletes a volume; one that is gone is fine.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] while it is in use or has copy-on-write snapshots, [`Error::Busy`]
+    /// while it is being made.
+    pub fn delete(&self, id: &VolumeId) -> Result<(), Error> {
+        let Some(found) = self.volume(id) else { return Ok(()) };
+        if found.record.copying && self.copies.is_running(&found.lv.name) {
+            return Err(Error::Busy(format!("volume {id} is still being made")));
+        }
+        let snapshots: Vec<String> = found.pool.read(|ledger| {
+            ledger.dependents(&found.lv.name).map(|lv| lv.name.to_string()).collect()
+        });
+        if !snapshots.is_empty() {
+            return Err(Error::Precondition(format!(
+                "volume {id} has copy-on-write snapshots, which cannot live without it: {}",
+                snapshots.join(", ")
+            )));
+        }
+        self.ensure_not_copied_from(&found, &Source::Volume(id.clone()))?;
+        self.ensure_unused(&found)?;
+        self.throw_away(&found)
+    }
+
+    /// Deletes a snapshot; one that is gone is fine.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] while a volume is being copied from it or somebody has it open.
+    pub fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
+        let Some(found) = self.snapshot_of_id(id) else { return Ok(()) };
+        self.ensure_not_copied_from(&found, &Source::Snapshot(id.clone()))?;
+        self.ensure_unused(&found)?;
+        self.throw_away(&found)
+    }
+
+    fn ensure_not_copied_from(&self, found: &Found<'_>, source: &Source) -> Result<(), Error> {
+        let copy = found.pool.read(|ledger| {
+            let needs_it =
+                |record: &Record| record.copying && record.source.as_ref() == Some(source);
+            let mut copies = ledger.records("v-", None).filter(|(_, record)| needs_it(record));
+            copies.next().map(|(lv, _)| lv.name.to_string())
+        });
+        match copy {
+            Some(copy) => Err(Error::Precondition(format!(
+                "{} is being copied to volume {copy}; wait until that is done",
+                found.lv.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes a thin volume, whose pool zeroes blocks before it gives them out again. A thick one
+    /// holds its tenant's bytes: it is renamed out of sight now and wiped later.
+    fn throw_away(&self, found: &Found<'_>) -> Result<(), Error> {
+        let keeps_bytes = match found.lv.kind {
+            Kind::Thin(_) | Kind::ThinPool { .. } => false,
+            Kind::Thick | Kind::CopyOnWrite | Kind::Other(_) => found.record.wipe != Wipe::None,
+        };
+        if keeps_bytes {
+            return self.hide(found.pool, &found.lv.name);
+        }
+        let change = found.pool.change();
+        let name = &found.lv.name;
+        match self.tools.lvm.remove(&found.pool.vg, name) {
+            Ok(()) => {
+                change.enter(|ledger| drop(ledger.take_out(name)));
+                self.chores.report_soon(&found.pool.name);
+                Ok(())
+            }
+            Err(err) => {
+                change.refresh(&*self.tools.lvm)?;
+                match found.pool.read(|ledger| ledger.find(name).is_some()) {
+                    true => Err(lvm_failed(format!("removing {name}"), err)),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Gives a volume a name that no request can mean, and has it wiped.
+    pub(super) fn hide(&self, pool: &Pool, name: &LvName) -> Result<(), Error> {
+        let change = pool.change();
+        let hidden = self.hidden_name(pool, name)?;
+        if let Err(err) = self.tools.lvm.rename(&pool.vg, name, &hidden) {
+            change.refresh(&*self.tools.lvm)?;
+            if pool.read(|ledger| ledger.find(name).is_some()) {
+                return Err(lvm_failed(format!("renaming {name}"), err));
+            }
+        } else {
+            change.enter(|ledger| ledger.change(name, |lv| lv.name = hidden.clone()));
+        }
+        drop(change);
+        self.chores.report_soon(&pool.name);
+        self.chores.trash_soon();
+        Ok(())
+    }
+
+    /// `x-`, the old name, and a number in case that the same volume is made and deleted again
+    /// before the first one is wiped.
+    fn hidden_name(&self, pool: &Pool, name: &LvName) -> Result<LvName, Error> {
+        pool.read(|ledger| {
+            let mut names = (0..10_000)
+                .filter_map(|number: u32| format!("x-{name}-{number}").parse::<LvName>().ok());
+            names.find(|it| ledger.find(it).is_none())
+        })
+        .ok_or_else(|| Error::Busy(format!("too many deleted volumes of the name {name} wait")))
+    }
+}

@@ -1,0 +1,192 @@
+//! What a volume group holds, in memory: LVM's last report, brought up to date by each change of
+//! ours until the next report. Pure.
+
+use super::record::Record;
+use crate::{
+    lvm::{Group, Kind, LogicalVolume, LvName, Tag, cow_size},
+    units::Bytes,
+};
+
+/// One volume group, as last reported and changed since.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    group: Group,
+}
+
+impl Ledger {
+    pub(super) fn new(mut group: Group) -> Self {
+        group.logical.sort_by(|a, b| a.name.cmp(&b.name));
+        Self { group }
+    }
+
+    pub(super) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    pub(super) fn find(&self, name: &LvName) -> Option<&LogicalVolume> {
+        let at = self.group.logical.binary_search_by(|lv| lv.name.cmp(name)).ok()?;
+        self.group.logical.get(at)
+    }
+
+    /// The volumes whose names begin with `prefix` and follow `after`, in order, with what their
+    /// tags say; volumes that are not ours are passed over.
+    pub(super) fn records<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a LogicalVolume, Record)> + 'a {
+        let logical = &self.group.logical;
+        let begin = logical.partition_point(|lv| match after {
+            Some(after) => lv.name.as_str() <= after,
+            None => lv.name.as_str() < prefix,
+        });
+        logical
+            .iter()
+            .skip(begin)
+            .take_while(move |lv| lv.name.as_str().starts_with(prefix))
+            .filter_map(|lv| Some((lv, Record::read(&lv.tags)?)))
+    }
+
+    /// The copy-on-write snapshots of `origin`.
+    pub(super) fn dependents<'a>(
+        &'a self,
+        origin: &'a LvName,
+    ) -> impl Iterator<Item = &'a LogicalVolume> + 'a {
+        let of_it = move |lv: &&LogicalVolume| {
+            lv.kind == Kind::CopyOnWrite && lv.origin.as_ref() == Some(origin)
+        };
+        self.group.logical.iter().filter(of_it)
+    }
+
+    /// Enters a new volume, or one that has changed.
+    pub(super) fn put(&mut self, lv: LogicalVolume) {
+        self.take_out(&lv.name.clone());
+        self.take_extents(self.extents_of(&lv));
+        let at = self.group.logical.partition_point(|it| it.name < lv.name);
+        self.group.logical.insert(at, lv);
+    }
+
+    /// Strikes out a volume; its extents are free.
+    pub(super) fn take_out(&mut self, name: &LvName) -> Option<LogicalVolume> {
+        let at = self.group.logical.binary_search_by(|lv| lv.name.cmp(name)).ok()?;
+        let gone = self.group.logical.remove(at);
+        self.free_extents(self.extents_of(&gone));
+        Some(gone)
+    }
+
+    /// Changes a volume's name, tags or size in place.
+    pub(super) fn change(&mut self, name: &LvName, change: impl FnOnce(&mut LogicalVolume)) {
+        if let Some(mut lv) = self.take_out(name) {
+            change(&mut lv);
+            self.put(lv);
+        }
+    }
+
+    /// Adds and removes tags of a volume.
+    pub(super) fn retag(&mut self, name: &LvName, add: &[Tag], remove: &[Tag]) {
+        self.change(name, |lv| {
+            lv.tags.retain(|tag| !remove.contains(tag));
+            lv.tags.extend(add.iter().cloned());
+        });
+    }
+
+    fn extents_of(&self, lv: &LogicalVolume) -> u64 {
+        let bytes = match &lv.kind {
+            Kind::Thick | Kind::ThinPool { .. } | Kind::Other(_) => lv.size,
+            Kind::CopyOnWrite => cow_size(lv.size, self.group.extent).unwrap_or(lv.size),
+            Kind::Thin(_) => Bytes::ZERO,
+        };
+        bytes.whole(self.group.extent)
+    }
+
+    /// LVM takes the largest free runs first; which, the next report says.
+    fn take_extents(&mut self, mut count: u64) {
+        self.group.free = self.group.free.saturating_sub(count);
+        let mut runs: Vec<&mut u64> =
+            self.group.physical.iter_mut().flat_map(|pv| pv.free_runs.iter_mut()).collect();
+        runs.sort_by(|a, b| b.cmp(a));
+        for run in runs {
+            let taken = count.min(*run);
+            *run -= taken;
+            count -= taken;
+        }
+    }
+
+    fn free_extents(&mut self, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.group.free += count;
+        if let Some(pv) = self.group.physical.iter_mut().find(|pv| !pv.missing && pv.allocatable) {
+            pv.free_runs.push(count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lvm::PhysicalVolume;
+
+    fn lv(name: &str, mib: u64, kind: Kind) -> LogicalVolume {
+        LogicalVolume {
+            name: name.parse().unwrap(),
+            uuid: String::new(),
+            size: Bytes::mib(mib),
+            kind,
+            origin: None,
+            active: true,
+            suspended: false,
+            tags: Vec::new(),
+        }
+    }
+
+    fn ledger() -> Ledger {
+        let disk = |name: &str| PhysicalVolume {
+            device: name.into(),
+            missing: false,
+            allocatable: true,
+            extents: 64,
+            free_runs: vec![64],
+        };
+        Ledger::new(Group {
+            name: "vg".parse().unwrap(),
+            uuid: String::new(),
+            extent: Bytes::mib(4),
+            extents: 128,
+            free: 128,
+            tags: Vec::new(),
+            physical: vec![disk("/dev/a"), disk("/dev/b")],
+            logical: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn changes_keep_the_free_extents_exact() {
+        let mut ledger = ledger();
+        ledger.put(lv("v-b", 400, Kind::Thick));
+        assert_eq!(ledger.group().free, 28);
+        let name = "v-b".parse().unwrap();
+        ledger.change(&name, |lv| lv.size = Bytes::mib(404));
+        assert_eq!(ledger.group().free, 27);
+        ledger.put(lv("s-b", 8, Kind::CopyOnWrite));
+        assert_eq!(ledger.group().free, 24, "two extents and one for the tables");
+        ledger.put(lv("v-a", 4000, Kind::Thin("pool".parse().unwrap())));
+        assert_eq!(ledger.group().free, 24);
+        assert!(ledger.take_out(&name).is_some() && ledger.find(&name).is_none());
+        assert_eq!(ledger.group().free, 125);
+        let runs: u64 = ledger.group().physical.iter().flat_map(|pv| &pv.free_runs).sum();
+        assert_eq!(runs, 125);
+    }
+
+    #[test]
+    fn names_stay_in_order() {
+        let mut ledger = ledger();
+        for name in ["v-c", "v-a", "x-1", "v-b"] {
+            ledger.put(lv(name, 4, Kind::Thick));
+        }
+        ledger.change(&"v-a".parse().unwrap(), |lv| lv.name = "x-0".parse().unwrap());
+        let names: Vec<&str> = ledger.group().logical.iter().map(|lv| lv.name.as_str()).collect();
+        assert_eq!(names, ["v-b", "v-c", "x-0", "x-1"]);
+    }
+}

@@ -1,0 +1,239 @@
+//! What a logical volume's tags say of it: Tarn's only record, written by the command that makes
+//! the volume. Pure.
+
+use std::fmt::Write as _;
+
+use crate::{
+    device::Wipe,
+    fs::FsKind,
+    lvm::{Layout, Tag},
+    units::Bytes,
+    volume::{Purpose, SnapshotId, Source, VolumeName},
+};
+
+/// The volume has never been staged, so a file system may be made on it if it is found empty.
+pub(super) const FRESH: &str = "tarn.fresh";
+/// The volume's file system shares its identity with the one it was copied from.
+pub(super) const TWIN: &str = "tarn.twin";
+/// The volume's content is still being copied.
+pub(super) const COPYING: &str = "tarn.copying";
+
+/// What the tags of a volume or snapshot say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The name that the caller gave.
+    pub(super) name: VolumeName,
+    /// What it is for.
+    pub(super) purpose: Purpose,
+    /// The size that was asked for, in whole extents. A volume smaller than this is unfinished.
+    pub(super) size: Bytes,
+    /// How a thick volume lies on the disks.
+    pub(super) layout: Layout,
+    /// What is done to its bytes when it is deleted.
+    pub(super) wipe: Wipe,
+    /// Options for mkfs, as one text.
+    pub(super) mkfs: String,
+    /// What its content is copied from; for a snapshot, the volume.
+    pub(super) source: Option<Source>,
+    /// When it was made, in seconds since 1970 UTC.
+    pub(super) created: i64,
+    /// See [`FRESH`].
+    pub(super) fresh: bool,
+    /// See [`TWIN`].
+    pub(super) twin: bool,
+    /// See [`COPYING`].
+    pub(super) copying: bool,
+}
+
+impl Record {
+    /// The tags that say this, with `creator` as who made it.
+    pub(super) fn tags(&self, creator: &str) -> Vec<Tag> {
+        let mut texts = vec![
+            format!("tarn.name={}", escape(self.name.as_str())),
+            format!("tarn.for={}", purpose_word(self.purpose)),
+            format!("tarn.size={}", self.size.0),
+            format!("tarn.layout={}", layout_text(self.layout)),
+            format!("tarn.wipe={}", wipe_word(self.wipe)),
+            format!("tarn.at={}", self.created),
+            format!("tarn.by={}", escape(creator)),
+        ];
+        if !self.mkfs.is_empty() {
+            texts.push(format!("tarn.mkfs={}", escape(&self.mkfs)));
+        }
+        match &self.source {
+            Some(Source::Volume(id)) => texts.push(format!("tarn.from={id}")),
+            Some(Source::Snapshot(id)) => texts.push(format!("tarn.from={id}")),
+            None => (),
+        }
+        for (is_so, word) in [(self.fresh, FRESH), (self.twin, TWIN), (self.copying, COPYING)] {
+            if is_so {
+                texts.push(word.to_owned());
+            }
+        }
+        texts.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// Reads tags; `None` for a volume that is not ours.
+    pub(super) fn read(tags: &[Tag]) -> Option<Self> {
+        let value = |key: &str| {
+            tags.iter().find_map(|tag| tag.as_str().strip_prefix(key)?.strip_prefix('='))
+        };
+        let has = |word: &str| tags.iter().any(|tag| tag.as_str() == word);
+        let source = match value("tarn.from") {
+            None => None,
+            Some(text) => Some(match text.parse::<SnapshotId>() {
+                Ok(id) => Source::Snapshot(id),
+                Err(_) => Source::Volume(text.parse().ok()?),
+            }),
+        };
+        Some(Self {
+            name: unescape(value("tarn.name")?)?.parse().ok()?,
+            purpose: purpose_of(value("tarn.for")?)?,
+            size: Bytes(value("tarn.size")?.parse().ok()?),
+            layout: layout_of(value("tarn.layout")?)?,
+            wipe: wipe_of(value("tarn.wipe")?)?,
+            mkfs: unescape(value("tarn.mkfs").unwrap_or_default())?,
+            source,
+            created: value("tarn.at")?.parse().ok()?,
+            fresh: has(FRESH),
+            twin: has(TWIN),
+            copying: has(COPYING),
+        })
+    }
+}
+
+/// Writes any text in the letters that a tag may hold: all but `a-z A-Z 0-9 _ . -` become `+` and
+/// two hexadecimal digits a byte.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else if write!(escaped, "+{byte:02X}").is_err() {
+            return escaped;
+        }
+    }
+    escaped
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'+' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = [rest.next()?, rest.next()?];
+        bytes.push(u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn purpose_word(purpose: Purpose) -> &'static str {
+    purpose.filesystem().map_or("block", FsKind::name)
+}
+
+fn purpose_of(word: &str) -> Option<Purpose> {
+    match word {
+        "block" => Some(Purpose::Block),
+        _ => word.parse().ok().map(Purpose::Filesystem),
+    }
+}
+
+fn wipe_word(wipe: Wipe) -> &'static str {
+    match wipe {
+        Wipe::Zero => "zero",
+        Wipe::Discard => "discard",
+        Wipe::None => "none",
+    }
+}
+
+fn wipe_of(word: &str) -> Option<Wipe> {
+    [Wipe::Zero, Wipe::Discard, Wipe::None].into_iter().find(|wipe| wipe_word(*wipe) == word)
+}
+
+/// As a tag and an error message say it: `linear`, `striped:3` or `striped:3:65536`.
+pub(super) fn layout_text(layout: Layout) -> String {
+    match layout {
+        Layout::Linear => "linear".to_owned(),
+        Layout::Striped { stripes, stripe_size: None } => format!("striped:{stripes}"),
+        Layout::Striped { stripes, stripe_size: Some(size) } => {
+            format!("striped:{stripes}:{}", size.0)
+        }
+    }
+}
+
+fn layout_of(text: &str) -> Option<Layout> {
+    let mut parts = text.split(':');
+    match (parts.next()?, parts.next(), parts.next()) {
+        ("linear", None, None) => Some(Layout::Linear),
+        ("striped", Some(stripes), size) => Some(Layout::Striped {
+            stripes: stripes.parse().ok()?,
+            stripe_size: match size {
+                Some(size) => Some(Bytes(size.parse().ok()?)),
+                None => None,
+            },
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::volume::VolumeId;
+
+    fn record(name: &str) -> Record {
+        Record {
+            name: name.parse().unwrap(),
+            purpose: Purpose::Filesystem(FsKind::Xfs),
+            size: Bytes::GIB,
+            layout: Layout::Striped { stripes: 3, stripe_size: Some(Bytes(65536)) },
+            wipe: Wipe::Discard,
+            mkfs: "-i size=512 -m reflink=1".to_owned(),
+            source: Some(Source::Volume(VolumeId::of(&"origin".parse().unwrap()))),
+            created: 1_763_797_000,
+            fresh: true,
+            twin: false,
+            copying: true,
+        }
+    }
+
+    #[test]
+    fn tags_as_lvs_shows_them() {
+        let tags = record("pvc 1").tags("local.tarn.dev");
+        let texts: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+        insta::assert_debug_snapshot!(texts, @r#"
+        [
+            "tarn.name=pvc+201",
+            "tarn.for=xfs",
+            "tarn.size=1073741824",
+            "tarn.layout=striped:3:65536",
+            "tarn.wipe=discard",
+            "tarn.at=1763797000",
+            "tarn.by=local.tarn.dev",
+            "tarn.mkfs=-i+20size+3D512+20-m+20reflink+3D1",
+            "tarn.from=v-mxuezw3lkgomlscabdlhv6o56d",
+            "tarn.fresh",
+            "tarn.copying",
+        ]
+        "#);
+    }
+
+    #[test]
+    fn a_volume_of_somebody_else_has_no_record() {
+        assert_eq!(Record::read(&["theirs".parse().unwrap()]), None);
+        assert_eq!(Record::read(&["tarn.name=+zz".parse().unwrap()]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_survives(name in proptest::string::string_regex("(?s).{1,32}").unwrap()) {
+            let before = record(&name);
+            prop_assert_eq!(Record::read(&before.tags("x")), Some(before));
+        }
+    }
+}

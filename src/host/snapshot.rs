@@ -1,0 +1,147 @@
+//! CreateSnapshot: thin ones by the thin pool, thick ones by copy on write with room for all.
+
+use super::{
+    Found, Host, class::provisioning_of, create::new_volume, lvm_failed, no_volume, pool::Change,
+    record::Record,
+};
+use crate::{
+    lvm::{CreateSnapshot, Kind, LogicalVolume, LvName, SnapshotKind, cow_size},
+    units::Bytes,
+    volume::{Error, Provisioning, Snapshot, SnapshotId, Source, VolumeId, WantedSnapshot},
+};
+
+impl Host {
+    /// Takes the snapshot, or finds the one that an earlier call took.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] for one of another volume, [`Error::NotFound`] for an unknown volume,
+    /// [`Error::NoRoom`].
+    pub fn snapshot(&self, wanted: &WantedSnapshot) -> Result<Snapshot, Error> {
+        let id = SnapshotId::of(&wanted.name);
+        if let Some(found) = self.snapshot_of_id(&id) {
+            let snapshot = as_snapshot(&id, &found.lv, &found.record)
+                .ok_or_else(|| Error::NotFound(format!("the source of snapshot {id}")))?;
+            if snapshot.source != wanted.source {
+                let what = format!("snapshot {id}");
+                return Err(Error::exists(what, "source", snapshot.source, &wanted.source));
+            }
+            return Ok(snapshot);
+        }
+        let source = self.volume(&wanted.source).ok_or_else(|| no_volume(&wanted.source))?;
+        if !source.is_finished() {
+            return Err(Error::Busy(format!("volume {} is still being made", wanted.source)));
+        }
+        let record = Record {
+            name: wanted.name.clone(),
+            size: Bytes::ZERO,
+            source: Some(Source::Volume(wanted.source.clone())),
+            created: (self.tools.clock)(),
+            copying: false,
+            ..source.record.clone()
+        };
+        let change = source.pool.change();
+        self.take_snapshot(&change, &source, id.as_str(), &record)?;
+        drop(change);
+        let taken = self.snapshot_of_id(&id);
+        taken
+            .and_then(|found| as_snapshot(&id, &found.lv, &found.record))
+            .ok_or_else(|| Error::NotFound(format!("the new snapshot {id}")))
+    }
+
+    /// Takes a frozen snapshot of a volume with one command.
+    pub(super) fn take_snapshot(
+        &self,
+        change: &Change<'_>,
+        source: &Found<'_>,
+        name: &str,
+        record: &Record,
+    ) -> Result<LvName, Error> {
+        let pool = source.pool;
+        let doing = format!("taking snapshot {name}");
+        let name: LvName = name.parse().map_err(|err| Error::machine(doing.clone(), err))?;
+        let kind = self.snapshot_kind(change, source)?;
+        let tags = record.tags(&self.creator);
+        let snapshot = CreateSnapshot {
+            vg: pool.vg.clone(),
+            origin: source.lv.name.clone(),
+            name: name.clone(),
+            kind,
+            tags: tags.clone(),
+        };
+        match self.tools.lvm.create_snapshot(&snapshot) {
+            Ok(()) => {
+                let kind = match &source.lv.kind {
+                    Kind::Thin(pool) => Kind::Thin(pool.clone()),
+                    _ => Kind::CopyOnWrite,
+                };
+                let origin = Some(source.lv.name.clone());
+                let lv = new_volume(&name, source.lv.size, kind, origin, tags);
+                change.enter(|ledger| ledger.put(lv));
+                self.chores.report_soon(&pool.name);
+                Ok(name)
+            }
+            Err(err) => {
+                self.resume_after_failure(change, source)
+                    .map_err(|err| Error::uncertain(doing.clone(), err))?;
+                match pool.read(|ledger| ledger.find(&name).is_some()) {
+                    true => Ok(name),
+                    false => Err(lvm_failed(doing, err)),
+                }
+            }
+        }
+    }
+
+    /// An interrupted snapshot may leave its origin suspended, with its user's I/O hanging.
+    fn resume_after_failure(&self, change: &Change<'_>, source: &Found<'_>) -> Result<(), Error> {
+        change.refresh(&*self.tools.lvm)?;
+        let name = &source.lv.name;
+        if source.pool.read(|ledger| ledger.find(name).is_some_and(|lv| lv.suspended)) {
+            let refreshed = self.tools.lvm.refresh(&source.pool.vg, name);
+            refreshed.map_err(|err| lvm_failed(format!("resuming {name}"), err))?;
+        }
+        Ok(())
+    }
+
+    fn snapshot_kind(
+        &self,
+        change: &Change<'_>,
+        source: &Found<'_>,
+    ) -> Result<SnapshotKind, Error> {
+        if provisioning_of(&source.lv.kind) == Provisioning::Thin {
+            return Ok(SnapshotKind::ThinFrozen);
+        }
+        let pool = source.pool;
+        let extent = pool.read(|ledger| ledger.group().extent);
+        let room = cow_size(source.lv.size, extent)
+            .ok_or_else(|| Error::OutOfRange(format!("{} is too large", source.lv.name)))?;
+        let class = super::class::Class {
+            provisioning: Provisioning::Thick,
+            layout: crate::lvm::Layout::Linear,
+            wipe: source.record.wipe,
+        };
+        if room > pool.room(&class).available {
+            change.refresh_unless_young(&*self.tools.lvm)?;
+        }
+        let free = pool.room(&class).available;
+        if room > free {
+            return Err(Error::NoRoom(format!(
+                "a snapshot of a thick volume takes its whole size: pool {} has {free} free, {room} are needed",
+                pool.name
+            )));
+        }
+        Ok(SnapshotKind::CopyOnWrite(room))
+    }
+}
+
+/// A snapshot as the caller sees it; `None` when its record does not say of what it is.
+pub(super) fn as_snapshot(
+    id: &SnapshotId,
+    lv: &LogicalVolume,
+    record: &Record,
+) -> Option<Snapshot> {
+    let source: VolumeId = match &record.source {
+        Some(Source::Volume(id)) => id.clone(),
+        Some(Source::Snapshot(_)) | None => return None,
+    };
+    Some(Snapshot { id: id.clone(), source, size: lv.size, created: record.created })
+}

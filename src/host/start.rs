@@ -1,0 +1,362 @@
+//! The start: pools are opened, and what was half done when the last life ended is put right.
+
+use std::{io, sync::Arc, thread};
+
+use super::{
+    Found, Host, Tools,
+    chores::Chores,
+    copy::Copies,
+    is_finished,
+    ledger::Ledger,
+    pool::{Pool, THIN_POOL},
+    record::Record,
+};
+use crate::{
+    device,
+    fs::{self, Content},
+    lvm::{self, CreateGroup, CreateThinPool, Group, Kind, Layout, LogicalVolume, LvName, VgName},
+    pool::{LoopFile, PoolSpec, ThinPoolSpec},
+    units::Bytes,
+    volume::{Error, NodeId, PoolName, Source, Turns, VolumeId, chain},
+};
+
+/// The oldest LVM that has everything used here, thin snapshots' activation skip and JSON reports
+/// among it, in the behaviour that the tests saw.
+const OLDEST_LVM: (u32, u32, u32) = (2, 3, 11);
+
+/// A pool to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenPool {
+    /// Its name.
+    pub name: PoolName,
+    /// What the admin says about it.
+    pub spec: PoolSpec,
+}
+
+/// Why a machine cannot be used. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// LVM is not there or cannot be asked.
+    #[error("LVM cannot be used; is the package lvm2 installed, and is this root?")]
+    NoLvm(#[source] lvm::Error),
+    /// LVM is too old.
+    #[error("LVM {found} is too old; {} or newer is needed (package lvm2)", version(OLDEST_LVM))]
+    OldLvm {
+        /// The version that is there.
+        found: String,
+    },
+    /// A pool's volume group cannot be opened.
+    #[error("pool {pool}: {why}")]
+    Pool {
+        /// The pool.
+        pool: PoolName,
+        /// What was tried, and what to do.
+        why: String,
+        /// Why it failed, when a tool said so.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+fn version((major, minor, patch): (u32, u32, u32)) -> String {
+    format!("{major}.{minor:02}.{patch:02}")
+}
+
+impl Host {
+    /// Opens every pool and puts right what was half done.
+    ///
+    /// # Errors
+    /// [`StartError`] says what to do about it.
+    pub fn open(
+        tools: Tools,
+        node: NodeId,
+        creator: &str,
+        pools: Vec<OpenPool>,
+    ) -> Result<Self, StartError> {
+        let found = tools.lvm.version().map_err(StartError::NoLvm)?;
+        if found < OLDEST_LVM {
+            return Err(StartError::OldLvm { found: version(found) });
+        }
+        let open = |pool: OpenPool| {
+            let name = pool.name.clone();
+            open_pool(&tools, pool).map_err(|failed| StartError::Pool {
+                pool: name,
+                why: failed.why,
+                source: failed.source,
+            })
+        };
+        let pools = pools.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let host = Self {
+            tools,
+            node,
+            creator: creator.to_owned(),
+            pools,
+            chores: Chores::default(),
+            copies: Copies::default(),
+        };
+        host.pools.iter().for_each(|pool| host.put_right(pool));
+        Ok(host)
+    }
+
+    /// Starts the background work: small chores, wiping, and copies that a crash cut short, each
+    /// holding its volume's turn. All of it ends after [`Host::stop`].
+    ///
+    /// # Errors
+    /// [`StartError::Thread`].
+    pub fn start_background(
+        self: &Arc<Self>,
+        turns: &Turns,
+    ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
+        let mut threads = Vec::new();
+        let mut begin = |name: &str, work: Box<dyn FnOnce(&Self) + Send>| {
+            let host = Arc::clone(self);
+            let thread = thread::Builder::new().name(name.to_owned());
+            let begun = thread.spawn(move || work(&host)).map_err(StartError::Thread);
+            begun.map(|thread| threads.push(thread))
+        };
+        begin("chores", Box::new(Self::do_chores))?;
+        begin("trash", Box::new(Self::empty_trash))?;
+        self.chores.trash_soon();
+        for id in self.unfinished() {
+            let Ok(turn) = turns.take(id.as_str()) else { continue };
+            let resume = move |host: &Self| {
+                let _turn = turn;
+                host.resume(&id);
+            };
+            begin("resume", Box::new(resume))?;
+        }
+        Ok(threads)
+    }
+
+    /// Volumes whose making was cut short after the volume itself was there.
+    fn unfinished(&self) -> Vec<VolumeId> {
+        let of_pool = |pool: &Pool| {
+            pool.read(|ledger| {
+                let unfinished =
+                    ledger.records("v-", None).filter(|(lv, record)| !is_finished(lv, record));
+                unfinished.filter_map(|(lv, _)| lv.name.as_str().parse().ok()).collect::<Vec<_>>()
+            })
+        };
+        self.pools.iter().flat_map(of_pool).collect()
+    }
+
+    /// Finishes one of [`Host::unfinished`]; nobody was told that it exists, so an error is only
+    /// logged, and the caller's next call meets it again.
+    fn resume(&self, id: &VolumeId) {
+        let Some(found) = self.volume(id) else { return };
+        tracing::info!(volume = %id, "finishing what a restart cut short");
+        if let Err(err) = self.finish(&found) {
+            tracing::warn!(volume = %id, error = chain(&err), "not finished yet");
+        }
+    }
+
+    /// Finds every state that an interrupted command leaves (`docs/recovery.md`), and ends it.
+    fn put_right(&self, pool: &Pool) {
+        let all = pool.read(|ledger| ledger.group().logical.clone());
+        // First of all: a suspended volume hangs whoever reads it, LVM itself included.
+        for lv in all.iter().filter(|lv| lv.suspended) {
+            tracing::warn!(volume = %lv.name, "was left suspended; resuming it");
+            self.log_failure(self.tools.lvm.refresh(&pool.vg, &lv.name), &lv.name);
+        }
+        for lv in all.iter().filter(|lv| !lv.active && lv.name.as_str().starts_with("v-")) {
+            self.wake(pool, lv);
+        }
+        self.log_failure(pool.refresh(&*self.tools.lvm), &"the report");
+        self.drop_leftovers(pool);
+    }
+
+    /// Activates a volume that activation of its group left out; a thin one that its pool does not
+    /// know was never acknowledged if it is fresh, and is removed then.
+    fn wake(&self, pool: &Pool, lv: &LogicalVolume) {
+        let Err(err) = self.tools.lvm.activate(&pool.vg, &lv.name) else { return };
+        let fresh = Record::read(&lv.tags).is_some_and(|record| record.fresh);
+        if matches!(err, lvm::Error::MissingInPool { .. }) && fresh {
+            tracing::warn!(volume = %lv.name, "was cut short before its pool knew it; removing it");
+            self.log_failure(self.tools.lvm.remove(&pool.vg, &lv.name), &lv.name);
+        } else {
+            tracing::error!(volume = %lv.name, error = chain(&err), "cannot be activated; it stays");
+        }
+    }
+
+    /// Hides copies whose source is gone, and snapshots that a finished or vanished clone left.
+    fn drop_leftovers(&self, pool: &Pool) {
+        let copying = |found: &Found<'_>| found.record.copying;
+        let orphans: Vec<LvName> = pool.read(|ledger| {
+            let gone = |record: &Record| match &record.source {
+                Some(Source::Volume(id)) => !holds(ledger, id.as_str()),
+                Some(Source::Snapshot(id)) => !holds(ledger, id.as_str()),
+                None => true,
+            };
+            let orphan = |(_, record): &(&LogicalVolume, Record)| record.copying && gone(record);
+            ledger.records("v-", None).filter(orphan).map(|(lv, _)| lv.name.clone()).collect()
+        });
+        let passing: Vec<LvName> =
+            pool.read(|ledger| ledger.records("c-", None).map(|(lv, _)| lv.name.clone()).collect());
+        let done_with = passing.into_iter().filter(|name| {
+            let target = format!("v-{}", name.as_str().trim_start_matches("c-"));
+            !self.look_up(&target).as_ref().is_some_and(copying)
+        });
+        for name in orphans.into_iter().chain(done_with) {
+            tracing::warn!(volume = %name, "was left by work that was cut short; removing it");
+            self.log_failure(self.hide(pool, &name), &name);
+        }
+    }
+
+    fn log_failure<E: std::error::Error>(
+        &self,
+        outcome: Result<(), E>,
+        what: &dyn std::fmt::Display,
+    ) {
+        if let Err(err) = outcome {
+            tracing::error!(%what, error = chain(&err), "could not be put right");
+        }
+    }
+}
+
+fn holds(ledger: &Ledger, name: &str) -> bool {
+    name.parse().is_ok_and(|name| ledger.find(&name).is_some())
+}
+
+/// Why a pool cannot be opened, without its name.
+struct Failed {
+    why: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Failed {
+    fn because(
+        why: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { why: why.into(), source: Some(Box::new(source)) }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(err: Error) -> Self {
+        Self::because("it cannot be opened", err)
+    }
+}
+
+fn open_pool(tools: &Tools, wanted: OpenPool) -> Result<Pool, Failed> {
+    let thin: LvName =
+        THIN_POOL.parse().map_err(|err| Failed::because("naming its thin pool", err))?;
+    let OpenPool { name, spec } = wanted;
+    let group = match (&spec.volume_group, &spec.loop_file) {
+        (Some(vg), _) => tools.lvm.report(vg).map_err(|err| {
+            let hint = format!("make it with `vgcreate {vg} DISK...`, or name one that exists");
+            Failed::because(format!("volume group {vg} cannot be read; {hint}"), err)
+        })?,
+        (None, Some(file)) => open_loop_file(tools, &name, file)?,
+        (None, None) => {
+            let why = "it says neither `volumeGroup` nor `loopFile`".to_owned();
+            return Err(Failed { why, source: None });
+        }
+    };
+    let vg = group.name.clone();
+    if let Err(err) = tools.lvm.activate_group(&vg) {
+        // Volumes that can be activated are; each of the others is looked at below.
+        tracing::warn!(pool = %name, error = chain(&err), "not every volume could be activated");
+    }
+    if let Some(wish) = &spec.thin_pool {
+        ensure_thin_pool(tools, &group, &thin, wish)?;
+    }
+    let group = tools
+        .lvm
+        .report(&vg)
+        .map_err(|err| Failed::because(format!("volume group {vg} cannot be read"), err))?;
+    Ok(Pool::new(name, spec, thin, group))
+}
+
+/// Opens the group on a loop file, which is made where there is none.
+fn open_loop_file(tools: &Tools, name: &PoolName, file: &LoopFile) -> Result<Group, Failed> {
+    let vg: VgName = loop_group(name).map_err(|err| Failed::because("naming its group", err))?;
+    fs::paths::ensure_directory(&file.directory)
+        .map_err(|err| Failed::because("its directory cannot be made", err))?;
+    let image = file.directory.join(format!("{vg}.img"));
+    let device = tools
+        .devices
+        .ensure_loop(&image, file.size)
+        .map_err(|err: device::Error| Failed::because("its loop file cannot be attached", err))?;
+    match tools.lvm.report(&vg) {
+        Ok(_) => tools
+            .lvm
+            .resize_physical_volume(&device)
+            .map_err(|err| Failed::because("its physical volume cannot be grown", err))?,
+        Err(lvm::Error::NoGroup { .. }) => make_group(tools, &vg, name, &device, file.size)?,
+        Err(err) => return Err(Failed::because(format!("group {vg} cannot be read"), err)),
+    }
+    tools
+        .lvm
+        .report(&vg)
+        .map_err(|err| Failed::because(format!("the new group {vg} cannot be read"), err))
+}
+
+/// The name of the group of a pool on a loop file.
+fn loop_group(name: &PoolName) -> Result<VgName, lvm::BadName> {
+    format!("tarn-{name}").parse()
+}
+
+fn make_group(
+    tools: &Tools,
+    vg: &VgName,
+    pool: &PoolName,
+    device: &std::path::Path,
+    size: Bytes,
+) -> Result<(), Failed> {
+    let content = tools
+        .fs
+        .probe(device)
+        .map_err(|err| Failed::because("its loop file cannot be read", err))?;
+    if content != Content::Nothing {
+        let why = format!(
+            "its loop file holds {content}, and is left as it is; move it away or name another directory"
+        );
+        return Err(Failed { why, source: None });
+    }
+    let tags = [format!("tarn.pool={pool}")];
+    let wanted = CreateGroup {
+        vg: vg.clone(),
+        devices: vec![device.to_path_buf()],
+        tags: tags.iter().filter_map(|tag| tag.parse().ok()).collect(),
+        metadata: metadata_size(size),
+    };
+    let made = tools.lvm.create_group(&wanted);
+    made.map_err(|err| Failed::because(format!("group {vg} cannot be made"), err))
+}
+
+/// Room for LVM's own records: a volume with its tags takes about 2 KiB, twice.
+fn metadata_size(disk: Bytes) -> Bytes {
+    disk.percent(1).clamp(Bytes::MIB, Bytes::mib(32))
+}
+
+/// Makes the thin pool, or grows it to what the spec says; never makes it smaller.
+fn ensure_thin_pool(
+    tools: &Tools,
+    group: &Group,
+    thin: &LvName,
+    wish: &ThinPoolSpec,
+) -> Result<(), Failed> {
+    let failed = |doing: &str, err| Failed::because(format!("{doing} {thin}"), err);
+    let size = wish.size.round_up(group.extent).unwrap_or(wish.size);
+    let there = group.logical.iter().find(|lv| lv.name == *thin);
+    match there.map(|lv| (&lv.kind, lv.size)) {
+        Some((Kind::ThinPool { .. }, has)) if has >= size => return Ok(()),
+        Some((Kind::ThinPool { .. }, _)) => {
+            let grown = tools.lvm.extend(&group.name, thin, size);
+            return grown.map_err(|err| failed("growing its thin pool", err));
+        }
+        // What `lvcreate --type thin-pool` leaves when it is killed; nothing can be in it.
+        Some(_) => {
+            let removed = tools.lvm.remove(&group.name, thin);
+            removed.map_err(|err| failed("removing the half-made thin pool", err))?;
+        }
+        None => (),
+    }
+    let wanted =
+        CreateThinPool { vg: group.name.clone(), name: thin.clone(), size, layout: Layout::Linear };
+    tools.lvm.create_thin_pool(&wanted).map_err(|err| failed("making its thin pool", err))
+}

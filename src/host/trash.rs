@@ -1,0 +1,105 @@
+//! What was deleted: wiped, then given back to its group. Survives a restart, since the names of
+//! the volumes are the list.
+
+use super::{Host, ledger::Ledger, lvm_failed, pool::Pool, record::Record};
+use crate::{
+    device::{Part, Wipe},
+    lvm::{Kind, LogicalVolume},
+    units::Bytes,
+    volume::{Error, chain},
+};
+
+/// How much is wiped between two looks at whether it is time to stop.
+const PART: Bytes = Bytes::mib(256);
+
+impl Host {
+    /// Wipes and removes what was deleted, until [`Host::stop`].
+    pub(super) fn empty_trash(&self) {
+        while self.chores.await_trash() {
+            self.empty_trash_now();
+        }
+    }
+
+    /// Wipes and removes everything that was deleted so far. What cannot be wiped stays and is
+    /// tried again at the next deletion or start.
+    pub fn empty_trash_now(&self) {
+        for pool in &self.pools {
+            for lv in pool.read(trash) {
+                if self.chores.is_stopping() {
+                    return;
+                }
+                if let Err(err) = self.scrap(pool, lv) {
+                    tracing::warn!(pool = %pool.name, error = chain(&err), "not wiped; it stays");
+                }
+            }
+        }
+    }
+
+    fn scrap(&self, pool: &Pool, mut lv: LogicalVolume) -> Result<(), Error> {
+        let name = lv.name.clone();
+        let how = Record::read(&lv.tags).map_or(Wipe::Zero, |record| record.wipe);
+        if lv.kind == Kind::CopyOnWrite {
+            lv = self.split(pool, &lv)?;
+        }
+        if matches!(lv.kind, Kind::Thick) && how != Wipe::None {
+            self.wipe(pool, &lv, how)?;
+        }
+        let change = pool.change();
+        self.tools
+            .lvm
+            .remove(&pool.vg, &name)
+            .map_err(|err| lvm_failed(format!("removing the wiped {name}"), err))?;
+        change.enter(|ledger| drop(ledger.take_out(&name)));
+        drop(change);
+        self.chores.report_soon(&pool.name);
+        tracing::info!(pool = %pool.name, volume = %name, size = %lv.size, "wiped and given back");
+        Ok(())
+    }
+
+    /// A copy-on-write snapshot holds its tenant's old blocks where no device of its own shows
+    /// them; split off, it is a volume that can be wiped.
+    fn split(&self, pool: &Pool, lv: &LogicalVolume) -> Result<LogicalVolume, Error> {
+        let change = pool.change();
+        self.tools
+            .lvm
+            .split_snapshot(&pool.vg, &lv.name)
+            .map_err(|err| lvm_failed(format!("splitting off {}", lv.name), err))?;
+        change.refresh(&*self.tools.lvm)?;
+        let split = pool.read(|ledger| ledger.find(&lv.name).cloned());
+        split.ok_or_else(|| Error::NotFound(format!("the split-off {}", lv.name)))
+    }
+
+    fn wipe(&self, pool: &Pool, lv: &LogicalVolume, how: Wipe) -> Result<(), Error> {
+        let device = pool.device(&lv.name);
+        let doing = || format!("wiping {}", lv.name);
+        let failed = |err| Error::machine(doing(), err);
+        if self.tools.devices.size(&device).map_err(failed)?.is_none() {
+            let change = pool.change();
+            let activated = self.tools.lvm.activate(&pool.vg, &lv.name);
+            drop(change);
+            activated.map_err(|err| lvm_failed(doing(), err))?;
+        }
+        for part in parts(lv.size) {
+            if self.chores.is_stopping() {
+                return Err(Error::Busy(format!("{} stopped half-way", doing())));
+            }
+            self.tools.devices.wipe(&device, part, how).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// A size in parts of at most [`PART`].
+pub(super) fn parts(size: Bytes) -> impl Iterator<Item = Part> {
+    let count = size.0.div_ceil(PART.0);
+    (0..count).map(move |at| {
+        let offset = Bytes(at * PART.0);
+        Part { offset, length: PART.min(size.saturating_sub(offset)) }
+    })
+}
+
+/// The deleted volumes of a group.
+pub(super) fn trash(ledger: &Ledger) -> Vec<LogicalVolume> {
+    let deleted = |lv: &&LogicalVolume| lv.name.as_str().starts_with("x-");
+    ledger.group().logical.iter().filter(deleted).cloned().collect()
+}

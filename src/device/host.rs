@@ -58,7 +58,12 @@ impl Devices for HostDevices {
     fn wipe(&self, device: &Path, part: Part, how: Wipe) -> Result<(), Error> {
         let fail = failed("wipe", device);
         let wipe = || {
-            let file = alone(device, 0)?;
+            let mut file = alone(device, 0)?;
+            // fallocate(2) cuts a part that reaches past the end, and reports success.
+            let size = file.seek(SeekFrom::End(0))?;
+            if part.offset.checked_add(part.length).is_none_or(|end| end.0 > size) {
+                return Err(io::Error::from(Errno::EINVAL));
+            }
             match how {
                 Wipe::Zero => zero(&file, part)?,
                 Wipe::Discard => unmap(&file, part)?,

@@ -3,6 +3,8 @@
 //! [`Devices`] is the seam: [`host::HostDevices`] asks the kernel, [`fake::FakeDevices`] keeps its
 //! rules in memory; `contract.rs` holds what both must do.
 
+#[cfg(test)]
+mod contract;
 mod copying;
 pub mod fake;
 pub mod host;

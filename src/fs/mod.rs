@@ -3,6 +3,8 @@
 //! [`Filesystems`] is the seam: [`tools::FsTools`] asks the kernel and the real programs,
 //! [`fake::FakeFs`] keeps their rules in memory; `contract.rs` holds what both must do.
 
+#[cfg(test)]
+mod contract;
 pub mod fake;
 mod growing;
 mod identity;

@@ -5,6 +5,10 @@
 //! [`volume`] says what a volume is; [`lvm`], [`fs`] and [`device`] are the
 //! three families of tools; [`process`] starts programs, [`units`] are sizes.
 
+pub mod cli;
+pub mod csi;
+pub mod serve;
+
 pub mod host;
 pub mod pool;
 pub mod volume;
@@ -12,6 +16,8 @@ pub mod volume;
 pub mod device;
 pub mod fs;
 pub mod lvm;
+
+pub mod telemetry;
 
 pub mod process;
 pub mod units;

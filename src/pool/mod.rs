@@ -1,6 +1,8 @@
 //! Which disks become which volume groups, and how much room they have.
 
 pub mod capacity;
+mod file;
 mod spec;
 
+pub use file::{Mistake, PoolEntry, PoolsFile};
 pub use spec::{Autoextend, LoopFile, PoolSpec, Provisions, ThinPoolSpec};

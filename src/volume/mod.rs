@@ -3,6 +3,7 @@
 //! [`Provisioner`] is the seam between the front door and whatever makes volumes.
 
 mod capability;
+mod driver;
 mod error;
 mod id;
 mod parameters;
@@ -10,6 +11,7 @@ mod size;
 mod turn;
 
 pub use capability::{Access, Capability, Mode, Purpose};
+pub use driver::{BadDriverName, DEFAULT_NAME, Driver};
 pub use error::{Difference, Error, chain};
 pub use id::{NodeId, PoolName, SnapshotId, VolumeId, VolumeName};
 pub use parameters::{LayoutWish, Parameters, Provisioning};

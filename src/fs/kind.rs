@@ -25,7 +25,8 @@ impl FsKind {
     pub const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];
 
     /// The smallest device that its mkfs accepts with our flags (mkfs.xfs(8) since 5.19;
-    /// mkfs.btrfs(8) with its default of two copies of metadata). For ext4 it is the smallest with a journal.
+    /// mkfs.btrfs(8) with its default of two copies of metadata). For ext4 it is the
+    /// smallest that gets a journal whatever its block size is.
     pub fn smallest(self) -> Bytes {
         match self {
             Self::Ext4 => Bytes::mib(8),

@@ -113,3 +113,73 @@ fn btrfs(sb: &[u8]) -> Option<Superblock> {
 pub(super) fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use rstest::rstest;
+
+    use super::*;
+
+    // Fresh file systems of 512 MiB: mke2fs 1.47.0, mkfs.xfs 6.1.0, mkfs.btrfs 6.2.
+    const EXT4: &str = "00800000000002009919 00002fe70100f57f00000000000002000000020000000080\
+        000000800000002000000000000058a3026b0000ffff53ef01000100000058a3026b00000000000000000100\
+        0000000000000b00000000010000 3c000000c20200006b040000";
+    const XFS: &str = "58465342000010000000000000020000 0000000000000000 0000000000000000\
+        d5a208034d70476b90547fc73f749f86 0000000000010006 0000000000000080 0000000000000081\
+        0000000000000082 00000001 00008000 00000004 00000000 00004000";
+    const BTRFS: &str = "5f42485266535f4d 0600000000000000 00c0d20100000000 0040500100000000\
+        0000000000000000 0000000000000000 0000002000000000 0040020000000000 0600000000000000\
+        0100000000000000 00100000";
+
+    /// The first bytes of a device with `hex` at `at`.
+    fn start(at: usize, hex: &str) -> Vec<u8> {
+        let bytes = HEXLOWER.decode(hex.replace(' ', "").as_bytes()).unwrap();
+        let mut start = vec![0; SPAN];
+        start[at..at + bytes.len()].copy_from_slice(&bytes);
+        start
+    }
+
+    fn with(mut start: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
+        start[at] = byte;
+        start
+    }
+
+    #[rstest]
+    #[case(FsKind::Ext4, start(1024, EXT4), 0, State::Clean)]
+    #[case(FsKind::Xfs, start(0, XFS), 0x4000 * 4096, State::Unknown)]
+    #[case(FsKind::Btrfs, start(BTRFS_AT + 0x40, BTRFS), 0, State::Unknown)]
+    fn as_mkfs_leaves_it(
+        #[case] kind: FsKind,
+        #[case] start: Vec<u8>,
+        #[case] log: u64,
+        #[case] state: State,
+    ) {
+        let block = Bytes(4096);
+        let want = Superblock { kind, size: Bytes::mib(512), block, log: Bytes(log), state };
+        assert_eq!(Superblock::read(kind, &start), Some(want));
+        for other in FsKind::ALL.into_iter().filter(|other| *other != kind) {
+            assert_eq!(Superblock::read(other, &start), None);
+        }
+    }
+
+    #[rstest]
+    #[case::not_unmounted(FsKind::Ext4, with(start(1024, EXT4), 1024 + 0x3A, 0), State::Unknown)]
+    #[case::error(FsKind::Ext4, with(start(1024, EXT4), 1024 + 0x3A, 3), State::Unknown)]
+    #[case::journal(FsKind::Ext4, with(start(1024, EXT4), 1024 + 0x60, 0xC6), State::Unknown)]
+    #[case::in_progress(FsKind::Xfs, with(start(0, XFS), 126, 1), State::Unfinished)]
+    fn as_it_was_left(#[case] kind: FsKind, #[case] start: Vec<u8>, #[case] want: State) {
+        assert_eq!(Superblock::read(kind, &start).map(|it| it.state), Some(want));
+    }
+
+    #[rstest]
+    fn little_or_nonsense_is_no_superblock(
+        #[values(FsKind::Ext4, FsKind::Xfs, FsKind::Btrfs)] kind: FsKind,
+    ) {
+        assert_eq!(Superblock::read(kind, &[]), None);
+        assert_eq!(Superblock::read(kind, &[0; SPAN]), None);
+        assert_eq!(Superblock::read(kind, &[0xFF; SPAN]), None);
+        let huge = with(start(1024, EXT4), 1024 + 0x18, 255); // a block of 2^265 bytes
+        assert_eq!(Superblock::read(FsKind::Ext4, &huge), None);
+    }
+}

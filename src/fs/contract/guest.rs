@@ -151,7 +151,7 @@ fn guest_what_is_foreign_stays(
     #[case] args: &[&str],
 ) {
     let guest = Guest::new();
-    let device = guest.device(Bytes::mib(64));
+    let device = guest.device(Bytes::mib(32));
     let mut args = args.to_vec();
     args.push(text(&device));
     run(program, &args);
@@ -159,12 +159,12 @@ fn guest_what_is_foreign_stays(
         run(program, &["--stop", "/dev/md7"]);
     }
     assert_eq!(FsTools.probe(&device).unwrap(), Content::Foreign(name.to_owned()));
-    let before = fs::read(&device).unwrap();
+    let before = fs::read(guest.file(&device)).unwrap();
     for kind in FsKind::ALL {
         let refused = FsTools.make(&device, kind, &MkfsOptions::default()).unwrap_err();
         assert!(matches!(refused, Error::NotEmpty { .. }), "{refused}");
     }
-    assert!(before == fs::read(&device).unwrap(), "the device was written to");
+    assert!(before == fs::read(guest.file(&device)).unwrap(), "the device was written to");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn guest_two_signatures_are_foreign() {
     let guest = Guest::new();
     let (device, other) = (guest.made(FsKind::Ext4), guest.made(FsKind::Xfs));
     // The superblock of ext4 begins at 1024, where that of xfs has ended.
-    guest.write(&device, 0, &fs::read(&other).unwrap()[..512]);
+    guest.write(&device, 0, &fs::read(guest.file(&other)).unwrap()[..512]);
     let found = FsTools.probe(&device).unwrap();
     assert_eq!(found, Content::Foreign("several signatures".to_owned()));
 }

@@ -1,0 +1,236 @@
+//! The rules: what each call does to the fake's devices and mounts.
+
+use std::{io, path::Path};
+
+use nix::errno::Errno;
+
+use super::{Call, FakeFs, Mounted, lock};
+use crate::{
+    fs::{
+        Access, Content, DeviceNumber, Error, Filesystems, FsKind, MkfsOptions, Mount, MountHow,
+        Share, Usage,
+    },
+    process::{Cause, Failure},
+};
+
+/// The device number of the fake's device files' own file system.
+const DEVTMPFS: DeviceNumber = DeviceNumber { major: 0, minor: 6 };
+/// What is mounted where nothing of ours is.
+const ROOT: DeviceNumber = DeviceNumber { major: 0, minor: 1 };
+
+impl Filesystems for FakeFs {
+    fn probe(&self, device: &Path) -> Result<Content, Error> {
+        let state = self.enter(Call::Probe, device)?;
+        let (number, _) = self.find(&state, device)?;
+        Ok(state.content(number))
+    }
+
+    fn make(&self, device: &Path, kind: FsKind, _: &MkfsOptions) -> Result<(), Error> {
+        let mut state = self.enter(Call::Make, device)?;
+        let (number, size) = self.find(&state, device)?;
+        if state.working.contains(&number) {
+            return Err(Error::Busy(device.to_owned()));
+        }
+        match state.content(number) {
+            Content::Nothing | Content::Unfinished(_) => (),
+            found @ (Content::Filesystem { .. } | Content::Foreign(_)) => {
+                return Err(Error::NotEmpty { device: device.to_owned(), found });
+            }
+        }
+        if size < kind.smallest() {
+            return Err(refused("make a file system on", device, "mkfs", "too small"));
+        }
+        state.working.insert(number);
+        drop(state);
+        self.gate.pass();
+        let mut state = lock(&self.state);
+        state.working.remove(&number);
+        state.put(number, Content::Filesystem { kind, size });
+        Ok(())
+    }
+
+    fn check(&self, device: &Path, kind: FsKind) -> Result<(), Error> {
+        let state = self.enter(Call::Check, device)?;
+        let (number, _) = self.find(&state, device)?;
+        if state.damaged.contains(&number) {
+            let report = "UNEXPECTED INCONSISTENCY".to_owned();
+            return Err(Error::Damaged { device: device.to_owned(), kind, report });
+        }
+        Ok(())
+    }
+
+    fn part_from_origin(&self, device: &Path, kind: FsKind) -> Result<(), Error> {
+        let mut state = self.enter(Call::PartFromOrigin, device)?;
+        let (number, _) = self.find(&state, device)?;
+        if kind == FsKind::Btrfs {
+            if state.is_mounted(number) {
+                return Err(refused("part", device, "btrfstune", "the device is mounted"));
+            }
+            let content = state.content(number);
+            state.put(number, content);
+        }
+        Ok(())
+    }
+
+    fn mount(&self, device: &Path, at: &Path, how: &MountHow) -> Result<(), Error> {
+        let mut state = self.enter(Call::Mount, at)?;
+        let (number, _) = self.find(&state, device)?;
+        let fail = |errno: Errno| Error::Mount {
+            device: device.to_owned(),
+            at: at.to_owned(),
+            kind: how.kind,
+            hint: errno.desc().to_owned(),
+            source: errno.into(),
+        };
+        let real = at.canonicalize().map_err(|_| fail(Errno::ENOENT))?;
+        if !real.is_dir() {
+            return Err(fail(Errno::ENOTDIR));
+        }
+        match state.content(number) {
+            Content::Filesystem { kind, .. } if kind == how.kind => (),
+            Content::Nothing
+            | Content::Filesystem { .. }
+            | Content::Unfinished(_)
+            | Content::Foreign(_) => return Err(fail(Errno::EINVAL)),
+        }
+        if how.kind == FsKind::Btrfs && state.twin_is_mounted(number) {
+            return Err(fail(Errno::EEXIST));
+        }
+        let access = match how.access {
+            Access::ReadWrite if !how.options.read_only() => Access::ReadWrite,
+            Access::ReadWrite | Access::ReadOnly => Access::ReadOnly,
+        };
+        let fs_type = how.kind.name().to_owned();
+        let mount = Mount { device: number, root: "/".into(), at: real, access, fs_type };
+        if state.at(&mount.at).is_some_and(|there| there.mount.device == number) {
+            return Err(fail(Errno::EBUSY));
+        }
+        state.mounts.push(Mounted { mount, node: None });
+        Ok(())
+    }
+
+    fn bind(&self, from: &Path, at: &Path, access: Access) -> Result<(), Error> {
+        let mut state = self.enter(Call::Bind, at)?;
+        let fail = |errno| failed("bind to", at, errno);
+        let real = at.canonicalize().map_err(|_| fail(Errno::ENOENT))?;
+        let (mut mount, node) = match self.find(&state, from) {
+            Ok((number, _)) => (device_file(from, &real), Some(number)),
+            Err(_) => {
+                let from = from.canonicalize().map_err(|_| failed("bind", from, Errno::ENOENT))?;
+                let around = state.around(&from).cloned();
+                (seen_at(around.as_ref(), &from, &real), around.and_then(|it| it.node))
+            }
+        };
+        let from_directory = node.is_none() && from.is_dir();
+        if from_directory != real.is_dir() {
+            return Err(fail(Errno::ENOTDIR));
+        }
+        if access == Access::ReadOnly {
+            mount.access = Access::ReadOnly;
+        }
+        state.mounts.push(Mounted { mount, node });
+        Ok(())
+    }
+
+    fn unmount(&self, at: &Path) -> Result<(), Error> {
+        let mut state = self.enter(Call::Unmount, at)?;
+        let real = at.canonicalize().unwrap_or_else(|_| at.to_owned());
+        let Some(top) = state.mounts.iter().rposition(|it| it.mount.at == real) else {
+            return Ok(());
+        };
+        let above = state.mounts.iter().skip(top + 1).any(|it| it.mount.at.starts_with(&real));
+        if above || state.held.contains(at) || state.held.contains(&real) {
+            return Err(Error::InUse(at.to_owned()));
+        }
+        state.mounts.remove(top);
+        Ok(())
+    }
+
+    fn mounts(&self) -> Result<Vec<Mount>, Error> {
+        let state = self.enter(Call::Mounts, Path::new("/proc/self/mountinfo"))?;
+        Ok(state.mounts.iter().map(|it| it.mount.clone()).collect())
+    }
+
+    fn device_at(&self, path: &Path) -> Result<Option<DeviceNumber>, Error> {
+        let state = self.enter(Call::DeviceAt, path)?;
+        if let Ok((number, _)) = self.find(&state, path) {
+            return Ok(Some(number));
+        }
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(state.at(&real).and_then(|it| it.node))
+    }
+
+    fn grow(&self, device: &Path, at: &Path, kind: FsKind) -> Result<(), Error> {
+        let mut state = self.enter(Call::Grow, device)?;
+        let (number, size) = self.find(&state, device)?;
+        let real = at.canonicalize().unwrap_or_else(|_| at.to_owned());
+        let top = state.at(&real).map(|it| (it.mount.device, it.mount.access));
+        if top != Some((number, Access::ReadWrite)) {
+            return Err(refused("grow", at, "resize", "not mounted for writing"));
+        }
+        match state.contents.get_mut(&number) {
+            Some((Content::Filesystem { kind: found, size: has }, _)) if *found == kind => {
+                *has = size.max(*has);
+                Ok(())
+            }
+            _ => Err(refused("grow", device, "resize", "bad magic number")),
+        }
+    }
+
+    fn usage(&self, at: &Path) -> Result<Usage, Error> {
+        let state = self.enter(Call::Usage, at)?;
+        let real = at.canonicalize().map_err(|source| Error::Path {
+            action: "look at",
+            path: at.to_owned(),
+            source,
+        })?;
+        let device = state.around(&real).map(|it| it.mount.device);
+        match device.map(|it| state.content(it)) {
+            Some(Content::Filesystem { kind, size }) => {
+                let bytes = Share { total: size.0, used: size.0 / 10, available: size.0 / 10 * 9 };
+                let inodes = Share { total: 1000, used: 10, available: 990 };
+                let counts = kind != FsKind::Btrfs;
+                Ok(Usage { bytes, inodes: if counts { inodes } else { Share::default() } })
+            }
+            _ => Ok(Usage { bytes: Share::default(), inodes: Share::default() }),
+        }
+    }
+}
+
+/// A bound device file, as mountinfo shows it: a file of the file system that /dev is.
+fn device_file(device: &Path, at: &Path) -> Mount {
+    let root = Path::new("/").join(device.strip_prefix("/dev").unwrap_or(device));
+    let fs_type = "devtmpfs".to_owned();
+    Mount { device: DEVTMPFS, root, at: at.to_owned(), access: Access::ReadWrite, fs_type }
+}
+
+/// What lies at `from` under the mount around it, shown at `at`.
+fn seen_at(around: Option<&Mounted>, from: &Path, at: &Path) -> Mount {
+    match around {
+        Some(Mounted { mount, .. }) => {
+            let below = from.strip_prefix(&mount.at).unwrap_or(Path::new(""));
+            let root = match below.as_os_str().is_empty() {
+                true => mount.root.clone(),
+                false => mount.root.join(below),
+            };
+            Mount { root, at: at.to_owned(), ..mount.clone() }
+        }
+        None => Mount {
+            device: ROOT,
+            root: from.to_owned(),
+            at: at.to_owned(),
+            access: Access::ReadWrite,
+            fs_type: "rootfs".to_owned(),
+        },
+    }
+}
+
+pub(super) fn failed(action: &'static str, path: &Path, errno: Errno) -> Error {
+    Error::Path { action, path: path.to_owned(), source: io::Error::from(errno) }
+}
+
+fn refused(action: &'static str, device: &Path, program: &str, stderr: &str) -> Error {
+    let cause = Cause::Exit { code: 1, stderr: stderr.to_owned() };
+    let command = format!("{program} {}", device.display());
+    Error::Tool { action, device: device.to_owned(), source: Failure { command, cause } }
+}

@@ -12,6 +12,12 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+/// Whether a program of that name is in `PATH`.
+pub fn is_installed(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+}
+
 /// How much of a program's complaint an error keeps.
 const COMPLAINT: usize = 4096;
 /// How often a program that has closed neither pipe is asked whether it is still there.
@@ -80,9 +86,12 @@ impl Invocation {
         self
     }
 
-    /// The program's name.
-    pub fn program(&self) -> &'static str {
-        self.program
+    /// What is done, for counting: the program, and for `lvm` its verb.
+    pub fn verb(&self) -> String {
+        match self.args.first().filter(|_| self.program == "lvm") {
+            Some(verb) => verb.to_string_lossy().into_owned(),
+            None => self.program.to_owned(),
+        }
     }
 
     /// Runs to the end and returns what was printed.

@@ -1,16 +1,31 @@
-//! The front door: CSI over gRPC.
+//! The front door: the only room that knows gRPC and the wire types.
+//!
+//! A request is read ([`request`]), its volume's turn is taken, the work is done to its end
+//! ([`work`]), and what came out is written ([`answer`]) or given its code ([`status`]).
 
-pub mod observe;
+mod answer;
+mod controller;
+mod identity;
+mod node;
+mod observe;
+mod request;
+mod status;
+mod work;
 
-/// The wire contract, generated from `proto/csi.proto`.
+pub use controller::ControllerService;
+pub use identity::{IdentityService, Readiness};
+pub use node::NodeService;
+pub use observe::Observe;
+
+/// The wire contract (`proto/csi.proto`).
+#[allow(
+    clippy::all,
+    clippy::restriction,
+    clippy::pedantic,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated"
+)]
 pub mod proto {
-    #![allow(
-        missing_docs,
-        unreachable_pub,
-        clippy::all,
-        clippy::too_many_lines,
-        clippy::allow_attributes_without_reason,
-        reason = "generated"
-    )]
     tonic::include_proto!("csi.v1");
 }

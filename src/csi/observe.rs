@@ -34,7 +34,7 @@ tokio::task_local! {
 }
 
 /// Says which volume or snapshot the call that this task answers is about. The first word counts.
-pub fn subject(id: impl ToString) {
+pub(super) fn subject(id: impl ToString) {
     // Outside of a call, as in a test of a handler, there is nobody to tell.
     drop(SUBJECT.try_with(|subject| subject.set(id.to_string())));
 }

@@ -20,6 +20,9 @@ use crate::{
     units::Bytes,
 };
 
+/// The programs that are started, each with its Debian package.
+pub const PROGRAMS: &[(&str, &str)] = &[("dmsetup", "dmsetup"), ("losetup", "mount")];
+
 /// Asks the kernel and the real programs. It remembers nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostDevices;

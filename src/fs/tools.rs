@@ -7,6 +7,18 @@ use super::{
     growing, making, mounting, probe,
 };
 
+/// The programs that are started, each with its Debian package.
+pub const PROGRAMS: &[(&str, &str)] = &[
+    ("blkid", "util-linux"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("e2fsck", "e2fsprogs"),
+    ("resize2fs", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("xfs_growfs", "xfsprogs"),
+    ("mkfs.btrfs", "btrfs-progs"),
+    ("btrfs", "btrfs-progs"),
+];
+
 /// Asks the kernel and the real programs. It remembers nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FsTools;

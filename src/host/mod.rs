@@ -29,7 +29,7 @@ mod used;
 pub use local::LocalProvisioner;
 pub use publish::Publish;
 pub use stage::Stage;
-pub use start::{OpenPool, StartError};
+pub use start::StartError;
 pub use stats::Stats;
 pub use status::{CopyProgress, PoolStatus, Status};
 

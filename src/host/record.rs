@@ -216,7 +216,7 @@ mod tests {
             "tarn.at=1763797000",
             "tarn.by=local.tarn.dev",
             "tarn.mkfs=-i+20size+3D512+20-m+20reflink+3D1",
-            "tarn.from=v-mxuezw3lkgomlscabdlhv6o56d",
+            "tarn.from=v-dap52rx4jjzenopu6hv2geu3ux",
             "tarn.fresh",
             "tarn.copying",
         ]

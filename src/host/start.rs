@@ -15,7 +15,7 @@ use crate::{
     device,
     fs::{self, Content},
     lvm::{self, CreateGroup, CreateThinPool, Group, Kind, Layout, LogicalVolume, LvName, VgName},
-    pool::{LoopFile, PoolSpec, ThinPoolSpec},
+    pool::{LoopFile, PoolEntry, ThinPoolSpec},
     units::Bytes,
     volume::{Error, NodeId, PoolName, Source, Turns, VolumeId, chain},
 };
@@ -23,15 +23,6 @@ use crate::{
 /// The oldest LVM that has everything used here, thin snapshots' activation skip and JSON reports
 /// among it, in the behaviour that the tests saw.
 const OLDEST_LVM: (u32, u32, u32) = (2, 3, 11);
-
-/// A pool to open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenPool {
-    /// Its name.
-    pub name: PoolName,
-    /// What the admin says about it.
-    pub spec: PoolSpec,
-}
 
 /// Why a machine cannot be used. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -74,13 +65,13 @@ impl Host {
         tools: Tools,
         node: NodeId,
         creator: &str,
-        pools: Vec<OpenPool>,
+        pools: Vec<PoolEntry>,
     ) -> Result<Self, StartError> {
         let found = tools.lvm.version().map_err(StartError::NoLvm)?;
         if found < OLDEST_LVM {
             return Err(StartError::OldLvm { found: version(found) });
         }
-        let open = |pool: OpenPool| {
+        let open = |pool: PoolEntry| {
             let name = pool.name.clone();
             open_pool(&tools, pool).map_err(|failed| StartError::Pool {
                 pool: name,
@@ -241,10 +232,10 @@ impl From<Error> for Failed {
     }
 }
 
-fn open_pool(tools: &Tools, wanted: OpenPool) -> Result<Pool, Failed> {
+fn open_pool(tools: &Tools, wanted: PoolEntry) -> Result<Pool, Failed> {
     let thin: LvName =
         THIN_POOL.parse().map_err(|err| Failed::because("naming its thin pool", err))?;
-    let OpenPool { name, spec } = wanted;
+    let PoolEntry { name, spec } = wanted;
     let group = match (&spec.volume_group, &spec.loop_file) {
         (Some(vg), _) => tools.lvm.report(vg).map_err(|err| {
             let hint = format!("make it with `vgcreate {vg} DISK...`, or name one that exists");

@@ -25,8 +25,10 @@ pub struct PoolStatus {
     pub size: Bytes,
     /// What of it no volume has, the reserve left out.
     pub free: Bytes,
-    /// The largest thick volume that would be made now.
-    pub largest: Bytes,
+    /// The largest thick volume that would be made now, where there are such.
+    pub largest_thick: Option<Bytes>,
+    /// The largest thin volume that would be made now, where there are such.
+    pub largest_thin: Option<Bytes>,
     /// Hundredths of the thin pool's data in use.
     pub thin_data_percent: Option<f64>,
     /// Hundredths of the thin pool's metadata in use.
@@ -56,12 +58,11 @@ impl Host {
     /// What the machine looks like now.
     pub fn status(&self) -> Status {
         let pools = self.pools.iter().map(|pool| {
-            let class = Class {
-                provisioning: Provisioning::Thick,
-                layout: Layout::Linear,
-                wipe: pool.spec.wipe,
+            let room = |provisioning| {
+                pool.room(&Class { provisioning, layout: Layout::Linear, wipe: pool.spec.wipe })
             };
-            let room = pool.room(&class);
+            let largest =
+                |provisioning| pool.spec.offers(provisioning).then(|| room(provisioning).largest);
             pool.read(|ledger| {
                 let group = ledger.group();
                 let count = |prefix: &str| {
@@ -78,8 +79,9 @@ impl Host {
                 PoolStatus {
                     name: pool.name.clone(),
                     size: Bytes(group.extents.saturating_mul(group.extent.0)),
-                    free: room.available,
-                    largest: room.largest,
+                    free: room(Provisioning::Thick).available,
+                    largest_thick: largest(Provisioning::Thick),
+                    largest_thin: largest(Provisioning::Thin),
                     thin_data_percent: data,
                     thin_metadata_percent: metadata,
                     volumes: count("v-"),

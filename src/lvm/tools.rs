@@ -18,6 +18,12 @@ use crate::{
     units::Bytes,
 };
 
+/// The programs that are started, each with its Debian package.
+pub const PROGRAMS: &[(&str, &str)] =
+    &[("lvm", "lvm2"), ("lvcreate", "lvm2"), ("pvcreate", "lvm2"), ("thin_check", THIN_TOOLS)];
+/// LVM starts these itself when a thin pool is activated.
+const THIN_TOOLS: &str = "thin-provisioning-tools";
+
 /// Takes one command to LVM and brings its output back.
 pub trait Courier: Send + Sync {
     /// Runs `command` to its end.

@@ -17,8 +17,6 @@ use tokio::{
     time::timeout,
 };
 
-use super::Metrics;
-
 /// How many callers are answered at once; more wait in the kernel's queue.
 const CALLERS: usize = 8;
 /// How long a caller may take, from connecting to having read the answer.
@@ -32,11 +30,14 @@ const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8")
 /// Whether the program is well, or what it lacks.
 pub type Health = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Writes a page.
+pub type Page = Arc<dyn Fn() -> Result<String, std::fmt::Error> + Send + Sync>;
+
 /// What is served.
 #[derive(Clone)]
 pub struct Pages {
-    /// `/metrics`.
-    pub metrics: Metrics,
+    /// `/metrics`, as it is now.
+    pub metrics: Page,
     /// `/healthz`: 200 `ok`, or 503 and what is lacking.
     pub health: Health,
 }
@@ -95,7 +96,7 @@ impl Pages {
             return page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n".to_owned());
         }
         match path {
-            "/metrics" => match self.metrics.text() {
+            "/metrics" => match (self.metrics)() {
                 Ok(text) => page(StatusCode::OK, OPEN_METRICS, text),
                 Err(err) => page(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{err}\n")),
             },
@@ -120,6 +121,7 @@ fn page(status: StatusCode, kind: HeaderValue, text: String) -> Response<Full<By
 
 #[cfg(test)]
 mod tests {
+    use super::super::Metrics;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use rstest::rstest;
@@ -132,6 +134,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::new();
         metrics.rpc("Probe", "OK", Duration::ZERO);
+        let metrics: Page = Arc::new(move || metrics.text());
         tokio::spawn(serve(listener, Pages { metrics, health }));
         address
     }

@@ -455,7 +455,7 @@ impl ScratchGroup {
     }
 
     /// Removes every volume.
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         by_hand("lvremove", ["--yes", self.vg.as_str()]);
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn version() -> Invocation {
 }
 
 /// One command for everything that [`super::report::read`] needs. The segment report cannot be
-/// left out, so it is cut to one field.
+/// left out, so it is cut to one field. Unbuffered means unsorted: disks come in the group's own
+/// order, which allocation follows.
 pub(super) fn report(vg: &VgName) -> Invocation {
     const REPORTS: [(&str, &str); 5] = [
         ("vg", "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_tags"),

@@ -4,6 +4,7 @@
 //! rules in memory; `contract.rs` holds what both must do. Every verb that changes something is
 //! one LVM command, so that a power cut leaves either nothing or the whole of it.
 
+pub mod allocation;
 mod complaints;
 #[cfg(test)]
 pub(crate) mod contract;

@@ -118,6 +118,13 @@ struct PvSegmentRow {
     lv_name: String,
 }
 
+impl PvSegmentRow {
+    /// Its first extent and how many there are.
+    fn place(&self) -> Result<(u64, u64), Error> {
+        Ok((parse("pvseg_start", &self.pvseg_start)?, parse("pvseg_size", &self.pvseg_size)?))
+    }
+}
+
 #[derive(Deserialize)]
 struct LvRow {
     lv_name: String,
@@ -156,10 +163,11 @@ impl KinRow {
 }
 
 fn read_physical(pv: &PvRow, segments: &[PvSegmentRow]) -> Result<PhysicalVolume, Error> {
+    let mine = segments.iter().filter(|it| it.pv_uuid == pv.pv_uuid && it.lv_name.is_empty());
+    let mut segments = mine.map(PvSegmentRow::place).collect::<Result<Vec<_>, _>>()?;
+    segments.sort_unstable();
     let mut free: Vec<(u64, u64)> = Vec::new();
-    for segment in segments.iter().filter(|it| it.pv_uuid == pv.pv_uuid && it.lv_name.is_empty()) {
-        let start = parse("pvseg_start", &segment.pvseg_start)?;
-        let length: u64 = parse("pvseg_size", &segment.pvseg_size)?;
+    for (start, length) in segments {
         match free.last_mut() {
             Some((before, run)) if *before + *run == start => *run += length,
             _ => free.push((start, length)),

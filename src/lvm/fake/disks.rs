@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::lvm::{Layout, PhysicalVolume};
+use crate::lvm::{
+    Layout, PhysicalVolume,
+    allocation::{Run, allocate},
+};
 
 /// Who an extent belongs to.
 pub(super) type Owner = u64;
@@ -17,14 +20,6 @@ pub(super) struct Disk {
     pub(super) missing: bool,
     pub(super) allocatable: bool,
     extents: Vec<Option<Owner>>,
-}
-
-/// A contiguous run of free extents.
-#[derive(Clone, Copy)]
-struct Run {
-    disk: usize,
-    start: usize,
-    length: usize,
 }
 
 impl Disk {
@@ -66,13 +61,20 @@ impl Disk {
         runs
     }
 
-    fn longest_run(&self, disk: usize) -> Option<Run> {
-        let (start, length) = self.free_runs().into_iter().max_by_key(|(_, length)| *length)?;
-        (self.allocatable && !self.missing).then_some(Run { disk, start, length })
+    fn usable_runs(&self, disk: usize) -> Vec<Run> {
+        if !self.allocatable || self.missing {
+            return Vec::new();
+        }
+        let runs = self.free_runs().into_iter();
+        runs.map(|(start, length)| Run { disk, start: start as u64, length: length as u64 })
+            .collect()
     }
 
-    fn take(&mut self, start: usize, length: usize, owner: Owner) {
-        self.extents.iter_mut().skip(start).take(length).for_each(|it| *it = Some(owner));
+    fn take(&mut self, run: &Run, owner: Owner) {
+        let (start, length) = (run.start, run.length);
+        let place = |at: &usize| (start..start + length).contains(&(*at as u64));
+        let extents = self.extents.iter_mut().enumerate().filter(|(at, _)| place(at));
+        extents.for_each(|(_, it)| *it = Some(owner));
     }
 
     fn give_back(&mut self, owner: Owner) {
@@ -80,43 +82,24 @@ impl Disk {
     }
 }
 
-/// Takes `extents` for `owner`, as LVM's policy `normal` does: again and again the longest free
-/// run of each of the emptiest disks, one disk per stripe. Takes nothing when there is too little.
+/// Takes `extents` (rounded up to whole rows of stripes) for `owner`, where LVM would. Takes nothing
+/// when LVM would refuse.
 #[must_use]
 pub(super) fn take(disks: &mut [Disk], owner: Owner, extents: u64, layout: Layout) -> bool {
     let stripes = match layout {
         Layout::Linear => 1,
-        Layout::Striped { stripes, .. } => stripes as usize,
+        Layout::Striped { stripes, .. } => stripes.max(1),
     };
-    let Ok(extents) = usize::try_from(extents) else { return false };
-    let mut rows = extents.div_ceil(stripes.max(1));
-    let mut taken: Vec<Run> = Vec::new();
-    while rows > 0 {
-        let mut runs: Vec<Run> =
-            disks.iter().enumerate().filter_map(|(at, disk)| disk.longest_run(at)).collect();
-        runs.sort_by_key(|run| std::cmp::Reverse(run.length));
-        runs.truncate(stripes);
-        let length = runs.last().map_or(0, |run| run.length.min(rows));
-        if runs.len() < stripes || length == 0 {
-            taken.iter().for_each(|run| free(disks, run));
-            return false;
+    let free: Vec<Run> =
+        disks.iter().enumerate().flat_map(|(at, disk)| disk.usable_runs(at)).collect();
+    let rows = extents.div_ceil(u64::from(stripes));
+    let Some(taken) = allocate(&free, stripes as usize, rows) else { return false };
+    for run in taken {
+        if let Some(disk) = disks.get_mut(run.disk) {
+            disk.take(&run, owner);
         }
-        for mut run in runs {
-            run.length = length;
-            if let Some(disk) = disks.get_mut(run.disk) {
-                disk.take(run.start, length, owner);
-            }
-            taken.push(run);
-        }
-        rows -= length;
     }
     true
-}
-
-fn free(disks: &mut [Disk], run: &Run) {
-    if let Some(disk) = disks.get_mut(run.disk) {
-        disk.extents.iter_mut().skip(run.start).take(run.length).for_each(|it| *it = None);
-    }
 }
 
 /// Frees all that `owner` has.

@@ -1,25 +1,130 @@
-//! How large a volume LVM can make in a group now. Pure.
+//! The largest volume that LVM would still make.
 
-use crate::lvm::{Group, Layout};
+use crate::lvm::{
+    Group, Layout,
+    allocation::{Run, allocate},
+};
 
-/// The largest volume of a layout, in extents.
+/// The size, in extents, of the largest new volume of this layout that `lvcreate` accepts now; one
+/// more (or one more row of stripes) is refused.
+///
+/// Zero while a disk is missing: LVM then refuses every change of the group.
 pub fn largest(group: &Group, layout: Layout) -> u64 {
-    let usable = group.physical.iter().filter(|pv| pv.allocatable && !pv.missing);
-    let mut runs: Vec<Vec<u64>> = usable.map(|pv| pv.free_runs.clone()).collect();
-    let Layout::Striped { stripes, .. } = layout else { return runs.iter().flatten().sum() };
-    let stripes = usize::try_from(stripes).unwrap_or(usize::MAX).max(1);
-    let mut rows = 0;
-    loop {
-        // One area per disk, its longest; a segment is as long as the shortest of those it uses.
-        runs.iter_mut().for_each(|of_disk| of_disk.sort_unstable());
-        runs.sort_by_key(|of_disk| std::cmp::Reverse(of_disk.last().copied().unwrap_or(0)));
-        let length = runs.get(stripes - 1).and_then(|it| it.last().copied()).unwrap_or(0);
-        if length == 0 {
-            return rows * stripes as u64;
+    if group.physical.iter().any(|pv| pv.missing) {
+        return 0;
+    }
+    let free = free_runs(group);
+    match layout {
+        Layout::Linear => free.iter().map(|run| run.length).sum(),
+        Layout::Striped { stripes, .. } => u64::from(stripes) * most_rows(&free, stripes),
+    }
+}
+
+/// The free runs that may be taken. Only their lengths are known: their places are made up.
+fn free_runs(group: &Group) -> Vec<Run> {
+    let mut runs = Vec::new();
+    for (disk, pv) in group.physical.iter().enumerate().filter(|(_, pv)| pv.allocatable) {
+        let mut start = 0;
+        for &length in &pv.free_runs {
+            runs.push(Run { disk, start, length });
+            start += length + 1;
         }
-        rows += length;
-        for area in runs.iter_mut().take(stripes).filter_map(|it| it.last_mut()) {
-            *area -= length;
+    }
+    runs
+}
+
+/// Asks LVM's rules for ever closer numbers of rows.
+fn most_rows(free: &[Run], stripes: u32) -> u64 {
+    let total: u64 = free.iter().map(|run| run.length).sum();
+    let (mut fits, mut refused) = (0, total / u64::from(stripes.max(1)) + 1);
+    while refused - fits > 1 {
+        let rows = fits.midpoint(refused);
+        match allocate(free, stripes as usize, rows) {
+            Some(_) => fits = rows,
+            None => refused = rows,
         }
+    }
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use proptest::{
+        collection::vec,
+        prelude::*,
+        test_runner::{Config, TestRunner},
+    };
+
+    use super::*;
+    use crate::lvm::{
+        Backing, Error,
+        contract::{Ground, ScratchGroup, extents, striped},
+    };
+
+    /// For each disk, pairs of a run in use and a free run behind it.
+    type Pattern = Vec<Vec<(u64, u64)>>;
+
+    fn pattern() -> impl Strategy<Value = Pattern> {
+        vec(vec((1u64..4, 1u64..30), 0..6), 4)
+    }
+
+    /// Fills the group but for the free runs of `pattern`, with one volume and one command.
+    fn fill(group: &Group, pattern: &Pattern) {
+        let mut ranges = Vec::new();
+        let mut count = 0;
+        for (pv, runs) in group.physical.iter().zip(pattern) {
+            let mut range = pv.device.display().to_string();
+            let mut at = 0;
+            for (used, free) in runs.iter().chain([&(pv.extents, 0)]) {
+                let end = (at + used).min(pv.extents);
+                range += &format!(":{at}-{}", end - 1);
+                count += end - at;
+                at = end + free;
+            }
+            ranges.push(range);
+        }
+        #[expect(clippy::disallowed_methods, reason = "no verb of ours places extents")]
+        let done = Command::new("lvcreate")
+            .args(["--yes", "--activate", "n", "--zero", "n", "--wipesignatures", "n"])
+            .args(["--name", "filler", "--extents", &count.to_string(), group.name.as_str()])
+            .args(ranges)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// The largest volume is made, and one row more is refused.
+    fn ensure_exact(ground: &Ground<'_>, layout: Layout, row: u64) {
+        let before = ground.report();
+        let most = largest(&before, layout);
+        let create = |count| ground.create("probe", extents(count), Backing::Thick(layout));
+        let refused = create(most + row);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{most}: {refused:?} {before:?}");
+        if most > 0 {
+            let made = create(most);
+            assert!(made.is_ok(), "{most} {layout:?}: {made:?} {before:?}");
+            ground.remove("probe").unwrap();
+        }
+    }
+
+    #[test]
+    #[ignore = "guest: needs root and LVM"]
+    fn guest_the_largest_volume_is_exactly_the_largest() {
+        let cases = std::env::var("TARN_TEST_CASES").map_or(24, |it| it.parse().unwrap());
+        let scratch = ScratchGroup::new(4);
+        let ground = scratch.ground();
+        let empty = ground.report();
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        let outcome = TestRunner::new(config).run(&pattern(), |pattern| {
+            scratch.clear();
+            fill(&empty, &pattern);
+            ensure_exact(&ground, Layout::Linear, 1);
+            ensure_exact(&ground, striped(2), 2);
+            ensure_exact(&ground, striped(3), 3);
+            Ok(())
+        });
+        outcome.unwrap();
     }
 }

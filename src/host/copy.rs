@@ -75,8 +75,8 @@ impl Host {
             .devices
             .flush(&to)
             .map_err(|err| Error::uncertain(format!("flushing the copy {name}"), err))?;
-        if let Some(passing) = passing {
-            self.hide(target.pool, &passing)?;
+        if let Some(passing) = passing.and_then(|name| self.look_up(name.as_str())) {
+            self.hide(passing.pool, &passing.lv)?;
         }
         let done: Vec<Tag> = COPYING.parse().into_iter().collect();
         let change = target.pool.change();

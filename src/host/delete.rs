@@ -1,9 +1,13 @@
 //! DeleteVolume and DeleteSnapshot: out of sight at once, wiped and removed in the background.
 
-use super::{Found, Host, lvm_failed, pool::Pool, record::Record};
+use super::{
+    Found, Host, lvm_failed,
+    pool::{Change, Pool},
+    record::Record,
+};
 use crate::{
     device::Wipe,
-    lvm::{Kind, LvName},
+    lvm::{Kind, LogicalVolume, LvName},
     volume::{Error, SnapshotId, Source, VolumeId},
 };
 
@@ -67,7 +71,7 @@ impl Host {
             Kind::Thick | Kind::CopyOnWrite | Kind::Other(_) => found.record.wipe != Wipe::None,
         };
         if keeps_bytes {
-            return self.hide(found.pool, &found.lv.name);
+            return self.hide(found.pool, &found.lv);
         }
         let change = found.pool.change();
         let name = &found.lv.name;
@@ -87,9 +91,15 @@ impl Host {
         }
     }
 
-    /// Gives a volume a name that no request can mean, and has it wiped.
-    pub(super) fn hide(&self, pool: &Pool, name: &LvName) -> Result<(), Error> {
+    /// Gives a volume a name that no request can mean, and has it wiped. A copy-on-write snapshot
+    /// is split off first: its origin is free of it at once, and its blocks, which no device of its
+    /// own showed, can be wiped.
+    pub(super) fn hide(&self, pool: &Pool, lv: &LogicalVolume) -> Result<(), Error> {
+        let name = &lv.name;
         let change = pool.change();
+        if lv.kind == Kind::CopyOnWrite {
+            self.split(&change, lv)?;
+        }
         let hidden = self.hidden_name(pool, name)?;
         if let Err(err) = self.tools.lvm.rename(&pool.vg, name, &hidden) {
             change.refresh(&*self.tools.lvm)?;
@@ -103,6 +113,19 @@ impl Host {
         self.chores.report_soon(&pool.name);
         self.chores.trash_soon();
         Ok(())
+    }
+
+    fn split(&self, change: &Change<'_>, lv: &LogicalVolume) -> Result<(), Error> {
+        let (pool, name) = (change.pool(), &lv.name);
+        let Err(err) = self.tools.lvm.split_snapshot(&pool.vg, name) else {
+            change.enter(|ledger| ledger.split_off(name));
+            return Ok(());
+        };
+        change.refresh(&*self.tools.lvm)?;
+        match pool.read(|ledger| ledger.find(name).is_some_and(|lv| lv.kind == Kind::CopyOnWrite)) {
+            true => Err(lvm_failed(format!("splitting off {name}"), err)),
+            false => Ok(()),
+        }
     }
 
     /// `x-`, the old name, and a number in case that the same volume is made and deleted again

@@ -44,6 +44,7 @@ impl Ledger {
             .iter()
             .skip(begin)
             .take_while(move |lv| lv.name.as_str().starts_with(prefix))
+            .filter(|lv| !is_split_off(lv))
             .filter_map(|lv| Some((lv, Record::read(&lv.tags)?)))
     }
 
@@ -72,6 +73,16 @@ impl Ledger {
         let gone = self.group.logical.remove(at);
         self.free_extents(self.extents_of(&gone));
         Some(gone)
+    }
+
+    /// A copy-on-write snapshot has become a plain volume that holds its changed blocks.
+    pub(super) fn split_off(&mut self, name: &LvName) {
+        let extent = self.group.extent;
+        self.change(name, |lv| {
+            lv.size = cow_size(lv.size, extent).unwrap_or(lv.size);
+            lv.kind = Kind::Thick;
+            lv.origin = None;
+        });
     }
 
     /// Changes a volume's name, tags or size in place.
@@ -121,6 +132,13 @@ impl Ledger {
             pv.free_runs.push(count);
         }
     }
+}
+
+/// Whether this is what a deleted copy-on-write snapshot leaves when its deletion is cut short: a
+/// snapshot by name, but a plain volume of changed blocks.
+pub(super) fn is_split_off(lv: &LogicalVolume) -> bool {
+    let name = lv.name.as_str();
+    lv.kind == Kind::Thick && (name.starts_with("s-") || name.starts_with("c-"))
 }
 
 #[cfg(test)]

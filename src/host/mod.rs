@@ -99,7 +99,7 @@ impl Host {
         let name: LvName = name.parse().ok()?;
         self.pools.iter().find_map(|pool| {
             let lv = pool.read(|ledger| ledger.find(&name).cloned())?;
-            let record = Record::read(&lv.tags)?;
+            let record = Record::read(&lv.tags).filter(|_| !ledger::is_split_off(&lv))?;
             Some(Found { pool, lv, record })
         })
     }

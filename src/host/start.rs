@@ -7,7 +7,7 @@ use super::{
     chores::Chores,
     copy::Copies,
     is_finished,
-    ledger::Ledger,
+    ledger::{Ledger, is_split_off},
     pool::{Pool, THIN_POOL},
     record::Record,
 };
@@ -175,24 +175,27 @@ impl Host {
     /// Hides copies whose source is gone, and snapshots that a finished or vanished clone left.
     fn drop_leftovers(&self, pool: &Pool) {
         let copying = |found: &Found<'_>| found.record.copying;
-        let orphans: Vec<LvName> = pool.read(|ledger| {
+        let orphans: Vec<LogicalVolume> = pool.read(|ledger| {
             let gone = |record: &Record| match &record.source {
                 Some(Source::Volume(id)) => !holds(ledger, id.as_str()),
                 Some(Source::Snapshot(id)) => !holds(ledger, id.as_str()),
                 None => true,
             };
             let orphan = |(_, record): &(&LogicalVolume, Record)| record.copying && gone(record);
-            ledger.records("v-", None).filter(orphan).map(|(lv, _)| lv.name.clone()).collect()
+            ledger.records("v-", None).filter(orphan).map(|(lv, _)| lv.clone()).collect()
         });
-        let passing: Vec<LvName> =
-            pool.read(|ledger| ledger.records("c-", None).map(|(lv, _)| lv.name.clone()).collect());
-        let done_with = passing.into_iter().filter(|name| {
-            let target = format!("v-{}", name.as_str().trim_start_matches("c-"));
+        let split_off: Vec<LogicalVolume> = pool.read(|ledger| {
+            ledger.group().logical.iter().filter(|lv| is_split_off(lv)).cloned().collect()
+        });
+        let passing: Vec<LogicalVolume> =
+            pool.read(|ledger| ledger.records("c-", None).map(|(lv, _)| lv.clone()).collect());
+        let done_with = passing.into_iter().filter(|lv| {
+            let target = format!("v-{}", lv.name.as_str().trim_start_matches("c-"));
             !self.look_up(&target).as_ref().is_some_and(copying)
         });
-        for name in orphans.into_iter().chain(done_with) {
-            tracing::warn!(volume = %name, "was left by work that was cut short; removing it");
-            self.log_failure(self.hide(pool, &name), &name);
+        for lv in orphans.into_iter().chain(done_with).chain(split_off) {
+            tracing::warn!(volume = %lv.name, "was left by work that was cut short; removing it");
+            self.log_failure(self.hide(pool, &lv), &lv.name);
         }
     }
 

@@ -28,21 +28,18 @@ impl Host {
                 if self.chores.is_stopping() {
                     return;
                 }
-                if let Err(err) = self.scrap(pool, lv) {
+                if let Err(err) = self.scrap(pool, &lv) {
                     tracing::warn!(pool = %pool.name, error = chain(&err), "not wiped; it stays");
                 }
             }
         }
     }
 
-    fn scrap(&self, pool: &Pool, mut lv: LogicalVolume) -> Result<(), Error> {
+    fn scrap(&self, pool: &Pool, lv: &LogicalVolume) -> Result<(), Error> {
         let name = lv.name.clone();
         let how = Record::read(&lv.tags).map_or(Wipe::Zero, |record| record.wipe);
-        if lv.kind == Kind::CopyOnWrite {
-            lv = self.split(pool, &lv)?;
-        }
         if matches!(lv.kind, Kind::Thick) && how != Wipe::None {
-            self.wipe(pool, &lv, how)?;
+            self.wipe(pool, lv, how)?;
         }
         let change = pool.change();
         self.tools
@@ -54,19 +51,6 @@ impl Host {
         self.chores.report_soon(&pool.name);
         tracing::info!(pool = %pool.name, volume = %name, size = %lv.size, "wiped and given back");
         Ok(())
-    }
-
-    /// A copy-on-write snapshot holds its tenant's old blocks where no device of its own shows
-    /// them; split off, it is a volume that can be wiped.
-    fn split(&self, pool: &Pool, lv: &LogicalVolume) -> Result<LogicalVolume, Error> {
-        let change = pool.change();
-        self.tools
-            .lvm
-            .split_snapshot(&pool.vg, &lv.name)
-            .map_err(|err| lvm_failed(format!("splitting off {}", lv.name), err))?;
-        change.refresh(&*self.tools.lvm)?;
-        let split = pool.read(|ledger| ledger.find(&lv.name).cloned());
-        split.ok_or_else(|| Error::NotFound(format!("the split-off {}", lv.name)))
     }
 
     fn wipe(&self, pool: &Pool, lv: &LogicalVolume, how: Wipe) -> Result<(), Error> {

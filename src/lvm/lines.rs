@@ -117,7 +117,7 @@ pub(super) fn create_snapshot(wanted: &CreateSnapshot) -> Invocation {
             command.args(["--permission", "rw", "--setactivationskip", "n"])
         }
         SnapshotKind::CopyOnWrite(room) => {
-            command.args(["--permission", "r", "--size", &bytes(room)])
+            command.args(["--permission", "rw", "--size", &bytes(room)])
         }
     };
     command
@@ -274,7 +274,7 @@ mod tests {
     )]
     #[case::copy_on_write(
         snapshot(SnapshotKind::CopyOnWrite(Bytes::MIB)),
-        "lvcreate --yes --config activation/monitoring=0 --snapshot --permission r --size 1048576b --name s --addtag a=1 vg0/v"
+        "lvcreate --yes --config activation/monitoring=0 --snapshot --permission rw --size 1048576b --name s --addtag a=1 vg0/v"
     )]
     #[case::extend(
         extend(&vg(), &lv("v"), Bytes::GIB),

@@ -188,8 +188,9 @@ pub enum SnapshotKind {
     ThinFrozen,
     /// Of a thin volume or snapshot: a writable active volume of its own.
     ThinWritable,
-    /// Of a thick volume: read-only and active, with this much room for blocks that change. With
-    /// [`cow_size`] of its origin it cannot overflow.
+    /// Of a thick volume: active, with this much room for blocks that change. With [`cow_size`] of
+    /// its origin it cannot overflow. LVM is told that it may be written to, since what it holds
+    /// must be wiped once it is split off, and a volume keeps its permission then.
     CopyOnWrite(Bytes),
 }
 

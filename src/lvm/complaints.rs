@@ -100,6 +100,10 @@ mod tests {
         "NoSpace"
     )]
     #[case("Number of stripes (4) must not exceed number of physical volumes (3)", "NoSpace")]
+    #[case(
+        "Cannot create new thin volume, free space in thin pool vg0/pool reached threshold.",
+        "NoSpace"
+    )]
     #[case("Failed to find logical volume \"vg0/nope\"", "NoVolume")]
     #[case("Existing logical volume \"s2\" not found in volume group \"vg0\"", "NoVolume")]
     #[case("Snapshot origin LV nope not found in Volume group vg0.", "NoVolume")]

@@ -245,3 +245,101 @@ fn parse<T: FromStr>(field: &str, text: &str) -> Result<T, Error> {
 fn unreadable(err: serde_json::Error) -> Error {
     Error::Report(err.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const EVERY_KIND: &[u8] = include_bytes!("testdata/2.03.16-every-kind.json");
+    const MISSING_DISK: &[u8] = include_bytes!("testdata/2.03.16-missing-disk.json");
+    const DEPENDENTS: &[u8] = include_bytes!("testdata/2.03.16-dependents.json");
+    const VERSION: &[u8] = include_bytes!("testdata/2.03.16-version.txt");
+
+    fn volume(name: &str) -> LogicalVolume {
+        let group = read(EVERY_KIND).unwrap();
+        group.logical.into_iter().find(|it| it.name.as_str() == name).unwrap()
+    }
+
+    #[test]
+    fn a_group_and_its_disks() {
+        let group = read(EVERY_KIND).unwrap();
+        assert_eq!((group.name.as_str(), group.extent), ("vg0", Bytes::mib(4)));
+        assert_eq!((group.extents, group.free), (3069, 3043));
+        assert_eq!(group.tags, ["tarn.pool=fast".parse().unwrap(), "two".parse().unwrap()]);
+        let disks: Vec<_> = group.physical.iter().map(|pv| pv.device.to_str().unwrap()).collect();
+        assert_eq!(disks, ["/dev/ubdb", "/dev/ubda", "/dev/ubdc"], "in the group's order");
+        let allocatable: Vec<_> = group.physical.iter().map(|pv| pv.allocatable).collect();
+        assert_eq!(allocatable, [true, true, false]);
+        let free: Vec<_> = group.physical.iter().map(|pv| &pv.free_runs[..]).collect();
+        assert_eq!(free, [&[1006][..], &[5, 1009], &[1023]]);
+    }
+
+    #[rstest]
+    #[case::linear("a", Kind::Thick, Bytes::mib(16), None)]
+    #[case::striped("st", Kind::Thick, Bytes::mib(16), None)]
+    #[case::copy_on_write("cow", Kind::CopyOnWrite, Bytes::mib(16), Some("a"))]
+    #[case::thin("t", Kind::Thin("pool".parse().unwrap()), Bytes::GIB, None)]
+    #[case::thin_snapshot("frozen", Kind::Thin("pool".parse().unwrap()), Bytes::GIB, Some("t"))]
+    #[case::raid("mirror", Kind::Other("raid,raid1".to_owned()), Bytes::mib(4), None)]
+    #[case::pool(
+        "pool",
+        Kind::ThinPool { data_percent: Some(12.5), metadata_percent: Some(10.94) },
+        Bytes::mib(32),
+        None
+    )]
+    fn kinds(
+        #[case] name: &str,
+        #[case] kind: Kind,
+        #[case] size: Bytes,
+        #[case] origin: Option<&str>,
+    ) {
+        let seen = volume(name);
+        assert_eq!((seen.kind, seen.size), (kind, size));
+        assert_eq!(seen.origin, origin.map(|it| it.parse().unwrap()));
+    }
+
+    #[rstest]
+    #[case::active("a", true, false)]
+    #[case::inactive("off", false, false)]
+    #[case::frozen("frozen", false, false)]
+    #[case::suspended("asleep", true, true)]
+    fn states(#[case] name: &str, #[case] active: bool, #[case] suspended: bool) {
+        let seen = volume(name);
+        assert_eq!((seen.active, seen.suspended), (active, suspended));
+    }
+
+    #[test]
+    fn a_missing_disk_is_seen() {
+        let group = read(MISSING_DISK).unwrap();
+        let missing: Vec<_> = group.physical.iter().map(|pv| pv.missing).collect();
+        assert_eq!(missing, [true, false, false]);
+        assert_eq!(group.physical[0].device.to_str(), Some("[unknown]"));
+    }
+
+    #[rstest]
+    #[case::origin("a", Dependents::Some)]
+    #[case::pool("pool", Dependents::Some)]
+    #[case::thin_origin("t", Dependents::Alone)]
+    #[case::snapshot("cow", Dependents::Alone)]
+    #[case::nobody("nobody", Dependents::Absent)]
+    fn who_needs_it(#[case] name: &str, #[case] want: Dependents) {
+        assert_eq!(dependents(DEPENDENTS, &name.parse().unwrap()).unwrap(), want);
+    }
+
+    #[rstest]
+    #[case::nothing("")]
+    #[case::no_json("Volume group not found")]
+    #[case::no_group(r#"{"report": []}"#)]
+    #[case::no_row(r#"{"report": [{"vg": [], "pv": [], "lv": [], "pvseg": [], "seg": []}]}"#)]
+    fn what_is_no_report(#[case] text: &str) {
+        assert!(matches!(read(text.as_bytes()), Err(Error::Report(_))));
+    }
+
+    #[test]
+    fn versions() {
+        assert_eq!(version(VERSION).unwrap(), (2, 3, 16));
+        assert!(version(b"LVM version:     two").is_err());
+    }
+}

@@ -74,9 +74,7 @@ impl FakeGroup {
         let (kind, layout) = match &wanted.backing {
             Backing::Thick(layout) => (Kind::Thick, *layout),
             Backing::Thin(pool) => {
-                if !matches!(self.volume(pool)?.seen.kind, Kind::ThinPool { .. }) {
-                    return Err(tool("create_volume", "Logical volume is not a thin pool."));
-                }
+                self.ensure_room_in(pool)?;
                 (Kind::Thin(pool.clone()), Layout::Linear)
             }
         };
@@ -114,11 +112,18 @@ impl FakeGroup {
     }
 
     pub(super) fn create_snapshot(&mut self, wanted: &CreateSnapshot) -> Result<(), Error> {
-        let origin = self.volume(&wanted.origin)?.seen.clone();
+        let origin = self.volume(&wanted.origin)?;
+        let lost = origin.lost_in_pool;
+        let origin = origin.seen.clone();
         self.ensure_unused(&wanted.name)?;
+        if lost {
+            let (vg, lv) = (self.name.clone(), wanted.origin.clone());
+            return Err(Error::MissingInPool { vg, lv });
+        }
         let kind = match (wanted.kind, &origin.kind) {
             (SnapshotKind::CopyOnWrite(_), Kind::Thick) => Kind::CopyOnWrite,
             (SnapshotKind::ThinFrozen | SnapshotKind::ThinWritable, Kind::Thin(pool)) => {
+                self.ensure_room_in(pool)?;
                 Kind::Thin(pool.clone())
             }
             _ => return Err(tool("create_snapshot", "That snapshot is not supported.")),
@@ -292,6 +297,18 @@ impl FakeGroup {
             return Err(Error::Exists { vg: self.name.clone(), lv: lv.clone() });
         }
         Ok(())
+    }
+
+    /// A full pool takes no new volumes; those that it has may still grow.
+    fn ensure_room_in(&mut self, pool: &LvName) -> Result<(), Error> {
+        let full = Error::NoSpace { vg: self.name.clone() };
+        match self.volume(pool)?.seen.kind {
+            Kind::ThinPool { data_percent: Some(used), .. } if used >= 100.0 => Err(full),
+            Kind::ThinPool { .. } => Ok(()),
+            Kind::Thick | Kind::Thin(_) | Kind::CopyOnWrite | Kind::Other(_) => {
+                Err(tool("create_volume", "Logical volume is not a thin pool."))
+            }
+        }
     }
 
     fn in_use(&self, lv: &LvName) -> Error {

@@ -1,88 +1,15 @@
-//! What every [`Lvm`] must do. One function a rule; each runs on a fresh group of three equal
-//! disks, on the fake always and on real LVM in the guest.
+//! What every [`Lvm`](super::Lvm) must do. One function a rule; each runs on a fresh group of three
+//! equal disks, on the fake always and on real LVM in the guest.
 
-use std::process::Command;
+mod ground;
 
-use super::{
-    Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Kind, Layout,
-    LogicalVolume, LvName, Lvm, SnapshotKind, Tag, VgName, cow_size,
-    fake::FakeLvm,
-    tools::{Exec, LvmTools},
-};
+pub(crate) use ground::{Ground, ScratchGroup, extents, striped};
+use ground::{lv, tags};
+
+use super::{Backing, Error, Kind, Layout, LogicalVolume, SnapshotKind, cow_size, fake::FakeLvm};
 use crate::units::Bytes;
 
 const EXTENT: Bytes = Bytes::mib(4);
-
-/// A group under test, with short ways to say what tests say often.
-pub(crate) struct Ground<'a> {
-    pub(crate) lvm: &'a dyn Lvm,
-    pub(crate) vg: VgName,
-}
-
-fn lv(name: &str) -> LvName {
-    name.parse().unwrap()
-}
-
-fn tags(tags: &[&str]) -> Vec<Tag> {
-    tags.iter().map(|tag| tag.parse().unwrap()).collect()
-}
-
-pub(crate) fn extents(count: u64) -> Bytes {
-    Bytes(count * EXTENT.0)
-}
-
-pub(crate) fn striped(stripes: u32) -> Layout {
-    Layout::Striped { stripes, stripe_size: None }
-}
-
-impl Ground<'_> {
-    pub(crate) fn report(&self) -> Group {
-        self.lvm.report(&self.vg).unwrap()
-    }
-
-    fn free(&self) -> u64 {
-        self.report().free
-    }
-
-    fn seen(&self, name: &str) -> LogicalVolume {
-        self.find(name).unwrap_or_else(|| panic!("no volume {name}"))
-    }
-
-    fn find(&self, name: &str) -> Option<LogicalVolume> {
-        self.report().logical.into_iter().find(|it| it.name.as_str() == name)
-    }
-
-    pub(crate) fn create(&self, name: &str, size: Bytes, backing: Backing) -> Result<(), Error> {
-        let (vg, name, tags) = (self.vg.clone(), lv(name), tags(&["b=2", "a=1"]));
-        self.lvm.create_volume(&CreateVolume { vg, name, size, backing, tags })
-    }
-
-    pub(crate) fn thick(&self, name: &str, count: u64) -> Result<(), Error> {
-        self.create(name, extents(count), Backing::Thick(Layout::Linear))
-    }
-
-    fn thin(&self, name: &str, size: Bytes) -> Result<(), Error> {
-        self.create(name, size, Backing::Thin(lv("pool")))
-    }
-
-    fn pool(&self, count: u64, layout: Layout) -> Result<(), Error> {
-        let (vg, name) = (self.vg.clone(), lv("pool"));
-        self.lvm.create_thin_pool(&CreateThinPool { vg, name, size: extents(count), layout })
-    }
-
-    fn snapshot(&self, origin: &str, name: &str, kind: SnapshotKind) -> Result<(), Error> {
-        let (vg, origin, name) = (self.vg.clone(), lv(origin), lv(name));
-        self.lvm.create_snapshot(&CreateSnapshot { vg, origin, name, kind, tags: tags(&["s=1"]) })
-    }
-
-    fn extend(&self, name: &str, size: Bytes) -> Result<(), Error> {
-        self.lvm.extend(&self.vg, &lv(name), size)
-    }
-
-    pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
-        self.lvm.remove(&self.vg, &lv(name))
-    }
-}
 
 fn names_and_tags_are_as_asked(ground: &Ground<'_>) {
     ground.thick("v", 3).unwrap();
@@ -123,7 +50,7 @@ fn a_full_group_stays_as_it_is(ground: &Ground<'_>) {
 }
 
 fn no_group_is_said_so(ground: &Ground<'_>) {
-    let nowhere = Ground { lvm: ground.lvm, vg: "no-such-group".parse().unwrap() };
+    let nowhere = Ground { vg: "no-such-group".parse().unwrap(), ..*ground };
     let (vg, v) = (&nowhere.vg, &lv("v"));
     let answers = [
         nowhere.lvm.report(vg).map(drop),
@@ -395,6 +322,45 @@ fn kinds_do_not_mix(ground: &Ground<'_>) {
     assert_eq!(ground.find("s"), None);
 }
 
+fn an_open_volume_stays(ground: &Ground<'_>) {
+    let (lvm, vg, v) = (ground.lvm, &ground.vg, &lv("v"));
+    ground.thick("v", 2).unwrap();
+    ground.fate.set_open("v", true);
+    for refused in [ground.remove("v"), lvm.deactivate(vg, v)] {
+        assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
+    }
+    ground.extend("v", extents(3)).unwrap();
+    lvm.rename(vg, v, &lv("w")).unwrap();
+    lvm.rename(vg, &lv("w"), v).unwrap();
+    lvm.refresh(vg, v).unwrap();
+    assert!(ground.seen("v").active);
+    ground.fate.set_open("v", false);
+    ground.remove("v").unwrap();
+}
+
+fn a_suspended_volume_is_seen_and_cured(ground: &Ground<'_>) {
+    ground.thick("v", 2).unwrap();
+    ground.fate.suspend("v");
+    assert!(ground.seen("v").suspended);
+    ground.lvm.refresh(&ground.vg, &lv("v")).unwrap();
+    assert!(!ground.seen("v").suspended);
+}
+
+fn a_thin_volume_lost_in_its_pool_can_only_go(ground: &Ground<'_>) {
+    ground.pool(8, Layout::Linear).unwrap();
+    ground.thin("v", extents(4)).unwrap();
+    ground.fate.lose_in_pool("v");
+    assert!(!ground.seen("v").active);
+    let snapshot = ground.snapshot("v", "s", SnapshotKind::ThinFrozen);
+    for refused in [ground.lvm.activate(&ground.vg, &lv("v")), snapshot] {
+        assert!(matches!(refused, Err(Error::MissingInPool { .. })), "{refused:?}");
+    }
+    assert!(ground.lvm.activate_group(&ground.vg).is_err());
+    assert_eq!(ground.find("s"), None);
+    ground.remove("v").unwrap();
+    ground.thin("v", extents(4)).unwrap();
+}
+
 const RULES: &[fn(&Ground<'_>)] = &[
     names_and_tags_are_as_asked,
     a_report_adds_up,
@@ -417,61 +383,17 @@ const RULES: &[fn(&Ground<'_>)] = &[
     thin_volumes_take_no_extents,
     a_thin_snapshot_stands_alone,
     kinds_do_not_mix,
+    an_open_volume_stays,
+    a_suspended_volume_is_seen_and_cured,
+    a_thin_volume_lost_in_its_pool_can_only_go,
 ];
 
 #[test]
 fn fake_keeps_the_contract() {
     for rule in RULES {
-        let lvm = FakeLvm::default().with_group("vg0", EXTENT, &[256, 256, 256]);
-        rule(&Ground { lvm: &lvm, vg: "vg0".parse().unwrap() });
+        let lvm = FakeLvm::default().with_group(ground::FAKE, EXTENT, &[256, 256, 256]);
+        rule(&Ground { lvm: &lvm, vg: ground::FAKE.parse().unwrap(), fate: &lvm });
     }
-}
-
-/// A group on the guest's scratch disks; removed when dropped, also after a panic.
-pub(crate) struct ScratchGroup {
-    lvm: LvmTools,
-    vg: VgName,
-    devices: Vec<String>,
-}
-
-impl ScratchGroup {
-    /// Makes a group of the first `count` disks that `TARN_TEST_DISKS` lists.
-    pub(crate) fn new(count: usize) -> Self {
-        let disks = std::env::var("TARN_TEST_DISKS");
-        let disks = disks.unwrap_or_else(|_| "/dev/ubda:/dev/ubdb:/dev/ubdc".to_owned());
-        let devices: Vec<String> = disks.split(':').take(count).map(str::to_owned).collect();
-        assert_eq!(devices.len(), count, "TARN_TEST_DISKS lists too few disks");
-        let lvm = LvmTools::new(Box::new(Exec));
-        let vg: VgName = "tarn-test".parse().unwrap();
-        let paths = devices.iter().map(Into::into).collect();
-        let metadata = Bytes::mib(4);
-        let wanted = CreateGroup { vg: vg.clone(), devices: paths, tags: Vec::new(), metadata };
-        lvm.create_group(&wanted).unwrap();
-        Self { lvm, vg, devices }
-    }
-
-    pub(crate) fn ground(&self) -> Ground<'_> {
-        Ground { lvm: &self.lvm, vg: self.vg.clone() }
-    }
-
-    /// Removes every volume.
-    pub(crate) fn clear(&self) {
-        by_hand("lvremove", ["--yes", self.vg.as_str()]);
-    }
-}
-
-impl Drop for ScratchGroup {
-    fn drop(&mut self) {
-        by_hand("vgremove", ["--yes", "--force", self.vg.as_str()]);
-        by_hand("pvremove", self.devices.iter().map(String::as_str));
-    }
-}
-
-/// What tests clear away with, and Tarn never does.
-fn by_hand<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) {
-    #[expect(clippy::disallowed_methods, reason = "no verb of ours removes so much at once")]
-    let done = Command::new(program).args(args).output();
-    assert!(done.is_ok_and(|it| it.status.success()), "{program} failed");
 }
 
 #[test]

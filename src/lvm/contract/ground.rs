@@ -1,0 +1,192 @@
+//! The groups that the contract runs on, and short ways to say what its rules say often.
+
+use std::{fs::File, process::Command, sync::Mutex};
+
+use super::EXTENT;
+use crate::{
+    lvm::{
+        Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Layout,
+        LogicalVolume, LvName, Lvm, SnapshotKind, Tag, VgName,
+        fake::FakeLvm,
+        tools::{Exec, LvmTools},
+    },
+    units::Bytes,
+};
+
+/// A group under test, with short ways to say what tests say often.
+pub(crate) struct Ground<'a> {
+    pub(crate) lvm: &'a dyn Lvm,
+    pub(crate) vg: VgName,
+    pub(crate) fate: &'a dyn Fate,
+}
+
+/// What happens to volumes without Tarn's doing.
+pub(crate) trait Fate {
+    /// Something opens the volume, or lets go of it.
+    fn set_open(&self, lv: &str, open: bool);
+    /// An interrupted command leaves it suspended.
+    fn suspend(&self, lv: &str);
+    /// An interrupted command leaves a thin volume in the group but not in its pool.
+    fn lose_in_pool(&self, lv: &str);
+}
+
+pub(super) fn lv(name: &str) -> LvName {
+    name.parse().unwrap()
+}
+
+pub(super) fn tags(tags: &[&str]) -> Vec<Tag> {
+    tags.iter().map(|tag| tag.parse().unwrap()).collect()
+}
+
+pub(crate) fn extents(count: u64) -> Bytes {
+    Bytes(count * EXTENT.0)
+}
+
+pub(crate) fn striped(stripes: u32) -> Layout {
+    Layout::Striped { stripes, stripe_size: None }
+}
+
+impl Ground<'_> {
+    pub(crate) fn report(&self) -> Group {
+        self.lvm.report(&self.vg).unwrap()
+    }
+
+    pub(super) fn free(&self) -> u64 {
+        self.report().free
+    }
+
+    pub(super) fn seen(&self, name: &str) -> LogicalVolume {
+        self.find(name).unwrap_or_else(|| panic!("no volume {name}"))
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<LogicalVolume> {
+        self.report().logical.into_iter().find(|it| it.name.as_str() == name)
+    }
+
+    pub(crate) fn create(&self, name: &str, size: Bytes, backing: Backing) -> Result<(), Error> {
+        let (vg, name, tags) = (self.vg.clone(), lv(name), tags(&["b=2", "a=1"]));
+        self.lvm.create_volume(&CreateVolume { vg, name, size, backing, tags })
+    }
+
+    pub(crate) fn thick(&self, name: &str, count: u64) -> Result<(), Error> {
+        self.create(name, extents(count), Backing::Thick(Layout::Linear))
+    }
+
+    pub(super) fn thin(&self, name: &str, size: Bytes) -> Result<(), Error> {
+        self.create(name, size, Backing::Thin(lv("pool")))
+    }
+
+    pub(super) fn pool(&self, count: u64, layout: Layout) -> Result<(), Error> {
+        let (vg, name) = (self.vg.clone(), lv("pool"));
+        self.lvm.create_thin_pool(&CreateThinPool { vg, name, size: extents(count), layout })
+    }
+
+    pub(super) fn snapshot(
+        &self,
+        origin: &str,
+        name: &str,
+        kind: SnapshotKind,
+    ) -> Result<(), Error> {
+        let (vg, origin, name) = (self.vg.clone(), lv(origin), lv(name));
+        self.lvm.create_snapshot(&CreateSnapshot { vg, origin, name, kind, tags: tags(&["s=1"]) })
+    }
+
+    pub(super) fn extend(&self, name: &str, size: Bytes) -> Result<(), Error> {
+        self.lvm.extend(&self.vg, &lv(name), size)
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
+        self.lvm.remove(&self.vg, &lv(name))
+    }
+}
+
+/// The fake's group.
+pub(super) const FAKE: &str = "vg0";
+
+impl Fate for FakeLvm {
+    fn set_open(&self, lv: &str, open: bool) {
+        Self::set_open(self, FAKE, lv, open);
+    }
+
+    fn suspend(&self, lv: &str) {
+        Self::suspend(self, FAKE, lv);
+    }
+
+    fn lose_in_pool(&self, lv: &str) {
+        Self::lose_in_pool(self, FAKE, lv);
+    }
+}
+
+/// A group on the guest's scratch disks; removed when dropped, also after a panic.
+pub(crate) struct ScratchGroup {
+    lvm: LvmTools,
+    vg: VgName,
+    devices: Vec<String>,
+    opened: Mutex<Option<File>>,
+}
+
+impl ScratchGroup {
+    /// Makes a group of the first `count` disks that `TARN_TEST_DISKS` lists.
+    pub(crate) fn new(count: usize) -> Self {
+        let disks = std::env::var("TARN_TEST_DISKS");
+        let disks = disks.unwrap_or_else(|_| "/dev/ubda:/dev/ubdb:/dev/ubdc".to_owned());
+        let devices: Vec<String> = disks.split(':').take(count).map(str::to_owned).collect();
+        assert_eq!(devices.len(), count, "TARN_TEST_DISKS lists too few disks");
+        let lvm = LvmTools::new(Box::new(Exec));
+        let vg: VgName = "tarn-test".parse().unwrap();
+        let paths = devices.iter().map(Into::into).collect();
+        let metadata = Bytes::mib(4);
+        let wanted = CreateGroup { vg: vg.clone(), devices: paths, tags: Vec::new(), metadata };
+        lvm.create_group(&wanted).unwrap();
+        Self { lvm, vg, devices, opened: Mutex::default() }
+    }
+
+    pub(crate) fn ground(&self) -> Ground<'_> {
+        Ground { lvm: &self.lvm, vg: self.vg.clone(), fate: self }
+    }
+
+    /// The device-mapper name of a volume: hyphens within a name are doubled.
+    fn mapped(&self, lv: &str) -> String {
+        format!("{}-{lv}", self.vg.as_str().replace('-', "--"))
+    }
+
+    /// Removes every volume.
+    pub(crate) fn clear(&self) {
+        by_hand("lvremove", ["--yes", self.vg.as_str()]);
+    }
+}
+
+impl Fate for ScratchGroup {
+    fn set_open(&self, lv: &str, open: bool) {
+        let file = open.then(|| File::open(format!("/dev/{}/{lv}", self.vg)).unwrap());
+        *self.opened.lock().unwrap() = file;
+    }
+
+    fn suspend(&self, lv: &str) {
+        by_hand("dmsetup", ["suspend", &self.mapped(lv)]);
+    }
+
+    fn lose_in_pool(&self, lv: &str) {
+        let name = format!("{}/{lv}", self.vg);
+        let id = by_hand("lvs", ["--noheadings", "--options", "thin_id", &name]);
+        by_hand("lvchange", ["--activate", "n", &name]);
+        let delete = format!("delete {}", id.trim());
+        by_hand("dmsetup", ["message", &self.mapped("pool-tpool"), "0", &delete]);
+    }
+}
+
+impl Drop for ScratchGroup {
+    fn drop(&mut self) {
+        by_hand("vgremove", ["--yes", "--force", self.vg.as_str()]);
+        by_hand("pvremove", self.devices.iter().map(String::as_str));
+    }
+}
+
+/// What tests do behind Tarn's back, and Tarn never does.
+fn by_hand<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) -> String {
+    #[expect(clippy::disallowed_methods, reason = "Tarn has no verbs for this")]
+    let done = Command::new(program).args(args).output().unwrap();
+    let complaint = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program} failed: {complaint}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}

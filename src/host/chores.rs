@@ -77,12 +77,18 @@ impl Chores {
         self.wake.notify_all();
     }
 
-    /// Waits until there is something to wipe (true) or it is time to stop (false).
-    pub(super) fn await_trash(&self) -> bool {
-        let mut list = self.lock();
-        while !list.trash && !list.stopping {
-            list = self.wake.wait(list).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Waits until there is something to wipe or `again` has passed (true), or it is time to stop
+    /// (false).
+    pub(super) fn await_trash(&self, again: Option<Duration>) -> bool {
+        let list = self.lock();
+        let idle = |list: &mut List| !list.trash && !list.stopping;
+        let mut list = match again {
+            None => self.wake.wait_while(list, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(pause) => {
+                let woken = self.wake.wait_timeout_while(list, pause, idle);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
         list.trash = false;
         !list.stopping
     }

@@ -1,6 +1,8 @@
 //! What was deleted: wiped, then given back to its group. Survives a restart, since the names of
 //! the volumes are the list.
 
+use std::time::Duration;
+
 use super::{Host, ledger::Ledger, lvm_failed, pool::Pool, record::Record};
 use crate::{
     device::{Part, Wipe},
@@ -9,30 +11,43 @@ use crate::{
     volume::{Error, chain},
 };
 
+/// When what could not be wiped (a program may be looking at it just then) is tried again, at first
+/// and at the latest.
+const SOON: Duration = Duration::from_millis(500);
+const LATE: Duration = Duration::from_secs(60);
+
 /// How much is wiped between two looks at whether it is time to stop.
 const PART: Bytes = Bytes::mib(256);
 
 impl Host {
     /// Wipes and removes what was deleted, until [`Host::stop`].
     pub(super) fn empty_trash(&self) {
-        while self.chores.await_trash() {
-            self.empty_trash_now();
+        let mut again = None;
+        while self.chores.await_trash(again) {
+            let all_gone = self.empty_trash_now();
+            again = match again {
+                _ if all_gone => None,
+                None => Some(SOON),
+                Some(pause) => Some((pause * 2).min(LATE)),
+            };
         }
     }
 
-    /// Wipes and removes everything that was deleted so far. What cannot be wiped stays and is
-    /// tried again at the next deletion or start.
-    pub fn empty_trash_now(&self) {
+    /// Wipes and removes everything that was deleted so far; false when something had to stay.
+    pub fn empty_trash_now(&self) -> bool {
+        let mut all_gone = true;
         for pool in &self.pools {
             for lv in pool.read(trash) {
                 if self.chores.is_stopping() {
-                    return;
+                    return false;
                 }
                 if let Err(err) = self.scrap(pool, &lv) {
-                    tracing::warn!(pool = %pool.name, error = chain(&err), "not wiped; it stays");
+                    tracing::warn!(pool = %pool.name, error = chain(&err), "not wiped yet");
+                    all_gone = false;
                 }
             }
         }
+        all_gone
     }
 
     fn scrap(&self, pool: &Pool, lv: &LogicalVolume) -> Result<(), Error> {

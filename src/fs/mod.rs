@@ -26,6 +26,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::mount::MsFlags;
+
 use crate::{process::Failure, units::Bytes};
 
 /// A block device's number, as the kernel shows it: `major:minor`.
@@ -155,6 +157,8 @@ pub struct Mount {
     pub at: PathBuf,
     /// Whether this mount (not the file system below) may be written to.
     pub access: Access,
+    /// The flags of this mount, such as `nosuid` and `noatime`.
+    pub flags: MsFlags,
     /// The type, such as `ext4` or `devtmpfs`.
     pub fs_type: String,
 }

@@ -10,13 +10,11 @@ use nix::mount::MsFlags;
 
 use super::{Access, DeviceNumber, Mount};
 
-/// One line: what callers see of it, and what a bind remount needs.
+/// One line: what callers see of it, and what was mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// What callers see.
     pub(super) mount: Mount,
-    /// The flags of this mount, which a bind remount must repeat or lose (mount(2), Remounting).
-    pub(super) flags: MsFlags,
     /// The device or whatever else was mounted, as the one who mounted it wrote it.
     pub(super) source: PathBuf,
 }
@@ -52,7 +50,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
     let flags = flags(options);
     let read_only = flags.contains(MsFlags::MS_RDONLY);
     let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
-    Some(Entry { mount: Mount { device, root, at, access, fs_type }, flags, source })
+    Some(Entry { mount: Mount { device, root, at, access, flags, fs_type }, source })
 }
 
 fn device(field: &[u8]) -> Option<DeviceNumber> {
@@ -135,10 +133,11 @@ nonsense
         let device = DeviceNumber { major: 254, minor: 3 };
         let at = PathBuf::from("/pods/a b");
         let fs_type = "ext4".to_owned();
-        let mount = Mount { device, root: "/sub".into(), at, access: Access::ReadOnly, fs_type };
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_RELATIME;
+        let access = Access::ReadOnly;
+        let mount = Mount { device, root: "/sub".into(), at, access, flags, fs_type };
         let source = PathBuf::from("/dev/mapper/vg-v");
-        assert_eq!(entries[2], Entry { mount, flags, source });
+        assert_eq!(entries[2], Entry { mount, source });
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(super) fn bind(from: &Path, at: &Path, access: Access) -> Result<(), Error> 
 /// (mount(2), "Remounting an existing mount").
 fn make_read_only(at: &Path) -> Result<(), Error> {
     let real = at.canonicalize().map_err(failed("look at", at))?;
-    let flags = topmost(&real, at)?.flags;
+    let flags = topmost(&real, at)?.mount.flags;
     let remount = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     mount2(NONE, at, NONE, remount | flags, NONE).map_err(failed("make read-only", at))?;
     match topmost(&real, at)?.mount.access {

@@ -46,7 +46,7 @@ impl Host {
         };
         let mounts = self.mounts_of(&found)?;
         if let Some(mount) = mounts.at(&wanted.at) {
-            let same = mount.access == how.access;
+            let same = mount.access == how.access && how.options.agree_with(mount);
             if !same {
                 let what = format!("{} staged at {}", found.lv.name, wanted.at.display());
                 return Err(Error::exists(what, "way of mounting", "other options", "these"));

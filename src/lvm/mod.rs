@@ -22,7 +22,8 @@ use crate::{process::Failure, units::Bytes};
 
 /// What Tarn needs from LVM. Calls block; a call that changes something is never cut short.
 ///
-/// Two changes of one volume group at once are safe (LVM serialises them) but gain nothing.
+/// The caller makes one change of a group at a time: LVM would serialise them anyway, and
+/// [`Lvm::remove`] looks before it removes.
 pub trait Lvm: Send + Sync {
     /// The version of LVM on this machine, as (major, minor, patch), such as (2, 3, 16) for 2.03.16.
     fn version(&self) -> Result<(u32, u32, u32), Error>;

@@ -1,10 +1,6 @@
 //! LVM's own programs behind [`Lvm`].
 
-use std::{
-    fmt,
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::{fmt, path::Path};
 
 use super::{
     Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, LvName, Lvm,
@@ -50,15 +46,12 @@ impl Courier for Exec {
 /// thin pool that cannot grow may have grown its metadata.
 pub struct LvmTools {
     courier: Box<dyn Courier>,
-    /// Held while a volume is looked at and removed, and while a snapshot is made: LVM removes an
-    /// origin together with its snapshots without asking.
-    kinship: Mutex<()>,
 }
 
 impl LvmTools {
     /// LVM, reached through `courier`.
     pub fn new(courier: Box<dyn Courier>) -> Self {
-        Self { courier, kinship: Mutex::new(()) }
+        Self { courier }
     }
 
     fn run(&self, command: Invocation, about: About<'_>) -> Result<Vec<u8>, Error> {
@@ -116,7 +109,6 @@ impl Lvm for LvmTools {
     }
 
     fn create_snapshot(&self, wanted: &CreateSnapshot) -> Result<(), Error> {
-        let _turn = self.kinship.lock().unwrap_or_else(PoisonError::into_inner);
         let about = About { vg: &wanted.vg, new: Some(&wanted.name), old: Some(&wanted.origin) };
         self.change(lines::create_snapshot(wanted), about)
     }
@@ -137,7 +129,6 @@ impl Lvm for LvmTools {
     /// with it; and with a disk missing it would, at the first change, mark that disk as missing
     /// for good.
     fn remove(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
-        let _turn = self.kinship.lock().unwrap_or_else(PoisonError::into_inner);
         let about = volume(vg, lv);
         let json = self.run(lines::dependents(vg), about)?;
         match report::dependents(&json, lv)? {

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use nix::errno::Errno;
+use nix::{errno::Errno, mount::MsFlags};
 
 use super::{Call, FakeFs, Mounted, lock};
 use crate::{
@@ -101,7 +101,14 @@ impl Filesystems for FakeFs {
             Access::ReadWrite | Access::ReadOnly => Access::ReadOnly,
         };
         let fs_type = how.kind.name().to_owned();
-        let mount = Mount { device: number, root: "/".into(), at: real, access, fs_type };
+        let mount = Mount {
+            device: number,
+            root: "/".into(),
+            at: real,
+            access,
+            flags: how.options.for_kernel().0,
+            fs_type,
+        };
         if state.at(&mount.at).is_some_and(|there| there.mount.device == number) {
             return Err(fail(Errno::EBUSY));
         }
@@ -201,7 +208,14 @@ impl Filesystems for FakeFs {
 fn device_file(device: &Path, at: &Path) -> Mount {
     let root = Path::new("/").join(device.strip_prefix("/dev").unwrap_or(device));
     let fs_type = "devtmpfs".to_owned();
-    Mount { device: DEVTMPFS, root, at: at.to_owned(), access: Access::ReadWrite, fs_type }
+    Mount {
+        device: DEVTMPFS,
+        root,
+        at: at.to_owned(),
+        access: Access::ReadWrite,
+        flags: MsFlags::empty(),
+        fs_type,
+    }
 }
 
 /// What lies at `from` under the mount around it, shown at `at`.
@@ -220,6 +234,7 @@ fn seen_at(around: Option<&Mounted>, from: &Path, at: &Path) -> Mount {
             root: from.to_owned(),
             at: at.to_owned(),
             access: Access::ReadWrite,
+            flags: MsFlags::empty(),
             fs_type: "rootfs".to_owned(),
         },
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use nix::mount::MsFlags;
 
 use super::BadOption;
+use crate::fs::Mount;
 
 /// How many bytes of text mount(2) takes: a page, with the byte that ends it.
 const LONGEST: usize = 4095;
@@ -128,6 +129,17 @@ impl MountOptions {
     /// Whether they ask for reading only (`ro`; the last of `ro` and `rw` counts, as in mount(8)).
     pub fn read_only(&self) -> bool {
         self.for_kernel().0.contains(MsFlags::MS_RDONLY)
+    }
+
+    /// Whether a mount that is there has the flags that these would give it, as far as mountinfo
+    /// shows them; options that only the file system knows cannot be read back.
+    pub fn agree_with(&self, mount: &Mount) -> bool {
+        let shown = MsFlags::MS_NOSUID
+            | MsFlags::MS_NODEV
+            | MsFlags::MS_NOEXEC
+            | MsFlags::MS_NOATIME
+            | MsFlags::MS_NODIRATIME;
+        self.for_kernel().0 & shown == mount.flags & shown
     }
 
     /// The flags for mount(2), and the text for the file system.

@@ -127,7 +127,7 @@ impl Lvm for LvmTools {
 
     /// Looks first, because LVM would take a thick volume's snapshots and a pool's thin volumes
     /// with it; and with a disk missing it would, at the first change, mark that disk as missing
-    /// for good.
+    /// until somebody runs `vgextend --restoremissing`, even when it comes back.
     fn remove(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
         let about = volume(vg, lv);
         let json = self.run(lines::dependents(vg), about)?;

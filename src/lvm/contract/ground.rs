@@ -128,10 +128,16 @@ pub(crate) struct ScratchGroup {
 impl ScratchGroup {
     /// Makes a group of the first `count` disks that `TARN_TEST_DISKS` lists.
     pub(crate) fn new(count: usize) -> Self {
+        let guest = std::env::var_os("TARN_GUEST").is_some();
+        assert!(guest, "this test wipes disks: tests/guest/boot runs it");
         let disks = std::env::var("TARN_TEST_DISKS");
-        let disks = disks.unwrap_or_else(|_| "/dev/ubda:/dev/ubdb:/dev/ubdc".to_owned());
+        let disks = disks.unwrap_or_else(|_| "/dev/ubda:/dev/ubdb:/dev/ubdc:/dev/ubdd".to_owned());
         let devices: Vec<String> = disks.split(':').take(count).map(str::to_owned).collect();
         assert_eq!(devices.len(), count, "TARN_TEST_DISKS lists too few disks");
+        by_hand(
+            "wipefs",
+            ["--all", "--quiet"].into_iter().chain(devices.iter().map(String::as_str)),
+        );
         let lvm = LvmTools::new(Box::new(Exec));
         let vg: VgName = "tarn-test".parse().unwrap();
         let paths = devices.iter().map(Into::into).collect();
@@ -177,16 +183,26 @@ impl Fate for ScratchGroup {
 
 impl Drop for ScratchGroup {
     fn drop(&mut self) {
-        by_hand("vgremove", ["--yes", "--force", self.vg.as_str()]);
-        by_hand("pvremove", self.devices.iter().map(String::as_str));
+        if let Ok(file) = self.opened.get_mut() {
+            *file = None;
+        }
+        let cleared = attempt("vgremove", ["--yes", "--force", self.vg.as_str()])
+            .and_then(|_| attempt("pvremove", self.devices.iter().map(String::as_str)));
+        // A second panic would end the whole test program.
+        assert!(std::thread::panicking() || cleared.is_ok(), "{cleared:?}");
     }
 }
 
 /// What tests do behind Tarn's back, and Tarn never does.
 fn by_hand<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) -> String {
+    attempt(program, args).unwrap()
+}
+
+fn attempt<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
     #[expect(clippy::disallowed_methods, reason = "Tarn has no verbs for this")]
     let done = Command::new(program).args(args).output().unwrap();
-    let complaint = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{program} failed: {complaint}");
-    String::from_utf8_lossy(&done.stdout).into_owned()
+    if done.status.success() {
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+    }
+    Err(format!("{program} failed: {}", String::from_utf8_lossy(&done.stderr)))
 }

@@ -1,34 +1,21 @@
-//! Whether a file system may be made on a device, or what is there be used. Pure.
+//! Whether what is found on a volume may be used. Pure.
 //!
-//! The rule that never bends: a file system is made once, on a volume that has never been staged,
-//! when a low-level probe finds nothing there.
+//! The rule that never bends: a file system is made once, on a volume that has never been staged
+//! and on which a low-level probe finds nothing. Whatever else is found is used if it is the file
+//! system that the volume was made for, and left as it is if not.
 
-use crate::{
-    fs::{Content, FsKind},
-    units::Bytes,
-};
+use crate::fs::{Content, FsKind};
 
-/// What to do before a volume can be mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Make the file system.
-    Make,
-    /// Use the one that is there, of this size.
-    Use(Bytes),
-}
-
-/// Decides from what the volume's record and a probe of its device say.
+/// Whether a volume that was made for `wanted` and holds `found` may be mounted.
 ///
 /// # Errors
 /// A sentence that says what was found, and what to do.
-pub(super) fn decide(wanted: FsKind, fresh: bool, found: &Content) -> Result<Step, String> {
+pub(super) fn usable(wanted: FsKind, found: &Content) -> Result<(), String> {
     match found {
-        Content::Filesystem { kind, size } if *kind == wanted => Ok(Step::Use(*size)),
+        Content::Filesystem { kind, .. } if *kind == wanted => Ok(()),
         Content::Filesystem { kind, .. } => {
             Err(format!("the volume was made for {wanted} but holds {kind}; it is left as it is"))
         }
-        Content::Nothing if fresh => Ok(Step::Make),
-        Content::Unfinished(kind) if fresh && *kind == wanted => Ok(Step::Make),
         Content::Nothing => Err(format!(
             "the volume has been in use, but no {wanted} is found on it: its superblock may be \
              damaged. Nothing is made anew; look at it by hand, or restore a snapshot"
@@ -47,27 +34,16 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-
-    fn ext4() -> Content {
-        Content::Filesystem { kind: FsKind::Ext4, size: Bytes::GIB }
-    }
+    use crate::units::Bytes;
 
     #[rstest]
-    #[case::fresh_and_empty(true, Content::Nothing, Some(Step::Make))]
-    #[case::mkfs_was_cut_short(true, Content::Unfinished(FsKind::Ext4), Some(Step::Make))]
-    #[case::mkfs_of_another_kind(true, Content::Unfinished(FsKind::Xfs), None)]
-    #[case::made_but_not_yet_recorded(true, ext4(), Some(Step::Use(Bytes::GIB)))]
-    #[case::in_use(false, ext4(), Some(Step::Use(Bytes::GIB)))]
-    #[case::lost_superblock(false, Content::Nothing, None)]
-    #[case::lost_and_unfinished(false, Content::Unfinished(FsKind::Ext4), None)]
-    #[case::luks(true, Content::Foreign("crypto_LUKS".into()), None)]
-    #[case::partitions(true, Content::Foreign("gpt partition table".into()), None)]
-    #[case::another_kind(true, Content::Filesystem { kind: FsKind::Xfs, size: Bytes::GIB }, None)]
-    fn a_file_system_is_made_once(
-        #[case] fresh: bool,
-        #[case] found: Content,
-        #[case] want: Option<Step>,
-    ) {
-        assert_eq!(decide(FsKind::Ext4, fresh, &found).ok(), want);
+    #[case::ours(Content::Filesystem { kind: FsKind::Ext4, size: Bytes::GIB }, true)]
+    #[case::another(Content::Filesystem { kind: FsKind::Xfs, size: Bytes::GIB }, false)]
+    #[case::lost_superblock(Content::Nothing, false)]
+    #[case::unfinished(Content::Unfinished(FsKind::Ext4), false)]
+    #[case::luks(Content::Foreign("crypto_LUKS".into()), false)]
+    #[case::partitions(Content::Foreign("gpt partition table".into()), false)]
+    fn only_what_the_volume_was_made_for(#[case] found: Content, #[case] want: bool) {
+        assert_eq!(usable(FsKind::Ext4, &found).is_ok(), want);
     }
 }

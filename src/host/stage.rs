@@ -9,7 +9,7 @@ use super::{
     used::Mounts,
 };
 use crate::{
-    fs::{self, Access, FsKind, MountHow, MountOptions, paths},
+    fs::{self, Access, Content, FsKind, MountHow, MountOptions, paths},
     volume::{self, Capability, Error, Mode, Purpose, VolumeId},
 };
 
@@ -83,26 +83,37 @@ impl Host {
         kind: FsKind,
     ) -> Result<(), Error> {
         let name = &found.lv.name;
-        let content =
-            self.tools.fs.probe(device).map_err(|err| fs_failed(format!("probing {name}"), err))?;
-        let step = format::decide(kind, found.record.fresh, &content)
-            .map_err(|why| Error::Precondition(format!("volume {name}: {why}")))?;
         let failed = |doing: &str, err| fs_failed(format!("{doing} {name}"), err);
-        match step {
-            format::Step::Make => {
-                let options = fs::MkfsOptions::parse(kind, &found.record.mkfs).map_err(|err| {
-                    Error::Precondition(format!("volume {name}: mkfs options in its tags: {err}"))
-                })?;
-                let made = self.tools.fs.make(device, kind, &options);
-                made.map_err(|err| failed("making a file system on", err))
-            }
-            format::Step::Use(_) => {
-                if found.record.twin {
-                    let parted = self.tools.fs.part_from_origin(device, kind);
-                    parted.map_err(|err| failed("giving an identity of its own to", err))?;
-                }
-                self.tools.fs.check(device, kind).map_err(|err| failed("checking", err))
-            }
+        let Some(content) = self.make_or_see(found, device, kind)? else { return Ok(()) };
+        format::usable(kind, &content)
+            .map_err(|why| Error::Precondition(format!("volume {name}: {why}")))?;
+        if found.record.twin {
+            let parted = self.tools.fs.part_from_origin(device, kind);
+            parted.map_err(|err| failed("giving an identity of its own to", err))?;
+        }
+        self.tools.fs.check(device, kind).map_err(|err| failed("checking", err))
+    }
+
+    /// Makes a file system on a volume that has never been staged, and gives back what stands in
+    /// the way of that; a volume that has been staged is only looked at.
+    fn make_or_see(
+        &self,
+        found: &Found<'_>,
+        device: &Path,
+        kind: FsKind,
+    ) -> Result<Option<Content>, Error> {
+        let name = &found.lv.name;
+        if !found.record.fresh {
+            let probed = self.tools.fs.probe(device);
+            return probed.map(Some).map_err(|err| fs_failed(format!("probing {name}"), err));
+        }
+        let options = fs::MkfsOptions::parse(kind, &found.record.mkfs).map_err(|err| {
+            Error::Precondition(format!("volume {name}: mkfs options in its tags: {err}"))
+        })?;
+        match self.tools.fs.make(device, kind, &options) {
+            Ok(()) => Ok(None),
+            Err(fs::Error::NotEmpty { found, .. }) => Ok(Some(found)),
+            Err(err) => Err(fs_failed(format!("making a file system on {name}"), err)),
         }
     }
 

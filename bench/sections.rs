@@ -1,0 +1,267 @@
+//! What is measured.
+
+use std::time::{Duration, Instant};
+
+use tarn::csi::proto::{
+    CapacityRange, ControllerExpandVolumeRequest, CreateSnapshotRequest, DeleteSnapshotRequest,
+    ListVolumesRequest, NodeGetVolumeStatsRequest,
+};
+
+use super::{
+    ROUNDS, Row,
+    by_hand::{fill, make_group, run},
+    driver::Driver,
+    millis,
+};
+
+const GIB: i64 = 1 << 30;
+const MIB: i64 = 1 << 20;
+/// The same options as the driver's, so that only the way differs.
+const MKFS: &str = "mkfs.ext4 -q -m 0 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard";
+/// Longer than the driver waits before it reads a report after a change.
+const QUIET: Duration = Duration::from_millis(2500);
+
+pub(crate) async fn all(tarn: &str) -> Vec<Row> {
+    make_group("a", "/dev/ubda");
+    make_group("b", "/dev/ubdb");
+    fill("a", 0, 5);
+    let driver = Driver::start(tarn).await;
+    let mut rows = vec![idle_memory(&driver)];
+    rows.extend(commands(&driver).await);
+    rows.push(creates(&driver, 5).await);
+    rows.push(stage_and_publish(&driver).await);
+    rows.extend(at_once(&driver).await);
+    rows.push(capacity(&driver).await);
+    rows.push(memory_with_volumes(&driver).await);
+    fill("a", 5, 400);
+    driver.stop();
+    let driver = Driver::start(tarn).await;
+    rows.push(creates(&driver, 400).await);
+    driver.stop();
+    rows
+}
+
+fn idle_memory(driver: &Driver) -> Row {
+    let kib = driver.resident();
+    Row::new("resident memory, idle", mebibytes(kib), "12 MiB", kib <= 12 << 10)
+}
+
+fn mebibytes(kib: u64) -> String {
+    format!("{}.{} MiB", kib >> 10, (kib & 1023) * 10 >> 10)
+}
+
+/// CreateVolume over gRPC beside `lvcreate` by hand, turn and turn about.
+async fn creates(driver: &Driver, present: usize) -> Row {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let began = Instant::now();
+        let id = driver.create(&format!("create-{present}-{round}"), "a", GIB).await;
+        let took = began.elapsed();
+        tokio::time::sleep(QUIET).await;
+        let by_hand = run("lvcreate -qq --yes --wipesignatures y --zero y --size 1g --name hand a");
+        run("lvremove -qq --yes a/hand");
+        driver.delete(&id).await;
+        tokio::time::sleep(QUIET).await;
+        // The first round warms both up.
+        if round > 0 {
+            ours.push(took);
+            theirs.push(by_hand);
+        }
+    }
+    let what =
+        format!("CreateVolume / `lvcreate` by hand, thick 1 GiB, {present} LVs in the group");
+    Row::ratio(&what, &mut ours, &mut theirs, 1.1)
+}
+
+async fn stage_and_publish(driver: &Driver) -> Row {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    run("mkdir -p /run/by-hand /run/by-hand-bind");
+    for round in 0..=ROUNDS {
+        let id = driver.create(&format!("stage-{round}"), "a", GIB).await;
+        run("lvcreate -qq --yes --wipesignatures y --zero y --size 1g --name hand a");
+        tokio::time::sleep(QUIET).await;
+        let began = Instant::now();
+        driver.stage(&id).await;
+        driver.publish(&id).await;
+        let took = began.elapsed();
+        tokio::time::sleep(QUIET).await;
+        let by_hand = run(&format!("{MKFS} /dev/a/hand"))
+            + run("mount /dev/a/hand /run/by-hand")
+            + run("mount --bind /run/by-hand /run/by-hand-bind");
+        run("umount /run/by-hand-bind");
+        run("umount /run/by-hand");
+        driver.take_down(&id).await;
+        driver.delete(&id).await;
+        run("lvremove -qq --yes a/hand");
+        if round > 0 {
+            ours.push(took);
+            theirs.push(by_hand);
+        }
+    }
+    let what = "stage + publish of a fresh 1 GiB ext4 / mkfs + mount + bind by hand";
+    Row::ratio(what, &mut ours, &mut theirs, 1.2)
+}
+
+/// How many LVM commands a call makes, and how many reports follow it.
+async fn commands(driver: &Driver) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut before = driver.commands();
+    let mut count = |what: &str, most: u64| {
+        let now = driver.commands();
+        let (reports, others) = (now.0 - before.0, now.1 - before.1);
+        before = now;
+        let measured = format!("{others}, and {reports} report(s)");
+        let say = format!("{most}, and 1 report");
+        rows.push(Row::new(&format!("LVM commands: {what}"), measured, &say, others <= most));
+    };
+    let mut controller = driver.controller();
+    let id = driver.create("counted", "b", 64 * MIB).await;
+    tokio::time::sleep(QUIET).await;
+    count("create", 1);
+    driver.stage(&id).await;
+    driver.publish(&id).await;
+    count("first stage + publish, as the caller waits", 0);
+    tokio::time::sleep(QUIET).await;
+    count("first stage, later: the tag `fresh` is taken off", 1);
+    driver.stage(&id).await;
+    driver.publish(&id).await;
+    let path = format!("/run/published/{id}");
+    let stats = NodeGetVolumeStatsRequest {
+        volume_id: id.clone(),
+        volume_path: path,
+        ..Default::default()
+    };
+    driver.node().node_get_volume_stats(stats).await.unwrap();
+    driver.capacity("b").await;
+    controller.list_volumes(ListVolumesRequest::default()).await.unwrap();
+    tokio::time::sleep(QUIET).await;
+    count("stage, publish, stats, capacity, list", 0);
+    let larger = CapacityRange { required_bytes: 128 * MIB, limit_bytes: 0 };
+    let expand = ControllerExpandVolumeRequest {
+        volume_id: id.clone(),
+        capacity_range: Some(larger),
+        ..Default::default()
+    };
+    controller.controller_expand_volume(expand).await.unwrap();
+    tokio::time::sleep(QUIET).await;
+    count("expand", 1);
+    let snapshot = CreateSnapshotRequest {
+        source_volume_id: id.clone(),
+        name: "counted".to_owned(),
+        ..Default::default()
+    };
+    let taken = controller.create_snapshot(snapshot).await.unwrap().into_inner().snapshot.unwrap();
+    tokio::time::sleep(QUIET).await;
+    count("snapshot", 1);
+    let gone = DeleteSnapshotRequest { snapshot_id: taken.snapshot_id, ..Default::default() };
+    controller.delete_snapshot(gone).await.unwrap();
+    driver.take_down(&id).await;
+    tokio::time::sleep(QUIET).await;
+    count("delete of a thick snapshot: split off, remove", 2);
+    driver.delete(&id).await;
+    tokio::time::sleep(QUIET).await;
+    count("delete of a thick volume", 2);
+    rows
+}
+
+/// Eight creates at once, on one group and on two, beside eight in a row.
+async fn at_once(driver: &Driver) -> Vec<Row> {
+    let (mut row, mut one, mut two) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let mut times = [Duration::ZERO; 3];
+        for (how, took) in times.iter_mut().enumerate() {
+            let names: Vec<(String, &str)> = (0..8)
+                .map(|at| {
+                    let pool = if how == 2 && at % 2 == 1 { "b" } else { "a" };
+                    (format!("at-once-{round}-{how}-{at}"), pool)
+                })
+                .collect();
+            let began = Instant::now();
+            let mut ids = Vec::new();
+            if how == 0 {
+                for (name, pool) in &names {
+                    ids.push(driver.create(name, pool, 64 * MIB).await);
+                }
+            } else {
+                let calls = names.iter().map(|(name, pool)| driver.create(name, pool, 64 * MIB));
+                ids = join_all(calls).await;
+            }
+            *took = began.elapsed();
+            for id in ids {
+                driver.delete(&id).await;
+            }
+            tokio::time::sleep(QUIET / 2).await;
+        }
+        if round > 0 {
+            row.push(times[0]);
+            one.push(times[1]);
+            two.push(times[2]);
+        }
+    }
+    vec![
+        Row::ratio("8 creates at once on one group / 8 in a row", &mut one, &mut row.clone(), 1.05),
+        Row::ratio("8 creates at once on two groups / 8 in a row on one", &mut two, &mut row, 0.9),
+    ]
+}
+
+/// Polls all futures of one task until each is done.
+async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<_> = futures.map(|it| (Box::pin(it), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut all = true;
+        for (future, done) in &mut running {
+            if done.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *done = Some(value),
+                    std::task::Poll::Pending => all = false,
+                }
+            }
+        }
+        if all { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    running.into_iter().map(|(_, done)| done.unwrap()).collect()
+}
+
+/// GetCapacity, 1,000 times while volumes are being made.
+async fn capacity(driver: &Driver) -> Row {
+    let making = async {
+        let mut ids = Vec::new();
+        for at in 0..40 {
+            ids.push(driver.create(&format!("busy-{at}"), "a", 64 * MIB).await);
+        }
+        ids
+    };
+    let asking = async {
+        let mut times = Vec::new();
+        for _ in 0..1000 {
+            let began = Instant::now();
+            driver.capacity("a").await;
+            times.push(began.elapsed());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        times
+    };
+    let (ids, mut times) = tokio::join!(making, asking);
+    for id in ids {
+        driver.delete(&id).await;
+    }
+    times.sort_unstable();
+    let (half, p99) = (times[500], times[989]);
+    let measured = format!("{} (median {})", millis(p99), millis(half));
+    let what = "GetCapacity, p99 of 1,000 calls while volumes are being made";
+    Row::new(what, measured, "1 ms", p99 <= Duration::from_millis(1))
+}
+
+async fn memory_with_volumes(driver: &Driver) -> Row {
+    let mut ids = Vec::new();
+    for at in 0..500 {
+        ids.push(driver.create(&format!("many-{at}"), "b", 4 * MIB * 2).await);
+    }
+    tokio::time::sleep(QUIET).await;
+    let kib = driver.resident();
+    for id in ids {
+        driver.delete(&id).await;
+    }
+    Row::new("resident memory, 500 volumes", mebibytes(kib), "20 MiB", kib <= 20 << 10)
+}

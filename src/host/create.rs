@@ -31,7 +31,7 @@ impl Host {
         self.check_node(wanted)?;
         self.carry_out(&id, &plan, source.as_ref())?;
         let found = self.volume(&id).ok_or_else(|| super::no_volume(&id))?;
-        self.finish(&found)?;
+        self.finish_or_undo(&found)?;
         self.answer(&id)
     }
 
@@ -39,9 +39,29 @@ impl Host {
     fn take_up(&self, id: &VolumeId, found: &Found<'_>, wanted: &Wanted) -> Result<Volume, Error> {
         self.compare(id, found, wanted)?;
         if !found.is_finished() {
-            self.finish(found)?;
+            self.finish_or_undo(found)?;
         }
         self.answer(id)
+    }
+
+    /// Finishes what was begun, or takes it back where it can never be finished, so that an error
+    /// that the caller takes for final leaves nothing behind.
+    fn finish_or_undo(&self, found: &Found<'_>) -> Result<(), Error> {
+        let Err(err) = self.finish(found) else { return Ok(()) };
+        let final_error = match err {
+            Error::OutOfRange(why) => Error::NoRoom(why),
+            Error::NotFound(_) | Error::NoRoom(_) => err,
+            Error::Machine { doing, source } => return Err(Error::Uncertain { doing, source }),
+            Error::Invalid { .. }
+            | Error::Exists { .. }
+            | Error::Precondition(_)
+            | Error::Busy(_)
+            | Error::Uncertain { .. } => return Err(err),
+        };
+        match self.throw_away(found) {
+            Ok(()) => Err(final_error),
+            Err(undo) => Err(Error::uncertain(format!("taking back {}", found.lv.name), undo)),
+        }
     }
 
     /// Does what comes after the volume itself was made: its full size, its content.
@@ -283,8 +303,16 @@ impl Host {
             None => Err(lvm_failed(doing, err)),
             Some(lv) => {
                 tracing::warn!(%name, error = %err, "LVM reported a failure but made the volume");
-                let activated = self.tools.lvm.activate(&change.pool().vg, &lv.name);
-                activated.map_err(|_| Error::uncertain(doing, err))
+                let vg = &change.pool().vg;
+                if self.tools.lvm.activate(vg, &lv.name).is_ok() {
+                    return Ok(());
+                }
+                // Such as a thin volume that its pool never heard of; nobody has been told of it.
+                if self.tools.lvm.remove(vg, &lv.name).is_err() {
+                    return Err(Error::uncertain(doing, err));
+                }
+                change.enter(|ledger| drop(ledger.take_out(&lv.name)));
+                Err(lvm_failed(doing, err))
             }
         }
     }

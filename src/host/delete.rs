@@ -65,7 +65,7 @@ impl Host {
 
     /// Removes a thin volume, whose pool zeroes blocks before it gives them out again. A thick one
     /// holds its tenant's bytes: it is renamed out of sight now and wiped later.
-    fn throw_away(&self, found: &Found<'_>) -> Result<(), Error> {
+    pub(super) fn throw_away(&self, found: &Found<'_>) -> Result<(), Error> {
         let keeps_bytes = match found.lv.kind {
             Kind::Thin(_) | Kind::ThinPool { .. } => false,
             Kind::Thick | Kind::CopyOnWrite | Kind::Other(_) => found.record.wipe != Wipe::None,

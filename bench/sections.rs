@@ -47,7 +47,7 @@ fn idle_memory(driver: &Driver) -> Row {
 }
 
 fn mebibytes(kib: u64) -> String {
-    format!("{}.{} MiB", kib >> 10, (kib & 1023) * 10 >> 10)
+    format!("{}.{} MiB", kib >> 10, ((kib & 1023) * 10) >> 10)
 }
 
 /// CreateVolume over gRPC beside `lvcreate` by hand, turn and turn about.

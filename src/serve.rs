@@ -51,7 +51,7 @@ const BLOCKING: usize = 256;
 /// What kept it from starting, or stopped it, and what to do about it.
 pub fn standalone(config: Config) -> anyhow::Result<()> {
     let began = Instant::now();
-    check_programs()?;
+    check_programs().map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new();
     let host = open(&config, &metrics)?;
     let turns = Turns::default();
@@ -89,19 +89,20 @@ fn open(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Host>> {
 }
 
 /// Every program that is ever started must be there at the start, not at the first volume.
-fn check_programs() -> anyhow::Result<()> {
+///
+/// # Errors
+/// A sentence that names those that are not, and their packages.
+fn check_programs() -> Result<(), String> {
     let all = [lvm_tools::PROGRAMS, fs_tools::PROGRAMS, device::host::PROGRAMS].concat();
     let missing: Vec<String> = all
         .iter()
         .filter(|(program, _)| !process::is_installed(program))
         .map(|(program, package)| format!("{program} (Debian package {package})"))
         .collect();
-    anyhow::ensure!(
-        missing.is_empty(),
-        "these programs are not installed, or not in PATH: {}",
-        missing.join(", ")
-    );
-    Ok(())
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("these programs are not installed, or not in PATH: {}", missing.join(", ")))
 }
 
 async fn serve(
@@ -140,7 +141,8 @@ async fn serve(
     );
     let provisioner = Arc::new(LocalProvisioner::new(Arc::clone(host)));
     let driver = &config.driver;
-    let identity = IdentityService::new(driver.clone(), Arc::new(|| Ok(true)));
+    let identity =
+        IdentityService::new(driver.clone(), Arc::new(|| check_programs().map(|()| true)));
     let controller = ControllerService::new(driver.clone(), turns.clone(), provisioner);
     let node = NodeService::new(driver.clone(), turns.clone(), Arc::clone(host));
     let served = Server::builder()
@@ -218,7 +220,8 @@ fn pages(host: &Arc<Host>, metrics: &Metrics) -> http::Pages {
             drop(copies);
             text
         }),
-        health: Arc::new(|| Ok(())),
+        // A full or missing pool is no reason to be restarted; missing programs are.
+        health: Arc::new(check_programs),
     }
 }
 

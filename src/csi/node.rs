@@ -106,7 +106,7 @@ impl NodeService {
         let late = |_| Error::Busy(format!("the volume does not answer within {PATIENCE:?}"));
         let stats = tokio::time::timeout(PATIENCE, look).await.map_err(late)?;
         let stats = stats.map_err(|err| Error::machine("looking at the volume", err))??;
-        Ok(NodeGetVolumeStatsResponse { usage: answer::usage(&stats), ..Default::default() })
+        Ok(NodeGetVolumeStatsResponse { usage: answer::usage(&stats) })
     }
 
     async fn expand(

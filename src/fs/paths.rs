@@ -4,10 +4,21 @@
 use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::Error;
+
+/// A path as `/proc/self/mountinfo` would show it: symbolic links in its parents are followed (the
+/// kubelet's own directory may be one), its last part is taken as it is. What is not there yet is
+/// taken as it is, too.
+pub fn real(path: &Path) -> PathBuf {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return path.to_owned();
+    };
+    let parent = parent.canonicalize().unwrap_or_else(|_| real(parent));
+    parent.join(name)
+}
 
 /// Makes a directory, and those above it, unless it is there. New ones are the owner's alone.
 ///
@@ -107,6 +118,17 @@ mod tests {
     use std::{error::Error as _, os::unix::fs::symlink};
 
     use super::*;
+
+    #[test]
+    fn links_are_followed_in_parents_only() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        fs::create_dir(root.join("there")).unwrap();
+        symlink("there", root.join("link")).unwrap();
+        assert_eq!(real(&root.join("link/new/target")), root.join("there/new/target"));
+        assert_eq!(real(&root.join("link")), root.join("link"));
+        assert_eq!(real(Path::new("/")), Path::new("/"));
+    }
 
     #[test]
     fn twice_is_once() {

@@ -34,6 +34,8 @@ impl Host {
     /// [`Error::Precondition`] when it is not staged, or has its one writer elsewhere;
     /// [`Error::Exists`] when it is published there in another way.
     pub fn publish(&self, wanted: &Publish) -> Result<(), Error> {
+        let (staged, at) = (paths::real(&wanted.staged), paths::real(&wanted.at));
+        let wanted = &Publish { staged, at, ..wanted.clone() };
         let found = self.finished_volume(&wanted.id)?;
         suits(&wanted.capability, &found)?;
         let mounts = self.mounts_of(&found)?;
@@ -106,11 +108,12 @@ impl Host {
     /// # Errors
     /// [`Error::Precondition`] while something holds it.
     pub fn unpublish(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
+        let at = &paths::real(at);
         if let Some(found) = self.volume(id) {
             self.unmount_layers(&found, at)?;
         }
         let all = self.tools.fs.mounts().map_err(|err| fs_failed("looking at the mounts", err))?;
-        if all.iter().any(|mount| mount.at == at) {
+        if all.iter().any(|mount| mount.at == *at) {
             return Ok(());
         }
         remove_target(at).map_err(|err| fs_failed("removing the target", err))

@@ -31,6 +31,7 @@ impl Host {
     /// [`Error::Exists`] when it is staged there in another way, [`Error::Precondition`] when what
     /// is on it is not what is asked for. Whatever the error, nothing is left mounted.
     pub fn stage(&self, wanted: &Stage) -> Result<(), Error> {
+        let wanted = &Stage { at: paths::real(&wanted.at), ..wanted.clone() };
         let found = self.finished_volume(&wanted.id)?;
         suits(&wanted.capability, &found)?;
         let device = self.active_device(&found)?;
@@ -146,15 +147,22 @@ impl Host {
     /// [`Error::Precondition`] while something holds it.
     pub fn unstage(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
         let Some(found) = self.volume(id) else { return Ok(()) };
-        self.unmount_layers(&found, at)
+        self.unmount_layers(&found, &paths::real(at))
     }
 
     /// Unmounts whatever of the volume is mounted at `at`, layer by layer, and sees that it is gone.
     pub(super) fn unmount_layers(&self, found: &Found<'_>, at: &Path) -> Result<(), Error> {
         loop {
             let mounts = self.mounts_of(found)?;
-            if mounts.at(at).is_none() {
-                return Ok(());
+            match mounts.at(at) {
+                Some(_) => (),
+                None if mounts.is_covered(at) => {
+                    let (name, at) = (&found.lv.name, at.display());
+                    return Err(Error::Precondition(format!(
+                        "{name} is mounted at {at} below another mount, which must go first"
+                    )));
+                }
+                None => return Ok(()),
             }
             let off = self.tools.fs.unmount(at);
             off.map_err(|err| fs_failed(format!("unmounting {}", found.lv.name), err))?;
@@ -173,6 +181,7 @@ impl Host {
         at: &Path,
         size: volume::SizeRange,
     ) -> Result<crate::units::Bytes, Error> {
+        let at = &paths::real(at);
         let found = self.volume(id).ok_or_else(|| no_volume(id))?;
         if size.is_given() && size.least() > found.lv.size {
             let (name, has) = (&found.lv.name, found.lv.size);

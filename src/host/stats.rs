@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Host, fs_failed, no_volume};
 use crate::{
-    fs::Usage,
+    fs::{Usage, paths},
     units::Bytes,
     volume::{Error, Purpose, VolumeId},
 };
@@ -24,6 +24,7 @@ impl Host {
     /// # Errors
     /// [`Error::NotFound`] when it is not there.
     pub fn stats(&self, id: &VolumeId, at: &Path) -> Result<Stats, Error> {
+        let at = &paths::real(at);
         let found = self.volume(id).ok_or_else(|| no_volume(id))?;
         let mounts = self.mounts_of(&found)?;
         let missing = || Error::NotFound(format!("volume {id} at {}", at.display()));

@@ -82,6 +82,11 @@ impl Mounts {
         (!self.of_volume.contains(top)).then_some(top)
     }
 
+    /// Whether the volume is mounted at `path` below something else.
+    pub(super) fn is_covered(&self, path: &Path) -> bool {
+        self.at(path).is_none() && self.of_volume.iter().any(|mount| mount.at == path)
+    }
+
     /// Where else than in `paths` the volume is mounted.
     pub(super) fn elsewhere(&self, paths: &[&Path]) -> Vec<PathBuf> {
         let away = |at: &PathBuf| !paths.contains(&at.as_path());

@@ -56,6 +56,9 @@ fn thick_room(ledger: &Ledger, spec: &PoolSpec, layout: Layout) -> Capacity {
     let usable = group.free.saturating_sub(reserved);
     let row = stripes_of(layout);
     let largest = largest(group, layout).min(usable);
+    if largest < row {
+        return Capacity::default();
+    }
     let bytes = |extents: u64| Bytes(extents.saturating_mul(group.extent.0));
     Capacity { available: bytes(usable), largest: bytes(largest - largest % row) }
 }

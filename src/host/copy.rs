@@ -136,7 +136,8 @@ impl Host {
 
     /// A snapshot of a volume that is being cloned, named after the clone: taken now, or found.
     fn passing_snapshot(&self, target: &Found<'_>, origin: &Found<'_>) -> Result<LvName, Error> {
-        let name = format!("c-{}", target.lv.name.as_str().trim_start_matches("v-"));
+        let name = passing_name(&target.lv.name);
+        self.finish_hiding(&name)?;
         if let Some(found) = self.look_up(&name) {
             return Ok(found.lv.name);
         }
@@ -164,4 +165,9 @@ impl Host {
         }
         Ok(device)
     }
+}
+
+/// What the snapshot is called from which the volume `target` is cloned.
+pub(super) fn passing_name(target: &LvName) -> String {
+    format!("c-{}", target.as_str().trim_start_matches("v-"))
 }

@@ -10,9 +10,12 @@ use super::{
     record::{Record, layout_text},
 };
 use crate::{
-    lvm::{self, Backing, CreateSnapshot, CreateVolume, Kind, LogicalVolume, LvName, SnapshotKind},
+    lvm::{
+        self, Backing, CreateSnapshot, CreateVolume, Kind, LogicalVolume, LvName, SnapshotKind,
+        cow_size,
+    },
     units::Bytes,
-    volume::{Error, Provisioning, Purpose, Source, Volume, VolumeId, Wanted},
+    volume::{Error, Provisioning, Purpose, Source, Volume, VolumeId, Wanted, chain},
 };
 
 impl Host {
@@ -46,26 +49,26 @@ impl Host {
 
     /// Finishes what was begun, or takes it back where it can never be finished, so that an error
     /// that the caller takes for final leaves nothing behind.
-    fn finish_or_undo(&self, found: &Found<'_>) -> Result<(), Error> {
+    pub(super) fn finish_or_undo(&self, found: &Found<'_>) -> Result<(), Error> {
         let Err(err) = self.finish(found) else { return Ok(()) };
         let final_error = match err {
             Error::OutOfRange(why) => Error::NoRoom(why),
             Error::NotFound(_) | Error::NoRoom(_) => err,
             Error::Machine { doing, source } => return Err(Error::Uncertain { doing, source }),
+            Error::Precondition(why) => return Err(Error::Busy(why)),
             Error::Invalid { .. }
             | Error::Exists { .. }
-            | Error::Precondition(_)
             | Error::Busy(_)
             | Error::Uncertain { .. } => return Err(err),
         };
-        match self.throw_away(found) {
+        match self.discard(found) {
             Ok(()) => Err(final_error),
             Err(undo) => Err(Error::uncertain(format!("taking back {}", found.lv.name), undo)),
         }
     }
 
     /// Does what comes after the volume itself was made: its full size, its content.
-    pub(super) fn finish(&self, found: &Found<'_>) -> Result<(), Error> {
+    fn finish(&self, found: &Found<'_>) -> Result<(), Error> {
         if found.lv.size < found.record.size {
             let change = found.pool.change();
             self.extend(&change, found, found.record.size)?;
@@ -249,7 +252,7 @@ impl Host {
             }
         };
         if let Err(err) = made {
-            return self.after_failed_create(&change, &name, err);
+            return self.after_failed_create(&change, plan, &name, err);
         }
         let kind = match plan.class.provisioning {
             Provisioning::Thick => Kind::Thick,
@@ -269,7 +272,12 @@ impl Host {
         source: Option<&Found<'_>>,
     ) -> Result<(), Error> {
         let thin = plan.class.provisioning == Provisioning::Thin;
-        let fits = || plan.record.size <= plan.pool.room(&plan.class).largest;
+        let beside = self.room_beside(plan, source)?;
+        let fits = || {
+            let room = plan.pool.room(&plan.class);
+            let all = plan.record.size.checked_add(beside);
+            plan.record.size <= room.largest && all.is_some_and(|all| all <= room.available)
+        };
         if fits() {
             return Ok(());
         }
@@ -279,26 +287,45 @@ impl Host {
         }
         let largest = plan.pool.room(&plan.class).largest;
         let what = if thin && source.is_some() { "a thin copy" } else { "a volume" };
+        let while_copying = match beside {
+            Bytes::ZERO => String::new(),
+            _ => format!(" and, while it is copied, for {beside} beside it"),
+        };
         Err(Error::NoRoom(format!(
-            "pool {} has no room for {what} of {}; the largest that fits is {largest}",
+            "pool {} has no room for {what} of {}{while_copying}; the largest volume that fits is {largest}",
             plan.pool.name, plan.record.size
         )))
     }
 
-    /// After a create that LVM says has failed: what is there now decides.
+    /// The room that the snapshot takes from which a thick clone is made.
+    fn room_beside(&self, plan: &Plan<'_>, source: Option<&Found<'_>>) -> Result<Bytes, Error> {
+        let cloned = source.filter(|_| plan.record.copying);
+        let cloned = cloned.filter(|_| matches!(plan.record.source, Some(Source::Volume(_))));
+        let Some(cloned) = cloned else { return Ok(Bytes::ZERO) };
+        let extent = plan.pool.read(|ledger| ledger.group().extent);
+        cow_size(cloned.lv.size, extent)
+            .ok_or_else(|| Error::OutOfRange(format!("{} is too large", cloned.lv.name)))
+    }
+
+    /// After a create that LVM says has failed: what is there now decides. A group that LVM does
+    /// not find, or can take nothing from (a disk is missing), leaves the volume to another node.
     fn after_failed_create(
         &self,
         change: &Change<'_>,
+        plan: &Plan<'_>,
         name: &LvName,
         err: lvm::Error,
     ) -> Result<(), Error> {
         let doing = format!("making logical volume {name}");
+        if matches!(err, lvm::Error::NoGroup { .. }) {
+            return Err(Error::NoRoom(err.to_string()));
+        }
         if change.refresh(&*self.tools.lvm).is_err() {
             return Err(Error::uncertain(doing, err));
         }
         match change.pool().read(|ledger| ledger.find(name).cloned()) {
-            None if matches!(err, lvm::Error::NoGroup { .. }) => {
-                Err(Error::NoRoom(err.to_string()))
+            None if plan.record.size > plan.pool.room(&plan.class).largest => {
+                Err(Error::NoRoom(chain(&err)))
             }
             None => Err(lvm_failed(doing, err)),
             Some(lv) => {

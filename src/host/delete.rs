@@ -1,7 +1,10 @@
 //! DeleteVolume and DeleteSnapshot: out of sight at once, wiped and removed in the background.
 
 use super::{
-    Found, Host, lvm_failed,
+    Found, Host,
+    copy::passing_name,
+    ledger::is_split_off,
+    lvm_failed,
     pool::{Change, Pool},
     record::Record,
 };
@@ -33,7 +36,33 @@ impl Host {
         }
         self.ensure_not_copied_from(&found, &Source::Volume(id.clone()))?;
         self.ensure_unused(&found)?;
-        self.throw_away(&found)
+        self.discard(&found)
+    }
+
+    /// Takes a volume away, and the snapshot that it is being cloned from if there is one: that
+    /// one's origin could neither grow nor be deleted.
+    pub(super) fn discard(&self, found: &Found<'_>) -> Result<(), Error> {
+        if found.record.copying {
+            let passing = passing_name(&found.lv.name);
+            self.finish_hiding(&passing)?;
+            if let Some(passing) = self.look_up(&passing) {
+                self.hide(passing.pool, &passing.lv)?;
+            }
+        }
+        self.throw_away(found)
+    }
+
+    /// Hides what the deletion of a copy-on-write snapshot leaves when it stops after the split.
+    pub(super) fn finish_hiding(&self, name: &str) -> Result<(), Error> {
+        let Ok(name) = name.parse::<LvName>() else { return Ok(()) };
+        for pool in &self.pools {
+            let left =
+                pool.read(|ledger| ledger.find(&name).filter(|lv| is_split_off(lv)).cloned());
+            if let Some(left) = left {
+                self.hide(pool, &left)?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes a snapshot; one that is gone is fine.
@@ -41,6 +70,7 @@ impl Host {
     /// # Errors
     /// [`Error::Precondition`] while a volume is being copied from it or somebody has it open.
     pub fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
+        self.finish_hiding(id.as_str())?;
         let Some(found) = self.snapshot_of_id(id) else { return Ok(()) };
         self.ensure_not_copied_from(&found, &Source::Snapshot(id.clone()))?;
         self.ensure_unused(&found)?;
@@ -65,7 +95,7 @@ impl Host {
 
     /// Removes a thin volume, whose pool zeroes blocks before it gives them out again. A thick one
     /// holds its tenant's bytes: it is renamed out of sight now and wiped later.
-    pub(super) fn throw_away(&self, found: &Found<'_>) -> Result<(), Error> {
+    fn throw_away(&self, found: &Found<'_>) -> Result<(), Error> {
         let keeps_bytes = match found.lv.kind {
             Kind::Thin(_) | Kind::ThinPool { .. } => false,
             Kind::Thick | Kind::CopyOnWrite | Kind::Other(_) => found.record.wipe != Wipe::None,

@@ -27,6 +27,7 @@ impl Host {
             }
             return Ok(snapshot);
         }
+        self.finish_hiding(id.as_str())?;
         let source = self.volume(&wanted.source).ok_or_else(|| no_volume(&wanted.source))?;
         if !source.is_finished() {
             return Err(Error::Busy(format!("volume {} is still being made", wanted.source)));

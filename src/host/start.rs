@@ -139,7 +139,7 @@ impl Host {
     fn resume(&self, id: &VolumeId) {
         let Some(found) = self.volume(id) else { return };
         tracing::info!(volume = %id, "finishing what a restart cut short");
-        if let Err(err) = self.finish(&found) {
+        if let Err(err) = self.finish_or_undo(&found) {
             tracing::warn!(volume = %id, error = chain(&err), "not finished yet");
         }
     }

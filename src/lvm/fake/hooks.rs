@@ -3,7 +3,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{FakeLvm, State, name};
-use crate::lvm::{Kind, LvName, fake::group::FakeVolume};
+use crate::{
+    lvm::{Backing, CreateVolume, Group, Kind, Layout, LvName, fake::group::FakeVolume},
+    units::Bytes,
+};
 
 /// When a call that shall fail does so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,15 @@ impl FakeLvm {
         self.hooks().calls.iter().filter(|it| **it == verb).count()
     }
 
+    /// What a report would say, without being counted as one.
+    ///
+    /// # Panics
+    /// When there is no such group.
+    #[expect(clippy::expect_used, reason = "a test that asks for what is not there shall stop")]
+    pub fn peek(&self, vg: &str) -> Group {
+        self.state().groups.get(&name(vg)).expect("a group of that name").reported()
+    }
+
     /// Makes the next call of `verb` fail with [`Error::Tool`](crate::lvm::Error::Tool).
     pub fn fail_once(&self, verb: &'static str, at: FailAt) {
         self.hooks().failures.push((verb, at));
@@ -113,6 +125,25 @@ impl FakeLvm {
             volume.lost_in_pool = true;
             volume.seen.active = false;
         });
+    }
+
+    /// Somebody else makes a volume of so many extents, `theirs`, in the group.
+    ///
+    /// # Panics
+    /// When there is no such group, or no room.
+    #[expect(clippy::expect_used, reason = "a test that asks for too much shall stop")]
+    pub fn take_elsewhere(&self, vg: &str, extents: u64) {
+        let mut state = self.state();
+        let group = state.group(&name(vg)).expect("a group of that name");
+        let size = Bytes(extents * group.reported().extent.0);
+        let volume = CreateVolume {
+            vg: name(vg),
+            name: name("theirs"),
+            size,
+            backing: Backing::Thick(Layout::Linear),
+            tags: Vec::new(),
+        };
+        group.create_volume(&volume).expect("room");
     }
 
     /// Sets how full a thin pool is, in hundredths.

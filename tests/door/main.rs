@@ -1,0 +1,24 @@
+//! The front door as its callers see it: every RPC over a unix socket, on an LVM, file systems and
+//! devices in memory. One file for each noun; [`ground`] is what they stand on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_wrap,
+    reason = "a test"
+)]
+
+mod ground;
+mod requests;
+
+mod capacity;
+mod copy;
+mod create;
+mod delete;
+mod expand;
+mod identity;
+mod list;
+mod snapshot;
+mod validate;

@@ -52,6 +52,7 @@ struct State {
     devices: BTreeMap<PathBuf, (DeviceNumber, Bytes)>,
     contents: BTreeMap<DeviceNumber, (Content, u64)>,
     identities: u64,
+    made: usize,
     mounts: Vec<Mounted>,
     held: BTreeSet<PathBuf>,
     broken: BTreeSet<PathBuf>,
@@ -232,6 +233,11 @@ impl FakeFs {
     /// How often it was called.
     pub fn calls(&self, call: Call) -> usize {
         lock(&self.state).calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// How many file systems were made.
+    pub fn made(&self) -> usize {
+        lock(&self.state).made
     }
 
     /// Stops the next `make` after it has begun, until the gate is dropped; a second `make` on the

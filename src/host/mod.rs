@@ -34,6 +34,7 @@ pub use stats::Stats;
 pub use status::{CopyProgress, PoolStatus, Status};
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -42,7 +43,7 @@ use crate::{
     device::Devices,
     fs::{self, Filesystems},
     lvm::{self, LogicalVolume, LvName, Lvm},
-    volume::{Error, NodeId, SnapshotId, VolumeId},
+    volume::{Error, NodeId, SnapshotId, VolumeId, chain},
 };
 use chores::Chores;
 use pool::Pool;
@@ -157,13 +158,35 @@ fn fs_failed(doing: impl Into<String>, err: fs::Error) -> Error {
         fs::Error::InUse(_) | fs::Error::NotEmpty { .. } | fs::Error::Damaged { .. } => {
             Error::Precondition(err.to_string())
         }
+        fs::Error::Path { ref source, .. } if is_in_the_way(source) => {
+            Error::Precondition(chain(&err))
+        }
         fs::Error::Mount { .. } | fs::Error::Path { .. } | fs::Error::Tool { .. } => {
             Error::machine(doing, err)
         }
     }
 }
 
-/// A path that a caller gave: absolute, without `..`, short enough for the kernel.
+/// Whether a call on a path failed because of what somebody else has put there.
+fn is_in_the_way(err: &io::Error) -> bool {
+    use io::ErrorKind::{
+        AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, ReadOnlyFilesystem,
+        ResourceBusy,
+    };
+    let kinds = [
+        AlreadyExists,
+        DirectoryNotEmpty,
+        IsADirectory,
+        NotADirectory,
+        ReadOnlyFilesystem,
+        ResourceBusy,
+    ];
+    let a_ring_of_links = Some(nix::errno::Errno::ELOOP as i32);
+    kinds.contains(&err.kind()) || err.raw_os_error() == a_ring_of_links
+}
+
+/// A path that a caller gave: absolute, without `..`, short enough for the kernel (path_resolution(7),
+/// limits.h).
 ///
 /// # Errors
 /// [`Error::Invalid`] names the field.
@@ -175,9 +198,10 @@ pub fn checked_path(field: &'static str, text: &str) -> Result<PathBuf, Error> {
     let path = Path::new(text);
     let plain =
         path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
-            && !text.contains('\0');
+            && !text.contains('\0')
+            && path.iter().all(|part| part.len() <= 255);
     if !path.is_absolute() || !plain || text.len() > 4095 {
-        let allowed = "an absolute path without `..`, at most 4095 bytes";
+        let allowed = "an absolute path without `..`, at most 4095 bytes and 255 in each part";
         return Err(Error::invalid(field, text, allowed));
     }
     if path.parent().is_none() {

@@ -2,11 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    Found, Host, fs_failed,
-    stage::{refuse_stranger, suits},
-    used::Mounts,
-};
+use super::{Found, Host, fs_failed, stage::refuse_stranger, used::Mounts};
 use crate::{
     fs::{self, Access, Mount, paths},
     volume::{self, Capability, Error, Mode, VolumeId},
@@ -37,7 +33,7 @@ impl Host {
         let (staged, at) = (paths::real(&wanted.staged), paths::real(&wanted.at));
         let wanted = &Publish { staged, at, ..wanted.clone() };
         let found = self.finished_volume(&wanted.id)?;
-        suits(&wanted.capability, &found)?;
+        self.suits(&wanted.capability, &found, &wanted.at)?;
         let mounts = self.mounts_of(&found)?;
         let read_only = wanted.capability.mode == Mode::ReadOnly;
         let access = if read_only { Access::ReadOnly } else { wanted.access };
@@ -102,16 +98,16 @@ impl Host {
         })
     }
 
-    /// Takes the volume off a path, and removes the empty directory or file there; a volume or a
-    /// path that is not there is fine.
+    /// Takes the volume off a path, and removes the empty directory or file there; a path that is
+    /// not there is fine. What is at the path of a volume that is not there is not ours.
     ///
     /// # Errors
-    /// [`Error::Precondition`] while something holds it.
+    /// [`Error::Precondition`] while something holds it, or when there is more than an empty
+    /// directory or file.
     pub fn unpublish(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
         let at = &paths::real(at);
-        if let Some(found) = self.volume(id) {
-            self.unmount_layers(&found, at)?;
-        }
+        let Some(found) = self.volume(id) else { return Ok(()) };
+        self.unmount_layers(&found, at)?;
         let all = self.tools.fs.mounts().map_err(|err| fs_failed("looking at the mounts", err))?;
         if all.iter().any(|mount| mount.at == *at) {
             return Ok(());

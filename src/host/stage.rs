@@ -33,7 +33,7 @@ impl Host {
     pub fn stage(&self, wanted: &Stage) -> Result<(), Error> {
         let wanted = &Stage { at: paths::real(&wanted.at), ..wanted.clone() };
         let found = self.finished_volume(&wanted.id)?;
-        suits(&wanted.capability, &found)?;
+        self.suits(&wanted.capability, &found, &wanted.at)?;
         let device = self.active_device(&found)?;
         let volume::Access::Mount { options, .. } = &wanted.capability.access else {
             self.used_from_now_on(&found);
@@ -66,6 +66,25 @@ impl Host {
         }
         self.used_from_now_on(&found);
         Ok(())
+    }
+
+    /// Refuses a capability that the volume was not made for.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when the volume is at that path already, as what it was made for.
+    pub(super) fn suits(
+        &self,
+        capability: &Capability,
+        found: &Found<'_>,
+        at: &Path,
+    ) -> Result<(), Error> {
+        let Err(why) = capability.suits(found.record.purpose) else { return Ok(()) };
+        let name = &found.lv.name;
+        if self.mounts_of(found)?.at(at).is_some() {
+            let what = format!("{name} at {}", at.display());
+            return Err(Error::exists(what, "purpose", found.record.purpose, why));
+        }
+        Err(Error::Precondition(format!("volume {name}: {why}")))
     }
 
     /// Undoes a mount of ours; the kubelet takes a final error to mean that nothing is mounted.
@@ -212,13 +231,6 @@ impl Host {
         self.fill(&found, &found.device(), &through, kind, Access::ReadWrite)?;
         Ok(found.lv.size)
     }
-}
-
-/// Refuses a capability that the volume was not made for.
-pub(super) fn suits(capability: &Capability, found: &Found<'_>) -> Result<(), Error> {
-    capability
-        .suits(found.record.purpose)
-        .map_err(|why| Error::Precondition(format!("volume {}: {why}", found.lv.name)))
 }
 
 /// Refuses a path where something else is mounted.

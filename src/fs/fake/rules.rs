@@ -46,6 +46,7 @@ impl Filesystems for FakeFs {
         let mut state = lock(&self.state);
         state.working.remove(&number);
         state.put(number, Content::Filesystem { kind, size });
+        state.made += 1;
         Ok(())
     }
 

@@ -292,7 +292,7 @@ fn a_restored_file_system_is_used_and_grown() {
         let b = ground.made(wish);
         ground.fs.copy_content(ground.device(&a), ground.device(&b));
         ground.stage(staging(&b, &ground.path("staging-b"))).unwrap();
-        let made = ground.fs.calls(tarn::fs::fake::Call::Make);
+        let made = ground.fs.made();
         assert_eq!(made, 1, "the copy's file system is not made anew");
         let Content::Filesystem { size, .. } = ground.fs.content(ground.device(&b)) else {
             panic!("no file system");

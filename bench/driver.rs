@@ -12,7 +12,7 @@ use std::{
 use tarn::csi::proto::{
     controller_client::ControllerClient, node_client::NodeClient, volume_capability::*, *,
 };
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 const SOCKET: &str = "/run/tarn/csi.sock";
 const METRICS: &str = "127.0.0.1:9810";
@@ -41,7 +41,7 @@ impl Driver {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let channel =
-            Channel::from_shared(format!("unix:{SOCKET}")).unwrap().connect().await.unwrap();
+            Endpoint::try_from(format!("unix:{SOCKET}")).unwrap().connect().await.unwrap();
         Self { child, channel }
     }
 

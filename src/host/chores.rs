@@ -19,6 +19,8 @@ const QUIET: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A report is read this often for changes that others make.
 const ROUND: Duration = Duration::from_secs(60);
+/// And this often where a thin pool is to grow before it is full: writes to it tell nobody.
+const WATCH: Duration = Duration::from_secs(15);
 
 /// What is to be done.
 #[derive(Default)]
@@ -135,7 +137,10 @@ enum Chore {
 impl Host {
     /// Does chores until [`Host::stop`]; what is in the list by then is still done.
     pub(super) fn do_chores(&self) {
-        let mut round = Instant::now() + ROUND;
+        let grows =
+            |pool: &Pool| pool.spec.thin_pool.as_ref().is_some_and(|it| it.autoextend.is_some());
+        let every = if self.pools.iter().any(grows) { WATCH } else { ROUND };
+        let mut round = Instant::now() + every;
         loop {
             match self.chores.next(round) {
                 Chore::Retag(chore) => self.do_retag(&chore),
@@ -146,7 +151,7 @@ impl Host {
                 }
                 Chore::Round => {
                     self.pools.iter().for_each(|pool| self.look_after(pool));
-                    round = Instant::now() + ROUND;
+                    round = Instant::now() + every;
                 }
                 Chore::Stop => return,
             }

@@ -322,9 +322,10 @@ fn make_group(
     made.map_err(|err| Failed::because(format!("group {vg} cannot be made"), err))
 }
 
-/// Room for LVM's own records: a volume with its tags takes about 2 KiB, twice.
+/// Room for LVM's own records: a volume with its tags takes about 2 KiB, twice. In whole mebibytes,
+/// since pvcreate(8) refuses a size that is not a whole number of sectors.
 fn metadata_size(disk: Bytes) -> Bytes {
-    disk.percent(1).clamp(Bytes::MIB, Bytes::mib(32))
+    Bytes::mib(disk.percent(1).whole(Bytes::MIB).clamp(1, 32))
 }
 
 /// Makes the thin pool, or grows it to what the spec says; never makes it smaller.
@@ -353,4 +354,19 @@ fn ensure_thin_pool(
     let wanted =
         CreateThinPool { vg: group.name.clone(), name: thin.clone(), size, layout: Layout::Linear };
     tools.lvm.create_thin_pool(&wanted).map_err(|err| failed("making its thin pool", err))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::least(Bytes::mib(64), Bytes::MIB)]
+    #[case::whole_mebibytes(Bytes::gib(2), Bytes::mib(20))]
+    #[case::most(Bytes::gib(4096), Bytes::mib(32))]
+    fn room_for_lvms_records(#[case] disk: Bytes, #[case] want: Bytes) {
+        assert_eq!(metadata_size(disk), want);
+    }
 }

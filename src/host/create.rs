@@ -4,10 +4,11 @@ use super::{
     Found, Host,
     capacity::unit_of,
     chores::Retag,
-    class::{Class, mkfs_text, pool_for, provisioning_of},
+    class::{Class, mkfs_text, pool_for},
     lvm_failed,
     pool::{Change, Pool},
-    record::{Record, layout_text},
+    record::Record,
+    same::ensure_same,
 };
 use crate::{
     lvm::{
@@ -40,7 +41,7 @@ impl Host {
 
     /// What an earlier call made is compared with what is wanted, and finished if it is not.
     fn take_up(&self, id: &VolumeId, found: &Found<'_>, wanted: &Wanted) -> Result<Volume, Error> {
-        self.compare(id, found, wanted)?;
+        ensure_same(found, wanted, &self.node)?;
         if !found.is_finished() {
             self.finish_or_undo(found)?;
         }
@@ -91,60 +92,6 @@ impl Host {
             purpose: record.purpose,
             source: record.source.clone(),
             node: self.node.clone(),
-        }
-    }
-
-    fn compare(&self, id: &VolumeId, found: &Found<'_>, wanted: &Wanted) -> Result<(), Error> {
-        let (lv, record) = (&found.lv, &found.record);
-        let differs = |field, has: String, want: String| {
-            Err(Error::exists(format!("volume {id}"), field, has, want))
-        };
-        let size = lv.size.max(record.size);
-        if !wanted.size.allows(size) {
-            return differs("size", size.to_string(), wanted.size.least().to_string());
-        }
-        let purpose = wanted.purpose;
-        if record.purpose != purpose {
-            return differs("purpose", record.purpose.to_string(), purpose.to_string());
-        }
-        if record.source != wanted.source {
-            let say = |source: &Option<Source>| match source {
-                Some(Source::Volume(id)) => id.to_string(),
-                Some(Source::Snapshot(id)) => id.to_string(),
-                None => "none".to_owned(),
-            };
-            return differs("content source", say(&record.source), say(&wanted.source));
-        }
-        if let Some(name) = wanted.parameters.pool.as_ref().filter(|it| **it != found.pool.name) {
-            return differs("pool", found.pool.name.to_string(), name.to_string());
-        }
-        let class = Class::resolve(&wanted.parameters, found.pool, None)?;
-        let has = provisioning_of(&lv.kind);
-        if has != class.provisioning
-            && (record.source.is_none() || wanted.parameters.provisioning.is_some())
-        {
-            return differs(
-                "provisioning",
-                format!("{has:?}"),
-                format!("{:?}", class.provisioning),
-            );
-        }
-        if has == Provisioning::Thick && record.layout != class.layout {
-            return differs("layout", layout_text(record.layout), layout_text(class.layout));
-        }
-        if record.wipe != class.wipe {
-            return differs("wipe", format!("{:?}", record.wipe), format!("{:?}", class.wipe));
-        }
-        let mkfs = mkfs_text(&wanted.parameters, purpose, None)?;
-        if record.source.is_none() && record.mkfs != mkfs {
-            return differs("mkfsOptions", record.mkfs.clone(), mkfs);
-        }
-        match &wanted.nodes {
-            Some(nodes) if !nodes.contains(&self.node) => {
-                let wanted: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
-                differs("node", self.node.to_string(), wanted.join(" or "))
-            }
-            _ => Ok(()),
         }
     }
 

@@ -39,13 +39,14 @@ pub fn ensure_directory(path: &Path) -> Result<(), Error> {
 /// Makes an empty file, and the directories above it, unless it is there.
 ///
 /// # Errors
-/// When something else, such as a symbolic link or a directory, is there. A device file is fine: a
-/// volume may be bound there already.
+/// When something else, such as a symbolic link, a directory or a file that holds bytes, is there. A
+/// device file is fine: a volume may be bound there already.
 pub fn ensure_file(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::FileTypeExt;
     let action = "make the file";
     match kind(path)? {
-        Some(kind) if kind.is_file() || kind.is_block_device() => return Ok(()),
+        Some(kind) if kind.is_block_device() => return Ok(()),
+        Some(kind) if kind.is_file() && is_empty(path)? => return Ok(()),
         Some(kind) => return Err(in_the_way(action, path, kind)),
         None => (),
     }
@@ -89,6 +90,10 @@ fn kind(path: &Path) -> Result<Option<fs::FileType>, Error> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed("look at", path)(source)),
     }
+}
+
+fn is_empty(path: &Path) -> Result<bool, Error> {
+    fs::symlink_metadata(path).map(|data| data.len() == 0).map_err(failed("look at", path))
 }
 
 fn gone(result: io::Result<()>) -> io::Result<()> {

@@ -4,7 +4,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{FakeLvm, State, name};
 use crate::{
-    lvm::{Backing, CreateVolume, Group, Kind, Layout, LvName, fake::group::FakeVolume},
+    lvm::{
+        Backing, CreateVolume, Group, Kind, Layout, LogicalVolume, LvName, fake::group::FakeVolume,
+    },
     units::Bytes,
 };
 
@@ -21,6 +23,7 @@ pub enum FailAt {
 pub(super) struct Hooks {
     calls: Vec<&'static str>,
     failures: Vec<(&'static str, FailAt)>,
+    later: Option<(usize, FailAt)>,
     gates: Vec<(&'static str, Arc<Passage>)>,
 }
 
@@ -93,9 +96,21 @@ impl FakeLvm {
         self.state().groups.get(&name(vg)).expect("a group of that name").reported()
     }
 
+    /// The volume as a report would show it, if it is there.
+    pub fn peek_at(&self, vg: &str, lv: &str) -> Option<LogicalVolume> {
+        let (vg, lv) = (vg.parse().ok()?, lv.parse::<LvName>().ok()?);
+        let mut state = self.state();
+        state.groups.get_mut(&vg)?.volume(&lv).ok().map(|volume| volume.seen.clone())
+    }
+
     /// Makes the next call of `verb` fail with [`Error::Tool`](crate::lvm::Error::Tool).
     pub fn fail_once(&self, verb: &'static str, at: FailAt) {
         self.hooks().failures.push((verb, at));
+    }
+
+    /// Makes a later call fail in that way, whichever it is: after so many others.
+    pub fn fail_later(&self, others: usize, at: FailAt) {
+        self.hooks().later = Some((others, at));
     }
 
     /// Holds back the next call of `verb`, before it does anything.
@@ -193,7 +208,7 @@ impl FakeLvm {
         let gate = hooks.gates.iter().position(|(it, _)| *it == verb);
         let gate = gate.map(|at| hooks.gates.remove(at).1);
         let fail = hooks.failures.iter().position(|(it, _)| *it == verb);
-        let fail = fail.map(|at| hooks.failures.remove(at).1);
+        let fail = fail.map(|at| hooks.failures.remove(at).1).or_else(|| hooks.count_down());
         drop(hooks);
         if let Some(gate) = gate {
             gate.pass();
@@ -210,6 +225,14 @@ impl FakeLvm {
         let mut state = self.state();
         let group = state.group(&name(vg)).expect("a group of that name");
         act(group.volume(&name::<LvName>(lv)).expect("a volume of that name"));
+    }
+}
+
+impl Hooks {
+    fn count_down(&mut self) -> Option<FailAt> {
+        let (others, at) = self.later.take()?;
+        self.later = others.checked_sub(1).map(|left| (left, at));
+        self.later.is_none().then_some(at)
     }
 }
 

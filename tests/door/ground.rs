@@ -315,11 +315,7 @@ pub(crate) fn services(
 fn device(lvm: &FakeLvm, path: &Path) -> Option<(DeviceNumber, Bytes)> {
     let name = path.strip_prefix("/dev").ok()?.to_str()?;
     let (vg, lv) = name.split_once('/')?;
-    if vg != "vg0" && vg != "vg1" {
-        return None;
-    }
-    let group = lvm.peek(vg);
-    let lv = group.logical.iter().find(|it| it.name.as_str() == lv && it.active)?;
+    let lv = lvm.peek_at(vg, lv).filter(|lv| lv.active)?;
     let minor = lv.uuid.rsplit('-').next()?.parse().ok()?;
     let major = if vg == "vg0" { 253 } else { 254 };
     Some((DeviceNumber { major, minor }, lv.size))

@@ -12,12 +12,16 @@
 
 mod ground;
 mod requests;
+#[path = "../support/strange/mod.rs"]
+mod strange;
 
 mod capacity;
 mod copy;
 mod create;
 mod delete;
 mod expand;
+mod faults;
+mod hostile;
 mod identity;
 mod list;
 mod node_expand;
@@ -25,5 +29,6 @@ mod publish;
 mod snapshot;
 mod stage;
 mod stats;
+mod traps;
 mod turns;
 mod validate;

@@ -5,6 +5,7 @@ use super::record::Record;
 use crate::{
     lvm::{Group, Kind, LogicalVolume, LvName, Tag, cow_size},
     units::Bytes,
+    volume::VolumeId,
 };
 
 /// One volume group, as last reported and changed since.
@@ -138,7 +139,23 @@ impl Ledger {
 /// snapshot by name, but a plain volume of changed blocks.
 pub(super) fn is_split_off(lv: &LogicalVolume) -> bool {
     let name = lv.name.as_str();
-    lv.kind == Kind::Thick && (name.starts_with("s-") || name.starts_with("c-"))
+    lv.kind == Kind::Thick && (has_id(name, "s-") || has_id(name, "c-"))
+}
+
+/// Whether this was deleted and waits to be wiped: `x-`, the name it had, and a number.
+pub(super) fn is_deleted(lv: &LogicalVolume) -> bool {
+    let old = lv.name.as_str().strip_prefix("x-").and_then(|name| name.rsplit_once('-'));
+    old.is_some_and(|(name, number)| {
+        let is_ours = ["v-", "s-", "c-"].iter().any(|prefix| has_id(name, prefix));
+        is_ours && number.parse::<u32>().is_ok()
+    })
+}
+
+/// Whether a name is `prefix` and an id, and so one that Tarn gave. The group may have volumes of
+/// others, whose names may begin in the same way.
+fn has_id(name: &str, prefix: &str) -> bool {
+    let stem = name.strip_prefix(prefix);
+    stem.is_some_and(|stem| format!("v-{stem}").parse::<VolumeId>().is_ok())
 }
 
 #[cfg(test)]
@@ -206,5 +223,19 @@ mod tests {
         ledger.change(&"v-a".parse().unwrap(), |lv| lv.name = "x-0".parse().unwrap());
         let names: Vec<&str> = ledger.group().logical.iter().map(|lv| lv.name.as_str()).collect();
         assert_eq!(names, ["v-b", "v-c", "x-0", "x-1"]);
+    }
+
+    #[test]
+    fn volumes_of_others_are_never_thrown_away() {
+        let id = "bosvqbfhjy44r5ujhxuvei3iyh";
+        let thick = |name: &str| lv(name, 4, Kind::Thick);
+        for prefix in ["v-", "s-", "c-"] {
+            assert!(is_deleted(&thick(&format!("x-{prefix}{id}-0"))), "{prefix}");
+        }
+        assert!(is_split_off(&thick(&format!("s-{id}"))));
+        assert!(is_split_off(&thick(&format!("c-{id}"))));
+        for name in ["x-files", "x-ray-1", "x-v-old-0", "s-data", "c-drive"] {
+            assert!(!is_deleted(&thick(name)) && !is_split_off(&thick(name)), "{name}");
+        }
     }
 }

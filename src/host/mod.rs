@@ -171,15 +171,14 @@ fn fs_failed(doing: impl Into<String>, err: fs::Error) -> Error {
 /// Whether a call on a path failed because of what somebody else has put there.
 fn is_in_the_way(err: &io::Error) -> bool {
     use io::ErrorKind::{
-        AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, PermissionDenied,
-        ReadOnlyFilesystem, ResourceBusy,
+        AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, ReadOnlyFilesystem,
+        ResourceBusy,
     };
     let kinds = [
         AlreadyExists,
         DirectoryNotEmpty,
         IsADirectory,
         NotADirectory,
-        PermissionDenied,
         ReadOnlyFilesystem,
         ResourceBusy,
     ];

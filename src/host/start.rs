@@ -345,9 +345,15 @@ fn ensure_thin_pool(
             return grown.map_err(|err| failed("growing its thin pool", err));
         }
         // What `lvcreate --type thin-pool` leaves when it is killed; nothing can be in it.
-        Some(_) => {
+        Some(_) if there.is_some_and(|lv| !lv.active) => {
             let removed = tools.lvm.remove(&group.name, thin);
             removed.map_err(|err| failed("removing the half-made thin pool", err))?;
+        }
+        Some(_) => {
+            let why = format!(
+                "its thin pool is to be {thin}, but that is a volume of another kind; give it another name with `lvrename`"
+            );
+            return Err(Failed { why, source: None });
         }
         None => (),
     }

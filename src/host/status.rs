@@ -86,7 +86,7 @@ impl Host {
                     thin_metadata_percent: metadata,
                     volumes: count("v-"),
                     snapshots: count("s-"),
-                    wipes: count("x-"),
+                    wipes: trash(ledger).len() as u64,
                     wipe_bytes: Bytes(trash(ledger).iter().map(|lv| lv.size.0).sum()),
                 }
             })

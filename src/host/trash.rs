@@ -3,7 +3,13 @@
 
 use std::time::Duration;
 
-use super::{Host, ledger::Ledger, lvm_failed, pool::Pool, record::Record};
+use super::{
+    Host,
+    ledger::{Ledger, is_deleted},
+    lvm_failed,
+    pool::Pool,
+    record::Record,
+};
 use crate::{
     device::{Part, Wipe},
     lvm::{Kind, LogicalVolume},
@@ -99,6 +105,5 @@ pub(super) fn parts(size: Bytes) -> impl Iterator<Item = Part> {
 
 /// The deleted volumes of a group.
 pub(super) fn trash(ledger: &Ledger) -> Vec<LogicalVolume> {
-    let deleted = |lv: &&LogicalVolume| lv.name.as_str().starts_with("x-");
-    ledger.group().logical.iter().filter(deleted).cloned().collect()
+    ledger.group().logical.iter().filter(|lv| is_deleted(lv)).cloned().collect()
 }

@@ -84,7 +84,7 @@ pub struct ThinPoolSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Autoextend {
-    /// When this many percent of its data or metadata are in use: 50 to 95.
+    /// When this many percent of its data are in use: 50 to 95.
     #[schemars(range(min = 50, max = 95))]
     pub threshold: u32,
     /// It grows by this many percent of its size: 1 to 100.

@@ -8,7 +8,7 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
 
@@ -24,7 +24,6 @@ pub struct Metrics {
     rpcs: Family<Rpc, Histogram, fn() -> Histogram>,
     commands: Family<Command, Histogram, fn() -> Histogram>,
     pools: PoolGauges,
-    wipe_failures: Family<Pool, Counter>,
     copied: Family<Volume, Count>,
     to_copy: Family<Volume, Count>,
 }
@@ -42,7 +41,7 @@ pub struct PoolFigures {
     pub largest_thin: Option<Bytes>,
     /// How full the thin pool is, if there is one and it is active.
     pub thin: Option<ThinUse>,
-    /// Finished volumes.
+    /// Volumes, also those that a copy still fills.
     pub volumes: u64,
     /// Snapshots.
     pub snapshots: u64,
@@ -127,7 +126,6 @@ impl Metrics {
         let rpcs = Family::new_with_constructor(timer);
         let commands = Family::new_with_constructor(timer);
         let (copied, to_copy) = (Family::default(), Family::default());
-        let wipe_failures = Family::default();
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of this program", version);
         let help = "How long CSI calls took, by method and gRPC code";
@@ -136,14 +134,12 @@ impl Metrics {
         registry.register("lvm_command_duration_seconds", help, commands.clone());
         let pools = PoolGauges::default();
         pools.register(&mut registry);
-        let help = "Wipes of deleted volumes that failed and are tried again";
-        registry.register("pool_wipe_failures", help, wipe_failures.clone());
         let help = "How much of a volume has been copied from its source so far";
         registry.register("copy_done_bytes", help, copied.clone());
         let help = "How much of a volume is copied from its source in all";
         registry.register("copy_size_bytes", help, to_copy.clone());
         let registry = Arc::new(registry);
-        Self { registry, rpcs, commands, pools, wipe_failures, copied, to_copy }
+        Self { registry, rpcs, commands, pools, copied, to_copy }
     }
 
     /// A CSI call was answered. `code` is the gRPC code, as `ALREADY_EXISTS`.
@@ -161,11 +157,6 @@ impl Metrics {
     /// What a pool looks like now.
     pub fn pool(&self, name: &str, figures: &PoolFigures) {
         self.pools.set(name, figures);
-    }
-
-    /// A wipe failed; it will be tried again.
-    pub fn wipe_failed(&self, pool: &str) {
-        self.wipe_failures.get_or_create(&Pool { pool: pool.to_owned() }).inc();
     }
 
     /// A copy of `size` bytes into a volume begins.
@@ -226,7 +217,7 @@ impl PoolGauges {
         to.register("pool_thin_data_used_ratio", help, self.thin_data.clone());
         let help = "How full the thin pool's metadata is, from 0 to 1";
         to.register("pool_thin_metadata_used_ratio", help, self.thin_metadata.clone());
-        to.register("pool_volumes", "Finished volumes", self.volumes.clone());
+        to.register("pool_volumes", "Volumes", self.volumes.clone());
         to.register("pool_snapshots", "Snapshots", self.snapshots.clone());
         let help = "Deleted volumes that are yet to be wiped";
         to.register("pool_wipes_pending", help, self.wipes.clone());
@@ -297,7 +288,6 @@ mod tests {
         let metrics = Metrics::new();
         metrics.rpc("CreateVolume", "OK", Duration::from_millis(1500));
         metrics.lvm_command("lvcreate", Outcome::of(&Err::<(), _>(())), Duration::from_millis(250));
-        metrics.wipe_failed("fast");
         let figures = PoolFigures {
             size: Bytes::gib(2),
             largest_thick: Some(Bytes::GIB),
@@ -317,7 +307,6 @@ mod tests {
         tarn_pool_thin_data_used_ratio{pool="fast"} 0.25
         tarn_pool_thin_metadata_used_ratio{pool="fast"} 0.5
         tarn_pool_volumes{pool="fast"} 3
-        tarn_pool_wipe_failures_total{pool="fast"} 1
         tarn_pool_wipes_pending_bytes{pool="fast"} 0
         tarn_pool_wipes_pending{pool="fast"} 0
         tarn_rpc_duration_seconds_count{method="CreateVolume",code="OK"} 1

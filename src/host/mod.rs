@@ -171,14 +171,15 @@ fn fs_failed(doing: impl Into<String>, err: fs::Error) -> Error {
 /// Whether a call on a path failed because of what somebody else has put there.
 fn is_in_the_way(err: &io::Error) -> bool {
     use io::ErrorKind::{
-        AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, ReadOnlyFilesystem,
-        ResourceBusy,
+        AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, PermissionDenied,
+        ReadOnlyFilesystem, ResourceBusy,
     };
     let kinds = [
         AlreadyExists,
         DirectoryNotEmpty,
         IsADirectory,
         NotADirectory,
+        PermissionDenied,
         ReadOnlyFilesystem,
         ResourceBusy,
     ];

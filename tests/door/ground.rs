@@ -28,7 +28,7 @@ use tarn::{
     device::fake::FakeDevices,
     fs::{DeviceNumber, Filesystems, Mount, fake::FakeFs},
     host::{Host, LocalProvisioner, Tools},
-    lvm::{Group, Kind, LogicalVolume, fake::FakeLvm},
+    lvm::{Kind, LogicalVolume, fake::FakeLvm},
     pool::PoolEntry,
     telemetry::Metrics,
     units::Bytes,
@@ -211,11 +211,6 @@ impl Ground {
 
 /// What the machine looks like, without LVM noticing.
 impl Ground {
-    /// The volume group of the first pool.
-    pub(crate) fn group(&self) -> Group {
-        self.lvm.peek("vg0")
-    }
-
     /// Free extents of all groups.
     pub(crate) fn free(&self) -> u64 {
         self.lvm.peek("vg0").free + self.lvm.peek("vg1").free
@@ -223,15 +218,16 @@ impl Ground {
 
     /// The names of all logical volumes but thin pools, in order.
     pub(crate) fn lvs(&self) -> Vec<String> {
-        let groups = [self.lvm.peek("vg0"), self.lvm.peek("vg1")];
-        let all = groups.iter().flat_map(|group| &group.logical);
+        let all = ["vg0", "vg1"].map(|vg| self.lvm.peek_volumes(vg)).into_iter().flatten();
         let volumes = all.filter(|lv| !matches!(lv.kind, Kind::ThinPool { .. }));
-        volumes.map(|lv| lv.name.to_string()).collect()
+        let mut names: Vec<String> = volumes.map(|lv| lv.name.to_string()).collect();
+        names.sort();
+        names
     }
 
     /// The logical volume of an id, in the first group.
     pub(crate) fn lv(&self, id: &str) -> LogicalVolume {
-        self.group().logical.into_iter().find(|lv| lv.name.as_str() == id).unwrap()
+        self.lvm.peek_at("vg0", id).unwrap()
     }
 
     /// Whether a logical volume has a tag.

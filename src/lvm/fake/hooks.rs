@@ -96,6 +96,13 @@ impl FakeLvm {
         self.state().groups.get(&name(vg)).expect("a group of that name").reported()
     }
 
+    /// The volumes that a report would show, but for the order; none for an unknown group.
+    pub fn peek_volumes(&self, vg: &str) -> Vec<LogicalVolume> {
+        let state = self.state();
+        let group = state.groups.get(&name(vg));
+        group.into_iter().flat_map(|it| &it.volumes).map(|it| it.seen.clone()).collect()
+    }
+
     /// The volume as a report would show it, if it is there.
     pub fn peek_at(&self, vg: &str, lv: &str) -> Option<LogicalVolume> {
         let (vg, lv) = (vg.parse().ok()?, lv.parse::<LvName>().ok()?);

@@ -44,6 +44,7 @@ struct State {
     open: BTreeMap<PathBuf, u32>,
     loops: BTreeMap<PathBuf, PathBuf>,
     failing: BTreeSet<Call>,
+    later: Option<usize>,
     calls: BTreeMap<Call, usize>,
 }
 
@@ -131,6 +132,16 @@ impl FakeDevices {
         self.lock().failing.insert(call);
     }
 
+    /// A later call fails so, whichever it is: after so many others.
+    pub fn fail_later(&self, others: usize) {
+        self.lock().later = Some(others);
+    }
+
+    /// How many calls there were.
+    pub fn all_calls(&self) -> usize {
+        self.lock().calls.values().sum()
+    }
+
     /// How often it was called.
     pub fn calls(&self, call: Call) -> usize {
         self.lock().calls.get(&call).copied().unwrap_or(0)
@@ -143,7 +154,9 @@ impl FakeDevices {
     fn enter(&self, call: Call, path: &Path) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.lock();
         *state.calls.entry(call).or_default() += 1;
-        if state.failing.remove(&call) {
+        let later = state.later.take();
+        state.later = later.and_then(|others| others.checked_sub(1));
+        if state.failing.remove(&call) || later == Some(0) {
             return Err(failed("work on", path, Errno::EIO));
         }
         Ok(state)

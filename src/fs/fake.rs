@@ -59,6 +59,7 @@ struct State {
     damaged: BTreeSet<DeviceNumber>,
     working: BTreeSet<DeviceNumber>,
     failing: BTreeSet<Call>,
+    later: Option<usize>,
     calls: BTreeMap<Call, usize>,
 }
 
@@ -230,9 +231,24 @@ impl FakeFs {
         lock(&self.state).failing.insert(call);
     }
 
+    /// A later call fails so, whichever it is: after so many others.
+    pub fn fail_later(&self, others: usize) {
+        lock(&self.state).later = Some(others);
+    }
+
+    /// How many calls there were.
+    pub fn all_calls(&self) -> usize {
+        lock(&self.state).calls.values().sum()
+    }
+
     /// How often it was called.
     pub fn calls(&self, call: Call) -> usize {
         lock(&self.state).calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// All mounts, without being counted as a call.
+    pub fn peek_mounts(&self) -> Vec<Mount> {
+        lock(&self.state).mounts.iter().map(|it| it.mount.clone()).collect()
     }
 
     /// How many file systems were made.
@@ -257,7 +273,9 @@ impl FakeFs {
     fn enter(&self, call: Call, path: &Path) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = lock(&self.state);
         *state.calls.entry(call).or_default() += 1;
-        if state.failing.remove(&call) {
+        let later = state.later.take();
+        state.later = later.and_then(|others| others.checked_sub(1));
+        if state.failing.remove(&call) || later == Some(0) {
             return Err(failed("work on", path, Errno::EIO));
         }
         Ok(state)

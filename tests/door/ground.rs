@@ -26,7 +26,7 @@ use tarn::{
         },
     },
     device::fake::FakeDevices,
-    fs::{DeviceNumber, Filesystems, Mount, fake::FakeFs},
+    fs::{DeviceNumber, Mount, fake::FakeFs},
     host::{Host, LocalProvisioner, Tools},
     lvm::{Kind, LogicalVolume, fake::FakeLvm},
     pool::PoolEntry,
@@ -241,12 +241,17 @@ impl Ground {
     }
 
     pub(crate) fn mounts(&self) -> Vec<Mount> {
-        self.fs.mounts().unwrap()
+        self.fs.peek_mounts()
     }
 
     /// The mounts at a path.
     pub(crate) fn mounts_at(&self, path: &str) -> Vec<Mount> {
         self.mounts().into_iter().filter(|it| it.at == Path::new(path)).collect()
+    }
+
+    /// Whether anything is mounted at a path.
+    pub(crate) fn is_mounted(&self, path: &str) -> bool {
+        !self.mounts_at(path).is_empty()
     }
 
     /// A path in the kubelet's folder of this machine.

@@ -8,13 +8,14 @@ use std::{
     },
     path::Path,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -22,7 +23,7 @@ use tonic::transport::Server;
 use crate::{
     cli::Config,
     csi::{
-        ControllerService, IdentityService, NodeService, Observe,
+        ControllerService, IdentityService, NodeService, Observe, Running,
         proto::{
             controller_server::ControllerServer, identity_server::IdentityServer,
             node_server::NodeServer,
@@ -42,6 +43,9 @@ use crate::{
 const MESSAGE: usize = 16 << 20;
 /// How many calls one connection may have open; external-provisioner has up to 100 workers.
 const CALLS: u32 = 256;
+/// How long a client is waited for that keeps its connection open, with no call on it, although it
+/// was told that no more calls are taken.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How many calls may block on programs and devices at once.
 const BLOCKING: usize = 256;
 
@@ -123,6 +127,7 @@ async fn serve(
     let socket = &config.endpoint;
     let listener = bind(socket)?;
     let stopping = Arc::clone(host);
+    let (stop, stop_asked) = oneshot::channel();
     let asked_to_stop = async move {
         tokio::select! {
             _ = terminate.recv() => (),
@@ -130,6 +135,8 @@ async fn serve(
         }
         tracing::info!("asked to stop: no new calls, running ones finish");
         stopping.stop();
+        // Nobody receives it once the server has ended.
+        let _ = stop.send(());
     };
     tracing::info!(
         socket = %socket.display(),
@@ -145,18 +152,38 @@ async fn serve(
         IdentityService::new(driver.clone(), Arc::new(|| check_programs().map(|()| true)));
     let controller = ControllerService::new(driver.clone(), turns.clone(), provisioner);
     let node = NodeService::new(driver.clone(), turns.clone(), Arc::clone(host));
+    let observe = Observe::new(metrics.clone());
+    let left_alone = left_alone(stop_asked, observe.running());
     let served = Server::builder()
         .max_concurrent_streams(CALLS)
-        .layer(Observe::new(metrics.clone()))
+        .layer(observe)
         .add_service(IdentityServer::new(identity))
         .add_service(ControllerServer::new(controller).max_decoding_message_size(MESSAGE))
         .add_service(NodeServer::new(node).max_decoding_message_size(MESSAGE))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), asked_to_stop)
-        .await;
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), asked_to_stop);
+    let served = tokio::select! {
+        served = served => served,
+        () = left_alone => Ok(()),
+    };
     if let Err(err) = fs::remove_file(socket) {
         tracing::debug!(%err, "the socket was not removed");
     }
     served.context("serving failed")
+}
+
+/// Ends when a stop was asked for and then no call has run for [`FAREWELL`].
+async fn left_alone(stop_asked: oneshot::Receiver<()>, running: Running) {
+    if stop_asked.await.is_err() {
+        // The server has ended by itself; that is what counts.
+        return std::future::pending().await;
+    }
+    let mut quiet_since = Instant::now();
+    while quiet_since.elapsed() < FAREWELL {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if running.count() > 0 {
+            quiet_since = Instant::now();
+        }
+    }
 }
 
 /// Listens on a socket that only root may use. One that an earlier life left is replaced; one that

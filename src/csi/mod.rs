@@ -15,7 +15,7 @@ mod work;
 pub use controller::ControllerService;
 pub use identity::{IdentityService, Readiness};
 pub use node::NodeService;
-pub use observe::Observe;
+pub use observe::{Observe, Running};
 
 /// The wire contract (`proto/csi.proto`).
 #[allow(

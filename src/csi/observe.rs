@@ -10,7 +10,10 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     thread,
     time::Instant,
@@ -43,6 +46,7 @@ pub(super) fn subject(id: impl ToString) {
 #[derive(Clone, Debug)]
 pub struct Observe {
     metrics: Metrics,
+    running: Running,
 }
 
 /// A service whose calls are told.
@@ -50,12 +54,29 @@ pub struct Observe {
 pub struct Observed<S> {
     inner: S,
     metrics: Metrics,
+    running: Running,
+}
+
+/// How many calls have come and are not answered yet.
+#[derive(Clone, Debug, Default)]
+pub struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    /// Their number now.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Observe {
     /// Counts calls here.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+        Self { metrics, running: Running::default() }
+    }
+
+    /// The calls that it sees, counted from now on.
+    pub fn running(&self) -> Running {
+        self.running.clone()
     }
 }
 
@@ -63,7 +84,7 @@ impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Observed { inner, metrics: self.metrics.clone() }
+        Observed { inner, metrics: self.metrics.clone(), running: self.running.clone() }
     }
 }
 
@@ -84,11 +105,13 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let path = request.uri().path();
+        self.running.0.fetch_add(1, Ordering::AcqRel);
         let call = Call {
             method: start(path.rsplit('/').next().unwrap_or_default(), METHOD).to_owned(),
             subject: Arc::default(),
             began: Instant::now(),
             metrics: self.metrics.clone(),
+            running: self.running.clone(),
             answered: false,
         };
         let subject = Arc::clone(&call.subject);
@@ -113,6 +136,7 @@ struct Call {
     subject: Arc<OnceLock<String>>,
     began: Instant,
     metrics: Metrics,
+    running: Running,
     answered: bool,
 }
 
@@ -152,6 +176,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        self.running.0.fetch_sub(1, Ordering::AcqRel);
         if self.answered {
             return;
         }

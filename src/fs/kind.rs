@@ -11,7 +11,7 @@ pub enum FsKind {
     Ext4,
     /// At least 300 MiB.
     Xfs,
-    /// At least 109 MiB.
+    /// At least 256 MiB.
     Btrfs,
 }
 
@@ -24,14 +24,15 @@ impl FsKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];
 
-    /// The smallest device that its mkfs accepts with our flags (mkfs.xfs(8) since 5.19;
-    /// mkfs.btrfs(8) with its default of two copies of metadata). For ext4 it is the
-    /// smallest that gets a journal whatever its block size is.
+    /// The smallest device that it is made on: for xfs the smallest that its mkfs accepts with our
+    /// flags (mkfs.xfs(8) since 5.19), for ext4 the smallest that gets a journal whatever its block
+    /// size is. The kernel does not resize a btrfs to less than 256 MiB (fs/btrfs/ioctl.c,
+    /// `btrfs_ioctl_resize`), so a smaller one could not grow.
     pub fn smallest(self) -> Bytes {
         match self {
             Self::Ext4 => Bytes::mib(8),
             Self::Xfs => Bytes::mib(300),
-            Self::Btrfs => Bytes::mib(109),
+            Self::Btrfs => Bytes::mib(256),
         }
     }
 

@@ -16,7 +16,8 @@ use crate::{
 /// The name of a group's thin pool.
 pub(super) const THIN_POOL: &str = "tarn-thin";
 
-/// A report younger than this is not asked for again before a wish is refused.
+/// A report younger than this, with no change of ours since, is not asked for again before a wish
+/// is refused.
 const YOUNG: Duration = Duration::from_secs(1);
 
 /// A pool that is open.
@@ -29,7 +30,8 @@ pub(super) struct Pool {
     /// is in the order of what happened.
     changes: Mutex<()>,
     ledger: RwLock<Ledger>,
-    reported: Mutex<Instant>,
+    /// When the last report was read; `None` once the ledger was changed since.
+    reported: Mutex<Option<Instant>>,
 }
 
 /// The right to change a group.
@@ -47,7 +49,7 @@ impl Pool {
             thin,
             changes: Mutex::default(),
             ledger: RwLock::new(Ledger::new(group)),
-            reported: Mutex::new(Instant::now()),
+            reported: Mutex::new(Some(Instant::now())),
         }
     }
 
@@ -87,6 +89,11 @@ impl<'a> Change<'a> {
     /// Enters in the ledger what a command has just done.
     pub(super) fn enter(&self, entry: impl FnOnce(&mut Ledger)) {
         entry(&mut self.pool.ledger.write().unwrap_or_else(PoisonError::into_inner));
+        self.set_reported(None);
+    }
+
+    fn set_reported(&self, at: Option<Instant>) {
+        *self.pool.reported.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Reads the group again.
@@ -95,13 +102,35 @@ impl<'a> Change<'a> {
         let group =
             lvm.report(vg).map_err(|err| lvm_failed(format!("reading volume group {vg}"), err))?;
         self.enter(|ledger| *ledger = Ledger::new(group));
-        *self.pool.reported.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.set_reported(Some(Instant::now()));
         Ok(())
     }
 
-    /// Reads the group again unless that has just been done.
+    /// Reads the group again unless that has just been done and nothing has changed since: which
+    /// free extents a change took or gave back is only known from a report.
     pub(super) fn refresh_unless_young(&self, lvm: &dyn Lvm) -> Result<(), Error> {
         let at = *self.pool.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.elapsed() < YOUNG { Ok(()) } else { self.refresh(lvm) }
+        if at.is_some_and(|at| at.elapsed() < YOUNG) { Ok(()) } else { self.refresh(lvm) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{lvm::fake::FakeLvm, units::Bytes};
+
+    #[test]
+    fn before_a_refusal_a_report_is_read_once_per_change() {
+        let lvm = FakeLvm::default().with_group("vg", Bytes::mib(4), &[10]);
+        let spec = serde_json::from_str(r#"{"volumeGroup": "vg"}"#).unwrap();
+        let thin = THIN_POOL.parse().unwrap();
+        let pool = Pool::new("pool".parse().unwrap(), spec, thin, lvm.peek("vg"));
+        let change = pool.change();
+        change.refresh_unless_young(&lvm).unwrap();
+        assert_eq!(lvm.count("report"), 0);
+        change.enter(|_| ());
+        change.refresh_unless_young(&lvm).unwrap();
+        change.refresh_unless_young(&lvm).unwrap();
+        assert_eq!(lvm.count("report"), 1);
     }
 }

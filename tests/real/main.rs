@@ -1,0 +1,26 @@
+//! The driver on real LVM and real file systems. These tests run in a disposable guest: `./run
+//! guest`, or `./run guest WORD` for those with WORD in their names.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "tests: what goes wrong is to be seen"
+)]
+
+mod capacity;
+mod healing;
+mod hostile;
+mod in_use;
+mod life;
+mod mounts;
+mod pools;
+mod repeated;
+mod signatures;
+mod support;
+mod telling;
+mod thin;
+mod wiping;

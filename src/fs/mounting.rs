@@ -136,13 +136,15 @@ fn entries() -> Result<Vec<mountinfo::Entry>, Error> {
 
 /// See [`super::Filesystems::device_at`].
 pub(super) fn device_at(path: &Path) -> Result<Option<DeviceNumber>, Error> {
+    use nix::libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
     match fs::metadata(path) {
         Ok(data) if data.file_type().is_block_device() => {
             let number = data.rdev();
             Ok(Some(DeviceNumber { major: stat::major(number), minor: stat::minor(number) }))
         }
         Ok(_) => Ok(None),
-        Err(err) if matches!(err.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENOTDIR)) => {
+        // There can be nothing at such a path.
+        Err(err) if matches!(err.raw_os_error(), Some(ENOENT | ENOTDIR | ELOOP | ENAMETOOLONG)) => {
             Ok(None)
         }
         Err(source) => Err(Error::Path { action: "look at", path: path.to_owned(), source }),
@@ -160,6 +162,14 @@ mod tests {
 
     use super::*;
     use crate::fs::MountOptions;
+
+    #[test]
+    fn there_is_no_device_where_nothing_can_be() {
+        let long = format!("/{}", "deep/".repeat(2000));
+        for path in ["/nowhere/at/all", "/proc/self/status/below", &long, "relative"] {
+            assert_eq!(device_at(Path::new(path)).unwrap(), None, "{path}");
+        }
+    }
 
     #[rstest]
     #[case::plain(FsKind::Ext4, "", Access::ReadWrite, MsFlags::empty(), "")]

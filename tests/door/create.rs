@@ -166,6 +166,23 @@ fn no_such_size(#[case] required: i64, #[case] limit: i64) {
 }
 
 #[rstest]
+#[case::ext4("ext4", 8)]
+#[case::btrfs("btrfs", 256)]
+#[case::xfs("xfs", 300)]
+fn what_is_too_small_for_its_file_system(#[case] kind: &str, #[case] least: i64) {
+    let ground = Ground::thick();
+    let wish =
+        |bytes| CreateVolumeRequest { volume_capabilities: vec![mount(kind)], ..sized("a", bytes) };
+    assert_eq!(code(ground.create(wish(least * MIB - EXTENT))), Code::OutOfRange);
+    let made = ground.create(wish(least * MIB)).unwrap();
+    let staged = tarn::csi::proto::NodeStageVolumeRequest {
+        volume_capability: Some(mount(kind)),
+        ..staging(&made.volume_id, &ground.path("staging"))
+    };
+    ground.stage(staged).unwrap();
+}
+
+#[rstest]
 #[case::thick(Ground::thick())]
 #[case::thin(Ground::thin())]
 fn a_full_pool_sends_the_pod_elsewhere(#[case] ground: Ground) {

@@ -231,7 +231,7 @@ fn a_copy_of_btrfs_gets_an_identity_of_its_own() {
     let ground = Ground::thin();
     let wish = |wish| tarn::csi::proto::CreateVolumeRequest {
         volume_capabilities: vec![mount("btrfs")],
-        capacity_range: size(200 * MIB, 0),
+        capacity_range: size(256 * MIB, 0),
         ..wish
     };
     let stage = |id: &str, at: &str| NodeStageVolumeRequest {

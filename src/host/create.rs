@@ -270,6 +270,8 @@ impl Host {
         if change.refresh(&*self.tools.lvm).is_err() {
             return Err(Error::uncertain(doing, err));
         }
+        // A thin copy suspends its source for a moment.
+        self.resume_suspended(change);
         match change.pool().read(|ledger| ledger.find(name).cloned()) {
             None if plan.record.size > plan.pool.room(&plan.class).largest => {
                 Err(Error::NoRoom(chain(&err)))
@@ -336,6 +338,7 @@ pub(super) fn new_volume(
         size,
         kind,
         origin,
+        thin_id: None,
         active: true,
         suspended: false,
         tags,

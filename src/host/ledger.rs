@@ -170,6 +170,7 @@ mod tests {
             size: Bytes::mib(mib),
             kind,
             origin: None,
+            thin_id: None,
             active: true,
             suspended: false,
             tags: Vec::new(),

@@ -18,6 +18,7 @@ mod local;
 mod pool;
 mod publish;
 mod record;
+mod recovery;
 mod same;
 mod snapshot;
 mod stage;

@@ -5,7 +5,7 @@ use super::{
     record::Record,
 };
 use crate::{
-    lvm::{CreateSnapshot, Kind, LogicalVolume, LvName, SnapshotKind, cow_size},
+    lvm::{self, CreateSnapshot, Kind, LogicalVolume, LvName, SnapshotKind, cow_size},
     units::Bytes,
     volume::{Error, Provisioning, Snapshot, SnapshotId, Source, VolumeId, WantedSnapshot},
 };
@@ -84,9 +84,12 @@ impl Host {
                 Ok(name)
             }
             Err(err) => {
-                self.resume_after_failure(change, source)
-                    .map_err(|err| Error::uncertain(doing.clone(), err))?;
-                match pool.read(|ledger| ledger.find(&name).is_some()) {
+                let refreshed = change.refresh(&*self.tools.lvm);
+                refreshed.map_err(|err| Error::uncertain(doing.clone(), err))?;
+                // An interrupted snapshot may leave its origin suspended.
+                self.resume_suspended(change);
+                let whole = self.is_whole(change, &name);
+                match whole.map_err(|err| Error::uncertain(doing.clone(), err))? {
                     true => Ok(name),
                     false => Err(lvm_failed(doing, err)),
                 }
@@ -94,15 +97,15 @@ impl Host {
         }
     }
 
-    /// An interrupted snapshot may leave its origin suspended, with its user's I/O hanging.
-    fn resume_after_failure(&self, change: &Change<'_>, source: &Found<'_>) -> Result<(), Error> {
-        change.refresh(&*self.tools.lvm)?;
-        let name = &source.lv.name;
-        if source.pool.read(|ledger| ledger.find(name).is_some_and(|lv| lv.suspended)) {
-            let refreshed = self.tools.lvm.refresh(&source.pool.vg, name);
-            refreshed.map_err(|err| lvm_failed(format!("resuming {name}"), err))?;
+    /// Whether a snapshot is there although LVM said that it could not be taken.
+    fn is_whole(&self, change: &Change<'_>, name: &LvName) -> Result<bool, lvm::Error> {
+        match change.pool().read(|ledger| ledger.find(name).cloned()) {
+            None => Ok(false),
+            Some(lv) if provisioning_of(&lv.kind) == Provisioning::Thin => {
+                self.ensure_known_to_pool(change, &lv)
+            }
+            Some(_) => Ok(true),
         }
-        Ok(())
     }
 
     fn snapshot_kind(

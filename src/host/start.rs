@@ -3,21 +3,19 @@
 use std::{io, sync::Arc, thread};
 
 use super::{
-    Found, Host, Tools,
+    Host, Tools,
     chores::Chores,
     copy::Copies,
     is_finished,
-    ledger::{Ledger, is_split_off},
     pool::{Pool, THIN_POOL},
-    record::Record,
 };
 use crate::{
     device,
     fs::{self, Content},
-    lvm::{self, CreateGroup, CreateThinPool, Group, Kind, Layout, LogicalVolume, LvName, VgName},
+    lvm::{self, CreateGroup, CreateThinPool, Group, Kind, Layout, LvName, VgName},
     pool::{LoopFile, PoolEntry, ThinPoolSpec},
     units::Bytes,
-    volume::{Error, NodeId, PoolName, Source, Turns, VolumeId, chain},
+    volume::{Error, NodeId, PoolName, Turns, VolumeId, chain},
 };
 
 /// The oldest LVM that has everything used here, thin snapshots' activation skip and JSON reports
@@ -143,75 +141,6 @@ impl Host {
             tracing::warn!(volume = %id, error = chain(&err), "not finished yet");
         }
     }
-
-    /// Finds every state that an interrupted command leaves (`docs/recovery.md`), and ends it.
-    fn put_right(&self, pool: &Pool) {
-        let all = pool.read(|ledger| ledger.group().logical.clone());
-        // First of all: a suspended volume hangs whoever reads it, LVM itself included.
-        for lv in all.iter().filter(|lv| lv.suspended) {
-            tracing::warn!(volume = %lv.name, "was left suspended; resuming it");
-            self.log_failure(self.tools.lvm.refresh(&pool.vg, &lv.name), &lv.name);
-        }
-        for lv in all.iter().filter(|lv| !lv.active && lv.name.as_str().starts_with("v-")) {
-            self.wake(pool, lv);
-        }
-        self.log_failure(pool.refresh(&*self.tools.lvm), &"the report");
-        self.drop_leftovers(pool);
-    }
-
-    /// Activates a volume that activation of its group left out; a thin one that its pool does not
-    /// know was never acknowledged if it is fresh, and is removed then.
-    fn wake(&self, pool: &Pool, lv: &LogicalVolume) {
-        let Err(err) = self.tools.lvm.activate(&pool.vg, &lv.name) else { return };
-        let fresh = Record::read(&lv.tags).is_some_and(|record| record.fresh);
-        if matches!(err, lvm::Error::MissingInPool { .. }) && fresh {
-            tracing::warn!(volume = %lv.name, "was cut short before its pool knew it; removing it");
-            self.log_failure(self.tools.lvm.remove(&pool.vg, &lv.name), &lv.name);
-        } else {
-            tracing::error!(volume = %lv.name, error = chain(&err), "cannot be activated; it stays");
-        }
-    }
-
-    /// Hides copies whose source is gone, and snapshots that a finished or vanished clone left.
-    fn drop_leftovers(&self, pool: &Pool) {
-        let copying = |found: &Found<'_>| found.record.copying;
-        let orphans: Vec<LogicalVolume> = pool.read(|ledger| {
-            let gone = |record: &Record| match &record.source {
-                Some(Source::Volume(id)) => !holds(ledger, id.as_str()),
-                Some(Source::Snapshot(id)) => !holds(ledger, id.as_str()),
-                None => true,
-            };
-            let orphan = |(_, record): &(&LogicalVolume, Record)| record.copying && gone(record);
-            ledger.records("v-", None).filter(orphan).map(|(lv, _)| lv.clone()).collect()
-        });
-        let split_off: Vec<LogicalVolume> = pool.read(|ledger| {
-            ledger.group().logical.iter().filter(|lv| is_split_off(lv)).cloned().collect()
-        });
-        let passing: Vec<LogicalVolume> =
-            pool.read(|ledger| ledger.records("c-", None).map(|(lv, _)| lv.clone()).collect());
-        let done_with = passing.into_iter().filter(|lv| {
-            let target = format!("v-{}", lv.name.as_str().trim_start_matches("c-"));
-            !self.look_up(&target).as_ref().is_some_and(copying)
-        });
-        for lv in orphans.into_iter().chain(done_with).chain(split_off) {
-            tracing::warn!(volume = %lv.name, "was left by work that was cut short; removing it");
-            self.log_failure(self.hide(pool, &lv), &lv.name);
-        }
-    }
-
-    fn log_failure<E: std::error::Error>(
-        &self,
-        outcome: Result<(), E>,
-        what: &dyn std::fmt::Display,
-    ) {
-        if let Err(err) = outcome {
-            tracing::error!(%what, error = chain(&err), "could not be put right");
-        }
-    }
-}
-
-fn holds(ledger: &Ledger, name: &str) -> bool {
-    name.parse().is_ok_and(|name| ledger.find(&name).is_some())
 }
 
 /// Why a pool cannot be opened, without its name.

@@ -20,7 +20,7 @@ pub(super) fn version() -> Invocation {
 }
 
 /// One command for everything that [`super::report::read`] needs. The segment report cannot be
-/// left out, so it is cut to one field. Unbuffered means unsorted: disks come in the group's own
+/// left out, so it is cut to two fields. Unbuffered means unsorted: disks come in the group's own
 /// order, which allocation follows.
 pub(super) fn report(vg: &VgName) -> Invocation {
     const REPORTS: [(&str, &str); 5] = [
@@ -32,7 +32,7 @@ pub(super) fn report(vg: &VgName) -> Invocation {
              pool_lv,data_percent,metadata_percent,lv_tags",
         ),
         ("pvseg", "pv_uuid,pvseg_start,pvseg_size,lv_name"),
-        ("seg", "lv_uuid"),
+        ("seg", "lv_uuid,thin_id"),
     ];
     let command = Invocation::reads("lvm").args([
         "fullreport",
@@ -307,6 +307,6 @@ mod tests {
     fn the_report_is_one_command() {
         let line = report(&vg()).to_string();
         assert!(line.starts_with("lvm fullreport --reportformat json --units b --nosuffix"));
-        assert!(line.ends_with("--configreport seg --options lv_uuid vg0"));
+        assert!(line.ends_with("--configreport seg --options lv_uuid,thin_id vg0"));
     }
 }

@@ -255,6 +255,9 @@ pub struct LogicalVolume {
     pub kind: Kind,
     /// What it is a snapshot of, when LVM still knows.
     pub origin: Option<LvName>,
+    /// Its number in its thin pool; a new one is past all that exist. `None` for what is not thin,
+    /// and where no report has told it yet.
+    pub thin_id: Option<u32>,
     /// Whether it has a device now.
     pub active: bool,
     /// Whether an interrupted command left it suspended: its I/O hangs until it is refreshed.

@@ -3,7 +3,7 @@
 //! In LVM's `json` format every value is a text. With `--binary`, yes and no are `1` and `0`, and
 //! `-1` is what LVM does not know (lvmreport(7)).
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use serde::Deserialize;
 
@@ -21,6 +21,8 @@ pub(super) fn read(json: &[u8]) -> Result<Group, Error> {
     let [vg] = <[VgRow; 1]>::try_from(full.vg)
         .map_err(|found| Error::Report(format!("{} rows about the group", found.len())))?;
     let physical = full.pv.iter().map(|pv| read_physical(pv, &full.pvseg));
+    let mut logical: Vec<_> = full.lv.iter().map(read_logical).collect::<Result<_, _>>()?;
+    number(&mut logical, &full.seg)?;
     Ok(Group {
         name: parse("vg_name", &vg.vg_name)?,
         uuid: vg.vg_uuid,
@@ -29,7 +31,7 @@ pub(super) fn read(json: &[u8]) -> Result<Group, Error> {
         free: parse("vg_free_count", &vg.vg_free_count)?,
         tags: read_tags(&vg.vg_tags)?,
         physical: physical.collect::<Result<_, _>>()?,
-        logical: full.lv.iter().map(read_logical).collect::<Result<_, _>>()?,
+        logical,
     })
 }
 
@@ -88,6 +90,15 @@ struct Full {
     pv: Vec<PvRow>,
     lv: Vec<LvRow>,
     pvseg: Vec<PvSegmentRow>,
+    seg: Vec<SegmentRow>,
+}
+
+#[derive(Deserialize)]
+struct SegmentRow {
+    lv_uuid: String,
+    /// Empty for what is not thin.
+    #[serde(default)]
+    thin_id: String,
 }
 
 #[derive(Deserialize)]
@@ -194,10 +205,24 @@ fn read_logical(lv: &LvRow) -> Result<LogicalVolume, Error> {
             "" => None,
             origin => Some(parse("origin", origin.trim_matches(['[', ']']))?),
         },
+        thin_id: None,
         active: !lv.lv_active.is_empty(),
         suspended: lv.lv_suspended == "1",
         tags: read_tags(&lv.lv_tags)?,
     })
+}
+
+/// Numbers in a thin pool are told with the segments, of which a thin volume has one.
+fn number(logical: &mut [LogicalVolume], segments: &[SegmentRow]) -> Result<(), Error> {
+    let thin = segments.iter().filter(|it| !it.thin_id.is_empty());
+    let numbers: BTreeMap<&str, &str> =
+        thin.map(|it| (it.lv_uuid.as_str(), it.thin_id.as_str())).collect();
+    for lv in logical {
+        if let Some(number) = numbers.get(lv.uuid.as_str()) {
+            lv.thin_id = Some(parse("thin_id", number)?);
+        }
+    }
+    Ok(())
 }
 
 fn read_kind(lv: &LvRow) -> Result<Kind, Error> {

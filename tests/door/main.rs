@@ -26,6 +26,7 @@ mod identity;
 mod list;
 mod node_expand;
 mod publish;
+mod restart;
 mod snapshot;
 mod stage;
 mod stats;

@@ -313,6 +313,19 @@ fn a_thin_snapshot_stands_alone(ground: &Ground<'_>) {
     assert_eq!((ground.seen("w").size, ground.seen("w").origin), (extents(20), None));
 }
 
+fn the_youngest_thin_volume_has_the_highest_number(ground: &Ground<'_>) {
+    ground.pool(8, Layout::Linear).unwrap();
+    let number = |name| ground.seen(name).thin_id.unwrap();
+    ground.thin("z", extents(4)).unwrap();
+    ground.thin("y", extents(4)).unwrap();
+    ground.snapshot("z", "x", SnapshotKind::ThinFrozen).unwrap();
+    ground.remove("y").unwrap();
+    ground.snapshot("z", "w", SnapshotKind::ThinWritable).unwrap();
+    assert!(number("w") > number("x") && number("x") > number("z"));
+    ground.thick("v", 1).unwrap();
+    assert_eq!(ground.seen("v").thin_id, None);
+}
+
 fn kinds_do_not_mix(ground: &Ground<'_>) {
     ground.thick("v", 2).unwrap();
     for kind in [SnapshotKind::ThinFrozen, SnapshotKind::ThinWritable] {
@@ -382,6 +395,7 @@ const RULES: &[fn(&Ground<'_>)] = &[
     a_thin_pool_takes_room_and_gives_it_back,
     thin_volumes_take_no_extents,
     a_thin_snapshot_stands_alone,
+    the_youngest_thin_volume_has_the_highest_number,
     kinds_do_not_mix,
     an_open_volume_stays,
     a_suspended_volume_is_seen_and_cured,

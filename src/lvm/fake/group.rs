@@ -353,12 +353,14 @@ impl FakeGroup {
         let mut tags = tags.to_vec();
         tags.sort();
         tags.dedup();
+        let is_thin = matches!(kind, Kind::Thin(_));
         let seen = LogicalVolume {
             name: name.clone(),
             uuid: format!("fake-{}-{owner}", self.name),
             size,
             kind,
             origin: None,
+            thin_id: is_thin.then(|| u32::try_from(owner).unwrap_or(u32::MAX)),
             active: true,
             suspended: false,
             tags,

@@ -1,0 +1,146 @@
+//! What an interrupted command or a power cut leaves in a group, found and ended.
+
+use super::{
+    Found, Host,
+    ledger::{Ledger, is_split_off},
+    pool::{Change, Pool},
+    record::Record,
+};
+use crate::{
+    lvm::{self, Kind, LogicalVolume},
+    volume::{Source, chain},
+};
+
+impl Host {
+    /// Finds every state that an interrupted command leaves (`docs/recovery.md`), and ends it.
+    pub(super) fn put_right(&self, pool: &Pool) {
+        let change = pool.change();
+        // First of all: a suspended volume hangs whoever reads it, LVM itself included.
+        let mut changed = self.resume_suspended(&change);
+        let all = pool.read(|ledger| ledger.group().logical.clone());
+        for lv in all.iter().filter(|lv| !lv.active && lv.name.as_str().starts_with("v-")) {
+            self.wake(pool, lv);
+            changed = true;
+        }
+        if let Some(snapshot) = youngest_thin(pool, &all).filter(|lv| is_asleep(lv)) {
+            let known = self.ensure_known_to_pool(&change, snapshot);
+            changed |= !matches!(known, Ok(true));
+            self.log_failure(known.map(drop), &snapshot.name);
+        }
+        if changed {
+            self.log_failure(change.refresh(&*self.tools.lvm), &"the report");
+        }
+        drop(change);
+        self.drop_leftovers(pool);
+    }
+
+    /// Resumes whatever an interrupted command left suspended, with its user's I/O hanging; true
+    /// when there was something.
+    pub(super) fn resume_suspended(&self, change: &Change<'_>) -> bool {
+        let pool = change.pool();
+        let suspended = pool.read(|ledger| {
+            let all = ledger.group().logical.iter();
+            all.filter(|lv| lv.suspended).map(|lv| lv.name.clone()).collect::<Vec<_>>()
+        });
+        for name in &suspended {
+            tracing::warn!(volume = %name, "was left suspended; resuming it");
+            match self.tools.lvm.refresh(&pool.vg, name) {
+                Ok(()) => change.enter(|ledger| ledger.change(name, |lv| lv.suspended = false)),
+                Err(err) => self.log_failure(Err(err), name),
+            }
+        }
+        !suspended.is_empty()
+    }
+
+    /// Whether the thin pool has a snapshot that stands in the group's metadata, where LVM enters
+    /// it first. One that the pool does not have is removed: LVM was stopped before it could tell
+    /// anybody that it is made.
+    pub(super) fn ensure_known_to_pool(
+        &self,
+        change: &Change<'_>,
+        snapshot: &LogicalVolume,
+    ) -> Result<bool, lvm::Error> {
+        let (lvm, vg, name) = (&self.tools.lvm, &change.pool().vg, &snapshot.name);
+        match lvm.activate(vg, name) {
+            Ok(()) => {
+                if !snapshot.active {
+                    lvm.deactivate(vg, name)?;
+                }
+                Ok(true)
+            }
+            Err(lvm::Error::MissingInPool { .. }) => {
+                tracing::warn!(snapshot = %name, "was cut short before its pool knew it; removing it");
+                lvm.remove(vg, name)?;
+                change.enter(|ledger| drop(ledger.take_out(name)));
+                Ok(false)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Activates a volume that activation of its group left out. A thin one that its pool does not
+    /// know and that was never staged was not acknowledged either, and is removed.
+    fn wake(&self, pool: &Pool, lv: &LogicalVolume) {
+        let Err(err) = self.tools.lvm.activate(&pool.vg, &lv.name) else { return };
+        let unused = Record::read(&lv.tags).is_some_and(|record| record.fresh || record.twin);
+        if matches!(err, lvm::Error::MissingInPool { .. }) && unused {
+            tracing::warn!(volume = %lv.name, "was cut short before its pool knew it; removing it");
+            self.log_failure(self.tools.lvm.remove(&pool.vg, &lv.name), &lv.name);
+        } else {
+            tracing::error!(volume = %lv.name, error = chain(&err), "cannot be activated; it stays");
+        }
+    }
+
+    /// Hides copies whose source is gone, and snapshots that a finished or vanished clone left.
+    fn drop_leftovers(&self, pool: &Pool) {
+        let copying = |found: &Found<'_>| found.record.copying;
+        let orphans: Vec<LogicalVolume> = pool.read(|ledger| {
+            let gone = |record: &Record| match &record.source {
+                Some(Source::Volume(id)) => !holds(ledger, id.as_str()),
+                Some(Source::Snapshot(id)) => !holds(ledger, id.as_str()),
+                None => true,
+            };
+            let orphan = |(_, record): &(&LogicalVolume, Record)| record.copying && gone(record);
+            ledger.records("v-", None).filter(orphan).map(|(lv, _)| lv.clone()).collect()
+        });
+        let split_off: Vec<LogicalVolume> = pool.read(|ledger| {
+            ledger.group().logical.iter().filter(|lv| is_split_off(lv)).cloned().collect()
+        });
+        let passing: Vec<LogicalVolume> =
+            pool.read(|ledger| ledger.records("c-", None).map(|(lv, _)| lv.clone()).collect());
+        let done_with = passing.into_iter().filter(|lv| {
+            let target = format!("v-{}", lv.name.as_str().trim_start_matches("c-"));
+            !self.look_up(&target).as_ref().is_some_and(copying)
+        });
+        for lv in orphans.into_iter().chain(done_with).chain(split_off) {
+            tracing::warn!(volume = %lv.name, "was left by work that was cut short; removing it");
+            self.log_failure(self.hide(pool, &lv), &lv.name);
+        }
+    }
+
+    fn log_failure<E: std::error::Error>(
+        &self,
+        outcome: Result<(), E>,
+        what: &dyn std::fmt::Display,
+    ) {
+        if let Err(err) = outcome {
+            tracing::error!(%what, error = chain(&err), "could not be put right");
+        }
+    }
+}
+
+/// The thin volume or snapshot that was made last. Changes of a group come one after the other, so
+/// no other can be missing in the pool. LVM numbers a new one past all that exist.
+fn youngest_thin<'a>(pool: &Pool, all: &'a [LogicalVolume]) -> Option<&'a LogicalVolume> {
+    let of_pool = |lv: &&LogicalVolume| matches!(&lv.kind, Kind::Thin(it) if it == pool.thin());
+    all.iter().filter(of_pool).max_by_key(|lv| lv.thin_id)
+}
+
+/// Whether this is a snapshot that nobody uses, so that nothing has shown yet whether it is whole.
+fn is_asleep(lv: &LogicalVolume) -> bool {
+    !lv.active && (lv.name.as_str().starts_with("s-") || lv.name.as_str().starts_with("c-"))
+}
+
+fn holds(ledger: &Ledger, name: &str) -> bool {
+    name.parse().is_ok_and(|name| ledger.find(&name).is_some())
+}

@@ -1,0 +1,61 @@
+//! What a killed driver or a power cut leaves, and what the next start makes of it.
+
+use rstest::rstest;
+use tarn::lvm::fake::FailAt;
+
+use crate::{ground::Ground, requests::*};
+
+/// LVM enters a thin snapshot in the group first and makes it in the pool then.
+#[test]
+fn a_snapshot_that_its_pool_never_knew_is_taken_anew() {
+    let mut ground = Ground::thin();
+    let a = ground.made(volume("a"));
+    let older = ground.snapshot("older", &a).unwrap().snapshot_id;
+    let lost = ground.snapshot("lost", &a).unwrap().snapshot_id;
+    ground.lvm.lose_in_pool("vg0", &lost);
+    ground.reboot();
+    assert_eq!(ground.lvs(), [older.clone(), a.clone()]);
+    assert_eq!(ground.snapshot("lost", &a).unwrap().snapshot_id, lost);
+    assert!(ground.lvm.is_skipped("vg0", &lost));
+}
+
+#[test]
+fn the_youngest_snapshot_is_looked_at_and_sleeps_on() {
+    let mut ground = Ground::thin();
+    let a = ground.made(volume("a"));
+    let snapshot = ground.snapshot("s", &a).unwrap().snapshot_id;
+    ground.reboot();
+    assert!(!ground.lv(&snapshot).active);
+    assert_eq!(ground.lvm.count("deactivate"), 1);
+    ground.create(copy("b", &snapshot)).unwrap();
+}
+
+/// A volume that was never staged was not acknowledged either, also when it has its source's
+/// content.
+#[rstest]
+#[case::new(None)]
+#[case::copy(Some("a"))]
+fn a_volume_that_its_pool_never_knew_is_made_anew(#[case] source: Option<&str>) {
+    let mut ground = Ground::thin();
+    let a = ground.made(volume("a"));
+    let wanted = match source {
+        Some(_) => copy("b", &a),
+        None => volume("b"),
+    };
+    let lost = ground.made(wanted.clone());
+    ground.lvm.lose_in_pool("vg0", &lost);
+    ground.reboot();
+    assert_eq!(ground.lvs(), [a]);
+    assert_eq!(ground.made(wanted), lost);
+    assert!(ground.lv(&lost).active);
+}
+
+#[test]
+fn a_copy_that_failed_does_not_leave_its_source_suspended() {
+    let ground = Ground::thin();
+    let a = ground.made(volume("a"));
+    ground.lvm.suspend("vg0", &a);
+    ground.lvm.fail_once("create_snapshot", FailAt::Before);
+    ground.create(copy("b", &a)).unwrap_err();
+    assert!(!ground.lv(&a).suspended);
+}

@@ -20,6 +20,8 @@ struct State {
     /// The models of the workers that stand still.
     still: Vec<Model>,
     pause: bool,
+    /// How many pauses are over.
+    pauses: u64,
     end: bool,
     /// How many calls were ever sent, and sent again.
     sent: u64,
@@ -42,10 +44,11 @@ impl Board {
     /// For a worker, between two steps: stands still during a pause; false when it is time to end.
     pub(crate) fn go_on(&self, model: &Model) -> bool {
         let mut state = self.lock();
-        if state.pause {
+        if state.pause && !state.end {
             state.still.push(model.clone());
             self.changed.notify_all();
-            let paused = |state: &mut State| state.pause && !state.end;
+            let pause = state.pauses;
+            let paused = |state: &mut State| state.pauses == pause && !state.end;
             let woken = self.changed.wait_while(state, paused);
             state = woken.unwrap_or_else(PoisonError::into_inner);
         }
@@ -99,17 +102,24 @@ impl Board {
 
     /// Has every worker finish its step and stand still, and returns what they know.
     pub(crate) fn pause(&self) -> Result<Vec<Model>, String> {
-        let mut state = self.lock();
-        state.still.clear();
-        state.pause = true;
+        self.ask_for_pause();
+        let hangs = "a worker does not come to the end of its step";
         let mut state =
-            self.wait(state, |state| state.still.len() == state.workers, "a worker hangs")?;
+            self.wait(self.lock(), |state| state.still.len() == state.workers, hangs)?;
         Ok(std::mem::take(&mut state.still))
+    }
+
+    /// Every worker stands still at the end of its step, from now on.
+    pub(crate) fn ask_for_pause(&self) {
+        self.lock().pause = true;
     }
 
     /// Lets the workers go on.
     pub(crate) fn resume(&self) {
-        self.lock().pause = false;
+        let mut state = self.lock();
+        state.pause = false;
+        state.pauses += 1;
+        drop(state);
         self.changed.notify_all();
     }
 

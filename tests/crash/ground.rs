@@ -81,6 +81,16 @@ impl Things {
         Ok(Self { all })
     }
 
+    /// As text, one thing a line.
+    pub(crate) fn to_text(&self) -> String {
+        self.all.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// The opposite of [`Things::to_text`].
+    pub(crate) fn from_text(text: &str) -> Self {
+        Self { all: text.lines().map(str::to_owned).collect() }
+    }
+
     /// Waits until only what there was before is left.
     pub(crate) fn await_again(&self, folder: &Path) -> Result<(), String> {
         let deadline = Instant::now() + WIPING;
@@ -158,8 +168,10 @@ fn compare_lists(clients: &mut Clients, models: &[Model]) -> Result<(), String> 
 /// What LVM has: what the workers know, what waits to be wiped, and the parts of the thin pool;
 /// nothing suspended.
 fn compare_volumes(models: &[Model]) -> Result<(), String> {
-    let report =
-        run("lvs", &["--noheadings", "-o", "lv_name,lv_suspended,lv_health_status", GROUP])?;
+    let report = run(
+        "lvs",
+        &["--noheadings", "-o", "lv_name,lv_suspended,lv_health_status,lv_check_needed", GROUP],
+    )?;
     let mut has = BTreeSet::new();
     for line in report.lines() {
         let mut words = line.split_whitespace();

@@ -48,7 +48,9 @@ impl Journal {
     /// Goes on at the end of a file.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let file = OpenOptions::new().create(true).append(true).open(path);
-        file.map(|file| Self { file }).map_err(|err| format!("no journal: {err}"))
+        // A new line, should the last one have been cut short.
+        file.and_then(|mut file| file.write_all(b"\n").map(|()| Self { file }))
+            .map_err(|err| format!("no journal: {err}"))
     }
 
     pub(crate) fn begin(&mut self, op: &Op) -> Result<(), String> {

@@ -25,6 +25,7 @@ mod driver;
 mod ground;
 mod journal;
 mod model;
+mod power;
 mod worker;
 
 use std::{
@@ -57,6 +58,17 @@ fn killed_while_its_programs_run_on() {
 #[ignore = "guest: kills the driver and LVM on real LVM"]
 fn killed_together_with_its_programs() {
     killed_anywhere(Death::WithItsPrograms);
+}
+
+#[test]
+#[ignore = "power: tests/guest/powercut runs it, and pulls the plug"]
+fn until_the_power_is_cut() {
+    let folder = Path::new("/run/tarn-crash");
+    let shared = std::env::var_os("GUEST_DIR").unwrap();
+    let last = std::env::var_os("TARN_POWER_LAST").is_some();
+    if let Err(why) = power::live(folder, Path::new(&shared), last) {
+        panic!("{why}{}{}", driver::last_words(folder), ground::scene());
+    }
 }
 
 fn killed_anywhere(death: Death) {

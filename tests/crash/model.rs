@@ -219,6 +219,11 @@ impl Model {
         if let Some(name) = self.forgotten.take_if(|_| dice.one_in(6)) {
             return name;
         }
+        self.unused_name()
+    }
+
+    /// A name that nothing ever had.
+    pub(crate) fn unused_name(&mut self) -> String {
         self.count += 1;
         format!("{}-{}", self.prefix, self.count)
     }

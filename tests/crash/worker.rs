@@ -66,7 +66,7 @@ impl Worker {
         }
         let snapshots = self.model.snapshots.clone();
         for (of, snapshot) in snapshots {
-            let name = format!("{of}-restored");
+            let name = self.model.unused_name();
             let from = Some(Origin::Snapshot(of));
             let (size, usage, thin) = (snapshot.size, snapshot.usage, snapshot.thin);
             let restore = Op::Create { name: name.clone(), size, usage, thin, from };

@@ -24,7 +24,7 @@ pub(crate) struct Driver {
 /// `tarn standalone` over the pools file and the socket in `home`, not started yet.
 pub(crate) fn standalone(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tarn"));
-    command.arg("standalone").args(["--node-id", "guest", "--log-level", "info,tarn::lvm=debug"]);
+    command.arg("standalone").args(["--node-id", "guest"]);
     command.arg("--pools").arg(home.join("pools.yaml"));
     command.arg("--endpoint").arg(socket(home));
     // A test may put programs of its own before the real ones.

@@ -65,10 +65,7 @@ impl Host {
                 |provisioning| pool.spec.offers(provisioning).then(|| room(provisioning).largest);
             pool.read(|ledger| {
                 let group = ledger.group();
-                let count = |prefix: &str| {
-                    let named = group.logical.iter();
-                    named.filter(|lv| lv.name.as_str().starts_with(prefix)).count() as u64
-                };
+                let count = |prefix: &str| ledger.records(prefix, None).count() as u64;
                 let use_of = ledger.find(pool.thin()).map(|lv| lv.kind.clone());
                 let (data, metadata) = match use_of {
                     Some(Kind::ThinPool { data_percent, metadata_percent }) => {

@@ -87,6 +87,7 @@ fn open(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Host>> {
         devices: Arc::new(HostDevices),
         clock: || jiff::Timestamp::now().as_second(),
     };
+    fs_tools::clear_passages();
     let pools = config.pools.clone();
     let host = Host::open(tools, config.node.clone(), config.driver.name(), pools)?;
     Ok(Arc::new(host))

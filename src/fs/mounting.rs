@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use nix::{
@@ -12,7 +13,10 @@ use nix::{
     sys::stat,
 };
 
-use super::{Access, DeviceNumber, Error, FsKind, Mount, MountHow, mountinfo};
+use super::{
+    Access, DeviceNumber, Error, FsKind, Mount, MountHow, mountinfo,
+    paths::{ensure_directory, ensure_file},
+};
 
 /// What mount(2) wants for an argument that it does not look at.
 const NONE: Option<&str> = None;
@@ -67,17 +71,63 @@ fn hint(errno: Errno, kind: FsKind) -> &'static str {
     }
 }
 
+/// Where read-only bind mounts are prepared before they appear at their targets: at a path named
+/// after the process that does it.
+const PASSAGES: &str = "/run/tarn/read-only";
+/// One at a time prepares its mount there.
+static PASSING: Mutex<()> = Mutex::new(());
+
 /// See [`super::Filesystems::bind`].
 pub(super) fn bind(from: &Path, at: &Path, access: Access) -> Result<(), Error> {
-    mount2(Some(from), at, NONE, MsFlags::MS_BIND, NONE).map_err(failed("bind to", at))?;
     if access == Access::ReadWrite {
-        return Ok(());
+        return bind_as_it_is(from, at);
     }
-    make_read_only(at).inspect_err(|_| {
-        if let Err(err) = unmount(at) {
-            tracing::warn!(at = %at.display(), %err, "a bind mount that is not read-only stays");
+    // A bind mount is made writable and turned read-only by a second call. Whoever dies in between
+    // leaves a writable one, which nothing tells from one that was wanted so. A bind mount of a
+    // read-only mount is read-only at once (mount_namespaces(7): it copies the mount's flags).
+    let passing = PASSING.lock().unwrap_or_else(PoisonError::into_inner);
+    let passage = Path::new(PASSAGES).join(std::process::id().to_string());
+    clear(&passage);
+    let made = if from.is_dir() { ensure_directory(&passage) } else { ensure_file(&passage) };
+    made?;
+    let bound = bind_as_it_is(from, &passage)
+        .and_then(|()| make_read_only(&passage))
+        .and_then(|()| bind_as_it_is(&passage, at));
+    clear(&passage);
+    drop(passing);
+    bound
+}
+
+fn bind_as_it_is(from: &Path, at: &Path) -> Result<(), Error> {
+    mount2(Some(from), at, NONE, MsFlags::MS_BIND, NONE).map_err(failed("bind to", at))
+}
+
+/// Takes away what killed drivers left where read-only mounts are prepared. It would keep their
+/// volumes in use.
+pub fn clear_passages() {
+    let passages = fs::read_dir(PASSAGES).into_iter().flatten().flatten();
+    for passage in passages.map(|entry| entry.path()) {
+        let process = passage.file_name().map(|name| Path::new("/proc").join(name));
+        let alive = process.is_some_and(|it| it.is_dir());
+        let ours = passage.ends_with(std::process::id().to_string());
+        if ours || !alive {
+            clear(&passage);
         }
-    })
+    }
+}
+
+fn clear(passage: &Path) {
+    while umount2(passage, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+    let removed = if passage.is_dir() { fs::remove_dir(passage) } else { fs::remove_file(passage) };
+    if let Err(err) = removed.or_else(absent) {
+        tracing::warn!(at = %passage.display(), %err, "what prepared a read-only mount stays");
+    }
+    // Another process may be at work in it; then it is not empty.
+    drop(fs::remove_dir(PASSAGES));
+}
+
+fn absent(err: io::Error) -> io::Result<()> {
+    if err.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(err) }
 }
 
 /// The bind call takes no flags; a remount does, and takes away all that it does not repeat

@@ -7,6 +7,8 @@ use super::{
     growing, making, mounting, probe,
 };
 
+pub use super::mounting::clear_passages;
+
 /// The programs that are started, each with its Debian package.
 pub const PROGRAMS: &[(&str, &str)] = &[
     ("blkid", "util-linux"),

@@ -197,6 +197,8 @@ pub(super) fn device_at(path: &Path) -> Result<Option<DeviceNumber>, Error> {
         Err(err) if matches!(err.raw_os_error(), Some(ENOENT | ENOTDIR | ELOOP | ENAMETOOLONG)) => {
             Ok(None)
         }
+        // A zero byte.
+        Err(err) if err.kind() == io::ErrorKind::InvalidInput => Ok(None),
         Err(source) => Err(Error::Path { action: "look at", path: path.to_owned(), source }),
     }
 }
@@ -216,7 +218,7 @@ mod tests {
     #[test]
     fn there_is_no_device_where_nothing_can_be() {
         let long = format!("/{}", "deep/".repeat(2000));
-        for path in ["/nowhere/at/all", "/proc/self/status/below", &long, "relative"] {
+        for path in ["/nowhere/at/all", "/proc/self/status/below", &long, "relative", "/a\0b"] {
             assert_eq!(device_at(Path::new(path)).unwrap(), None, "{path}");
         }
     }

@@ -100,7 +100,7 @@ fn the_log_holds_no_secrets_and_no_mount_flags() {
         ..Default::default()
     };
     scene.csi.node_stage_volume(stage(wish.capability())).unwrap();
-    let bad = Wish::new("v", "ext4", mib(32)).flag("context=FLAG-WORD:x,evil");
+    let bad = Wish::new("v", "ext4", mib(32)).flag("context=\"FLAG-WORD");
     let refusal = scene.csi.node_stage_volume(stage(bad.capability())).unwrap_err();
     assert!(!refusal.message().contains("FLAG-WORD"), "{refusal}");
     let snapshot = CreateSnapshotRequest {

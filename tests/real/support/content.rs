@@ -1,6 +1,7 @@
 //! Bytes that tests write to volumes and look for later.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions},
     io::{Read, Seek, SeekFrom, Write},
     path::Path,
@@ -60,26 +61,20 @@ pub(crate) fn forget_cached() {
     fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
 }
 
-/// Whether any of these bytes stand anywhere in a file or device, at a multiple of 512.
-pub(crate) fn stands_in(device: &Path, needle: &[u8]) -> bool {
+/// Whether a sector of any of these seeds' patterns stands in the first bytes of a device.
+pub(crate) fn stands_in(device: &Path, length: u64, seeds: &[u64]) -> bool {
+    const SECTOR: usize = 512;
+    let patterns: Vec<Vec<u8>> = seeds.iter().map(|seed| pattern(*seed, LENGTH)).collect();
+    let wanted: HashSet<&[u8]> = patterns.iter().flat_map(|it| it.chunks(SECTOR)).collect();
     let mut file = File::open(device).unwrap();
     let mut part = vec![0; 4 << 20];
-    let starts: Vec<&[u8]> = needle.chunks_exact(512).collect();
-    loop {
-        let mut filled = 0;
-        while filled < part.len() {
-            match file.read(&mut part[filled..]).unwrap() {
-                0 => break,
-                count => filled += count,
-            }
-        }
-        let sectors = part[..filled].chunks_exact(512);
-        let mut written = sectors.filter(|sector| sector.iter().any(|byte| *byte != 0));
-        if written.any(|sector| starts.contains(&sector)) {
+    let zeros = part.clone();
+    for _ in 0..length.div_ceil(4 << 20) {
+        let count = file.read(&mut part).unwrap();
+        let found = &part[..count];
+        if found != &zeros[..count] && found.chunks(SECTOR).any(|it| wanted.contains(it)) {
             return true;
         }
-        if filled < part.len() {
-            return false;
-        }
     }
+    false
 }

@@ -273,9 +273,17 @@ impl Failure {
         }
     }
 
+    /// What it complained about, when it ran to an end of its own.
+    pub fn complaint(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::Exit { stderr, .. } => Some(stderr),
+            Cause::Start(_) | Cause::Wait(_) | Cause::Late(_) => None,
+        }
+    }
+
     /// Whether it ended with a code other than zero and its complaint contains `words`.
     pub fn says(&self, words: &str) -> bool {
-        matches!(&self.cause, Cause::Exit { stderr, .. } if stderr.contains(words))
+        self.complaint().is_some_and(|said| said.contains(words))
     }
 }
 

@@ -49,6 +49,16 @@ const COMPLAINTS: &[(&str, Meaning)] = &[
     ("No data available", Meaning::MissingInPool),
 ];
 
+/// The layer of a thin pool that an interrupted activation left active alone, as the complaint about
+/// it names it: "Activation of logical volume VG/POOL is prohibited while logical volume
+/// VG/POOL_tmeta is active."
+pub(super) fn layer_in_the_way(failure: &Failure, vg: &VgName) -> Option<LvName> {
+    let (_, rest) = failure.complaint()?.split_once("is prohibited while logical volume ")?;
+    let (path, _) = rest.split_once(" is active")?;
+    let layer = path.strip_prefix(vg.as_str())?.strip_prefix('/')?;
+    layer.parse().ok()
+}
+
 /// Turns a failed command into the error that a caller can act on.
 pub(super) fn understand(failure: Failure, about: About<'_>) -> Error {
     let vg = || about.vg.clone();

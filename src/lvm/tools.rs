@@ -5,7 +5,7 @@ use std::{fmt, path::Path};
 use super::{
     Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, LvName, Lvm,
     Tag, VgName,
-    complaints::{About, understand},
+    complaints::{About, layer_in_the_way, understand},
     lines,
     report::{self, Dependents},
 };
@@ -90,7 +90,17 @@ impl Lvm for LvmTools {
         self.courier.carry(command).map(drop).map_err(Error::Tool)
     }
 
+    /// An activation that was killed may have left a layer of a thin pool active alone, which
+    /// forbids every other; each attempt names one such layer, and a pool has two.
     fn activate_group(&self, vg: &VgName) -> Result<(), Error> {
+        for _ in 0..2 {
+            let Err(failure) = self.courier.carry(lines::activate_group(vg)) else { return Ok(()) };
+            let Some(layer) = layer_in_the_way(&failure, vg) else {
+                return Err(understand(failure, group(vg)));
+            };
+            tracing::warn!(%vg, %layer, "was left active alone by an interrupted activation");
+            self.deactivate(vg, &layer)?;
+        }
         self.change(lines::activate_group(vg), group(vg))
     }
 
@@ -176,4 +186,48 @@ fn group(vg: &VgName) -> About<'_> {
 
 fn volume<'a>(vg: &'a VgName, lv: &'a LvName) -> About<'a> {
     About { vg, new: None, old: Some(lv) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::process::Cause;
+
+    /// Fails as LVM does until both layers are deactivated.
+    #[derive(Clone, Default)]
+    struct HalfActive(Arc<Mutex<Vec<String>>>);
+
+    impl Courier for HalfActive {
+        fn carry(&self, command: Invocation) -> Result<Vec<u8>, Failure> {
+            let command = command.to_string();
+            let mut seen = self.0.lock().unwrap();
+            seen.push(command.clone());
+            let layers = ["vg0/pool_tmeta", "vg0/pool_tdata"];
+            let active = layers.iter().find(|it| !seen.iter().any(|line| line.ends_with(*it)));
+            match active.filter(|_| command.starts_with("vgchange")) {
+                None => Ok(Vec::new()),
+                Some(layer) => Err(Failure {
+                    command,
+                    cause: Cause::Exit {
+                        code: 5,
+                        stderr: format!(
+                            "Activation of logical volume vg0/pool is prohibited while logical volume {layer} is active."
+                        ),
+                    },
+                }),
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_whose_activation_was_cut_short_is_activated() {
+        let courier = HalfActive::default();
+        let lvm = LvmTools::new(Box::new(courier.clone()));
+        lvm.activate_group(&"vg0".parse().unwrap()).unwrap();
+        let seen = courier.0.lock().unwrap();
+        let verbs: Vec<&str> = seen.iter().map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(verbs, ["vgchange", "lvchange", "vgchange", "lvchange", "vgchange"]);
+    }
 }

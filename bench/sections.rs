@@ -19,7 +19,7 @@ const MIB: i64 = 1 << 20;
 /// The same options as the driver's, so that only the way differs.
 const MKFS: &str = "mkfs.ext4 -q -m 0 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard";
 /// Longer than the driver waits before it reads a report after a change.
-const QUIET: Duration = Duration::from_millis(2500);
+const QUIET: Duration = Duration::from_millis(1600);
 
 pub(crate) async fn all(tarn: &str) -> Vec<Row> {
     make_group("a", "/dev/ubda");
@@ -157,7 +157,7 @@ async fn commands(driver: &Driver) -> Vec<Row> {
     controller.delete_snapshot(gone).await.unwrap();
     driver.take_down(&id).await;
     tokio::time::sleep(QUIET).await;
-    count("delete of a thick snapshot: split off, remove", 2);
+    count("delete of a thick snapshot: split off, rename, remove", 2);
     driver.delete(&id).await;
     tokio::time::sleep(QUIET).await;
     count("delete of a thick volume", 2);

@@ -167,19 +167,19 @@ impl From<Error> for Failed {
 fn open_pool(tools: &Tools, wanted: PoolEntry) -> Result<Pool, Failed> {
     let thin: LvName =
         THIN_POOL.parse().map_err(|err| Failed::because("naming its thin pool", err))?;
+    let vg = wanted.group();
     let PoolEntry { name, spec } = wanted;
     let group = match (&spec.volume_group, &spec.loop_file) {
         (Some(vg), _) => tools.lvm.report(vg).map_err(|err| {
             let hint = format!("make it with `vgcreate {vg} DISK...`, or name one that exists");
             Failed::because(format!("volume group {vg} cannot be read; {hint}"), err)
         })?,
-        (None, Some(file)) => open_loop_file(tools, &name, file)?,
+        (None, Some(file)) => open_loop_file(tools, &vg, &name, file)?,
         (None, None) => {
             let why = "it says neither `volumeGroup` nor `loopFile`".to_owned();
             return Err(Failed { why, source: None });
         }
     };
-    let vg = group.name.clone();
     if let Err(err) = tools.lvm.activate_group(&vg) {
         // Volumes that can be activated are; each of the others is looked at below.
         tracing::warn!(pool = %name, error = chain(&err), "not every volume could be activated");
@@ -195,8 +195,12 @@ fn open_pool(tools: &Tools, wanted: PoolEntry) -> Result<Pool, Failed> {
 }
 
 /// Opens the group on a loop file, which is made where there is none.
-fn open_loop_file(tools: &Tools, name: &PoolName, file: &LoopFile) -> Result<Group, Failed> {
-    let vg: VgName = loop_group(name).map_err(|err| Failed::because("naming its group", err))?;
+fn open_loop_file(
+    tools: &Tools,
+    vg: &VgName,
+    name: &PoolName,
+    file: &LoopFile,
+) -> Result<Group, Failed> {
     fs::paths::ensure_directory(&file.directory)
         .map_err(|err| Failed::because("its directory cannot be made", err))?;
     let image = file.directory.join(format!("{vg}.img"));
@@ -204,23 +208,18 @@ fn open_loop_file(tools: &Tools, name: &PoolName, file: &LoopFile) -> Result<Gro
         .devices
         .ensure_loop(&image, file.size)
         .map_err(|err: device::Error| Failed::because("its loop file cannot be attached", err))?;
-    match tools.lvm.report(&vg) {
+    match tools.lvm.report(vg) {
         Ok(_) => tools
             .lvm
             .resize_physical_volume(&device)
             .map_err(|err| Failed::because("its physical volume cannot be grown", err))?,
-        Err(lvm::Error::NoGroup { .. }) => make_group(tools, &vg, name, &device, file.size)?,
+        Err(lvm::Error::NoGroup { .. }) => make_group(tools, vg, name, &device, file.size)?,
         Err(err) => return Err(Failed::because(format!("group {vg} cannot be read"), err)),
     }
     tools
         .lvm
-        .report(&vg)
+        .report(vg)
         .map_err(|err| Failed::because(format!("the new group {vg} cannot be read"), err))
-}
-
-/// The name of the group of a pool on a loop file.
-fn loop_group(name: &PoolName) -> Result<VgName, lvm::BadName> {
-    format!("tarn-{name}").parse()
 }
 
 fn make_group(

@@ -254,7 +254,7 @@ fn pages(host: &Arc<Host>, metrics: &Metrics) -> http::Pages {
 }
 
 fn figures(pool: &crate::host::PoolStatus) -> PoolFigures {
-    let thin = pool.thin_data_percent.zip(pool.thin_metadata_percent);
+    let thin = pool.stock.thin.and_then(|it| it.data_percent.zip(it.metadata_percent));
     PoolFigures {
         size: pool.size,
         free: pool.free,

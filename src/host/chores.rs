@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use super::{Host, pool::Pool};
 use crate::{
     lvm::{Kind, LvName, Tag},
     units::Bytes,
-    volume::PoolName,
+    volume::{PoolName, VolumeId},
 };
 
 /// A report is read this long after the last change, so that a burst of changes shares one.
@@ -32,6 +32,8 @@ pub(super) struct Chores {
 #[derive(Default)]
 struct List {
     retags: VecDeque<Retag>,
+    /// Volumes whose making was cut short.
+    unfinished: VecDeque<VolumeId>,
     /// Per pool: when its first change since the last report was, and its last.
     changed: BTreeMap<String, (Instant, Instant)>,
     trash: bool,
@@ -68,6 +70,20 @@ impl Chores {
     pub(super) fn trash_soon(&self) {
         self.lock().trash = true;
         self.wake.notify_all();
+    }
+
+    /// Volumes are to be finished that an earlier life began.
+    pub(super) fn resume(&self, unfinished: Vec<VolumeId>) {
+        self.lock().unfinished.extend(unfinished);
+        self.wake.notify_all();
+    }
+
+    /// Waits until there is a volume to be finished; `None` when it is time to stop.
+    pub(super) fn await_unfinished(&self) -> Option<VolumeId> {
+        let idle = |list: &mut List| list.unfinished.is_empty() && !list.stopping;
+        let woken = self.wake.wait_while(self.lock(), idle);
+        let mut list = woken.unwrap_or_else(PoisonError::into_inner);
+        if list.stopping { None } else { list.unfinished.pop_front() }
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -137,21 +153,23 @@ enum Chore {
 impl Host {
     /// Does chores until [`Host::stop`]; what is in the list by then is still done.
     pub(super) fn do_chores(&self) {
-        let grows =
-            |pool: &Pool| pool.spec.thin_pool.as_ref().is_some_and(|it| it.autoextend.is_some());
-        let every = if self.pools.iter().any(grows) { WATCH } else { ROUND };
-        let mut round = Instant::now() + every;
+        let grows = |pool: &Arc<Pool>| {
+            pool.spec.thin_pool.as_ref().is_some_and(|it| it.autoextend.is_some())
+        };
+        let mut last = Instant::now();
         loop {
-            match self.chores.next(round) {
+            let pools = self.pools();
+            let every = if pools.served.iter().any(grows) { WATCH } else { ROUND };
+            match self.chores.next(last + every) {
                 Chore::Retag(chore) => self.do_retag(&chore),
                 Chore::Report(name) => {
-                    self.pools.iter().filter(|it| it.name.as_str() == name).for_each(|pool| {
-                        self.look_after(pool);
-                    });
+                    let pools = self.pools();
+                    let named = pools.served.iter().filter(|it| it.name.as_str() == name);
+                    named.for_each(|pool| self.look_after(pool));
                 }
                 Chore::Round => {
-                    self.pools.iter().for_each(|pool| self.look_after(pool));
-                    round = Instant::now() + every;
+                    self.pools().served.iter().for_each(|pool| self.look_after(pool));
+                    last = Instant::now();
                 }
                 Chore::Stop => return,
             }
@@ -165,11 +183,12 @@ impl Host {
             self.do_retag(&chore);
         }
         self.chores.lock().changed.clear();
-        self.pools.iter().for_each(|pool| self.look_after(pool));
+        self.pools().served.iter().for_each(|pool| self.look_after(pool));
     }
 
     fn do_retag(&self, chore: &Retag) {
-        let Some(pool) = self.pools.iter().find(|pool| pool.name == chore.pool) else { return };
+        let pools = self.pools();
+        let Some(pool) = pools.served.iter().find(|pool| pool.name == chore.pool) else { return };
         let change = pool.change();
         let there = pool.read(|ledger| {
             let lv = ledger.find(&chore.lv)?;

@@ -1,51 +1,27 @@
-//! From which pool, and how, a volume of a StorageClass is made. Pure.
+//! From which pool, and with which options, a volume of a StorageClass is made. Pure.
+
+use std::sync::Arc;
 
 use super::{Found, pool::Pool};
 use crate::{
-    device::Wipe,
     fs::MkfsOptions,
-    lvm::{Kind, Layout},
+    lvm::Kind,
+    pool::Class,
     volume::{Error, Parameters, PoolName, Provisioning, Purpose},
 };
 
-/// How volumes of a class are made in one pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Class {
-    pub(super) provisioning: Provisioning,
-    pub(super) layout: Layout,
-    pub(super) wipe: Wipe,
-}
-
-impl Class {
-    /// What `parameters` and the pool's spec make together.
+impl Pool {
+    /// How volumes of `parameters` are made here, for copies of `source` if there is one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a contradiction, [`Error::NoRoom`] when the pool does not hold such
-    /// volumes (another node's pool of that name may).
-    pub(super) fn resolve(
+    /// As [`Class::resolve`].
+    pub(super) fn class(
+        &self,
         parameters: &Parameters,
-        pool: &Pool,
-        source: Option<&Found<'_>>,
-    ) -> Result<Self, Error> {
+        source: Option<&Found>,
+    ) -> Result<Class, Error> {
         let of_source = source.map(|it| provisioning_of(&it.lv.kind));
-        let wish = parameters.provisioning.or(of_source);
-        let provisioning = wish.unwrap_or_else(|| pool.spec.default_provisioning());
-        if of_source.is_some_and(|it| it != provisioning) {
-            let allowed = "a copy is provisioned as its source is";
-            let value = format!("{provisioning:?}");
-            return Err(Error::invalid("parameters[provisioning]", value, allowed));
-        }
-        if !pool.spec.offers(provisioning) {
-            let name = &pool.name;
-            return Err(Error::NoRoom(format!("pool {name} holds no {provisioning:?} volumes")));
-        }
-        let layout = pool.spec.layout(parameters)?;
-        if provisioning == Provisioning::Thin && parameters.layout.is_some() {
-            let allowed = "a thin volume lies as its pool does; leave it out";
-            return Err(Error::invalid("parameters[layout]", "given", allowed));
-        }
-        let layout = if provisioning == Provisioning::Thin { Layout::Linear } else { layout };
-        Ok(Self { provisioning, layout, wipe: parameters.wipe.unwrap_or(pool.spec.wipe) })
+        Class::resolve(parameters, &self.name, &self.spec, of_source)
     }
 }
 
@@ -66,10 +42,10 @@ pub(super) fn provisioning_of(kind: &Kind) -> Provisioning {
 /// [`Error::Invalid`] when the class must say or says another than the source's, [`Error::NoRoom`]
 /// when this node has no pool of that name.
 pub(super) fn pool_for<'a>(
-    pools: &'a [Pool],
+    pools: &'a [Arc<Pool>],
     named: Option<&PoolName>,
-    source: Option<&Found<'a>>,
-) -> Result<&'a Pool, Error> {
+    source: Option<&'a Found>,
+) -> Result<&'a Arc<Pool>, Error> {
     if let Some(source) = source {
         return match named {
             Some(name) if *name != source.pool.name => Err(Error::invalid(
@@ -77,7 +53,7 @@ pub(super) fn pool_for<'a>(
                 name.as_str(),
                 format!("a copy is made in its source's pool, {}", source.pool.name),
             )),
-            _ => Ok(source.pool),
+            _ => Ok(&source.pool),
         };
     }
     match (named, pools) {
@@ -86,6 +62,7 @@ pub(super) fn pool_for<'a>(
             .find(|pool| pool.name == *name)
             .ok_or_else(|| Error::NoRoom(format!("this node has no pool {name}"))),
         (None, [only]) => Ok(only),
+        (None, []) => Err(Error::NoRoom("this node has no pool".to_owned())),
         (None, _) => {
             let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
             let allowed = format!("say which pool: {}", names.join(", "));
@@ -99,7 +76,7 @@ pub(super) fn pool_for<'a>(
 pub(super) fn mkfs_text(
     parameters: &Parameters,
     purpose: Purpose,
-    source: Option<&Found<'_>>,
+    source: Option<&Found>,
 ) -> Result<String, Error> {
     let options: MkfsOptions = parameters.mkfs_options(purpose)?;
     Ok(source.map_or_else(|| options.to_string(), |it| it.record.mkfs.clone()))

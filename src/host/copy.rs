@@ -64,7 +64,7 @@ impl Drop for Listed<'_> {
 
 impl Host {
     /// Fills a thick volume with its source's content and waits until that is durable.
-    pub(super) fn copy_content(&self, target: &Found<'_>) -> Result<(), Error> {
+    pub(super) fn copy_content(&self, target: &Found) -> Result<(), Error> {
         let name = &target.lv.name;
         self.copies.set(name, Bytes::ZERO, target.lv.size);
         let listed = Listed { copies: &self.copies, target: name };
@@ -76,7 +76,7 @@ impl Host {
             .flush(&to)
             .map_err(|err| Error::uncertain(format!("flushing the copy {name}"), err))?;
         if let Some(passing) = passing.and_then(|name| self.look_up(name.as_str())) {
-            self.hide(passing.pool, &passing.lv)?;
+            self.hide(&passing.pool, &passing.lv)?;
         }
         let done: Vec<Tag> = COPYING.parse().into_iter().collect();
         let change = target.pool.change();
@@ -91,7 +91,7 @@ impl Host {
 
     fn copy_parts(
         &self,
-        target: &Found<'_>,
+        target: &Found,
         from: &std::path::Path,
         to: &std::path::Path,
         size: Bytes,
@@ -118,7 +118,7 @@ impl Host {
 
     /// The device of what the content comes from, which does not change during the copy, its size,
     /// and the snapshot to remove afterwards when there had to be one.
-    fn still_source(&self, target: &Found<'_>) -> Result<(PathBuf, Bytes, Option<LvName>), Error> {
+    fn still_source(&self, target: &Found) -> Result<(PathBuf, Bytes, Option<LvName>), Error> {
         let gone = || Error::NotFound(format!("the source of {}", target.lv.name));
         match target.record.source.as_ref().ok_or_else(gone)? {
             Source::Snapshot(id) => {
@@ -135,7 +135,7 @@ impl Host {
     }
 
     /// A snapshot of a volume that is being cloned, named after the clone: taken now, or found.
-    fn passing_snapshot(&self, target: &Found<'_>, origin: &Found<'_>) -> Result<LvName, Error> {
+    fn passing_snapshot(&self, target: &Found, origin: &Found) -> Result<LvName, Error> {
         let name = passing_name(&target.lv.name);
         self.finish_hiding(&name)?;
         if let Some(found) = self.look_up(&name) {
@@ -152,7 +152,7 @@ impl Host {
     }
 
     /// The device of a volume, activated if it is not.
-    pub(super) fn active_device(&self, found: &Found<'_>) -> Result<PathBuf, Error> {
+    pub(super) fn active_device(&self, found: &Found) -> Result<PathBuf, Error> {
         let device = found.device();
         let name = &found.lv.name;
         let size = self.tools.devices.size(&device);

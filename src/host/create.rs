@@ -1,10 +1,11 @@
 //! CreateVolume: look up, judge, then one `lvcreate` that carries every tag.
 
+use std::sync::Arc;
+
 use super::{
     Found, Host,
-    capacity::unit_of,
     chores::Retag,
-    class::{Class, mkfs_text, pool_for},
+    class::{mkfs_text, pool_for},
     lvm_failed,
     pool::{Change, Pool},
     record::Record,
@@ -15,6 +16,7 @@ use crate::{
         self, Backing, CreateSnapshot, CreateVolume, Kind, LogicalVolume, LvName, SnapshotKind,
         cow_size,
     },
+    pool::{Class, capacity::unit_of},
     units::Bytes,
     volume::{Error, Provisioning, Purpose, Source, Volume, VolumeId, Wanted, chain},
 };
@@ -40,7 +42,7 @@ impl Host {
     }
 
     /// What an earlier call made is compared with what is wanted, and finished if it is not.
-    fn take_up(&self, id: &VolumeId, found: &Found<'_>, wanted: &Wanted) -> Result<Volume, Error> {
+    fn take_up(&self, id: &VolumeId, found: &Found, wanted: &Wanted) -> Result<Volume, Error> {
         ensure_same(found, wanted, &self.node)?;
         if !found.is_finished() {
             self.finish_or_undo(found)?;
@@ -50,7 +52,7 @@ impl Host {
 
     /// Finishes what was begun, or takes it back where it can never be finished, so that an error
     /// that the caller takes for final leaves nothing behind.
-    pub(super) fn finish_or_undo(&self, found: &Found<'_>) -> Result<(), Error> {
+    pub(super) fn finish_or_undo(&self, found: &Found) -> Result<(), Error> {
         let Err(err) = self.finish(found) else { return Ok(()) };
         let final_error = match err {
             Error::OutOfRange(why) => Error::NoRoom(why),
@@ -69,7 +71,7 @@ impl Host {
     }
 
     /// Does what comes after the volume itself was made: its full size, its content.
-    fn finish(&self, found: &Found<'_>) -> Result<(), Error> {
+    fn finish(&self, found: &Found) -> Result<(), Error> {
         if found.lv.size < found.record.size {
             let change = found.pool.change();
             self.extend(&change, found, found.record.size)?;
@@ -96,7 +98,7 @@ impl Host {
     }
 
     /// What the content comes from, which must be there and whole.
-    fn source(&self, wanted: &Wanted) -> Result<Option<Found<'_>>, Error> {
+    fn source(&self, wanted: &Wanted) -> Result<Option<Found>, Error> {
         let (found, what) = match &wanted.source {
             None => return Ok(None),
             Some(Source::Volume(id)) => (self.volume(id), format!("volume {id}")),
@@ -127,9 +129,10 @@ impl Host {
     }
 
     /// Decides where and how; nothing is changed.
-    fn plan<'a>(&'a self, wanted: &Wanted, source: Option<&Found<'a>>) -> Result<Plan<'a>, Error> {
-        let pool = pool_for(&self.pools, wanted.parameters.pool.as_ref(), source)?;
-        let class = Class::resolve(&wanted.parameters, pool, source)?;
+    fn plan(&self, wanted: &Wanted, source: Option<&Found>) -> Result<Plan, Error> {
+        let pools = self.pools();
+        let pool = pool_for(&pools.served, wanted.parameters.pool.as_ref(), source)?;
+        let class = pool.class(&wanted.parameters, source)?;
         let extent = pool.read(|ledger| ledger.group().extent);
         let unit = unit_of(extent, class.layout);
         let floor = source.map_or(Bytes::ZERO, |it| it.lv.size);
@@ -154,16 +157,11 @@ impl Host {
             twin: copied,
             copying: copied && class.provisioning == Provisioning::Thick,
         };
-        Ok(Plan { pool, class, record })
+        Ok(Plan { pool: Arc::clone(pool), class, record })
     }
 
     /// Makes the volume with one command, once it is known that there is room.
-    fn carry_out(
-        &self,
-        id: &VolumeId,
-        plan: &Plan<'_>,
-        source: Option<&Found<'_>>,
-    ) -> Result<(), Error> {
+    fn carry_out(&self, id: &VolumeId, plan: &Plan, source: Option<&Found>) -> Result<(), Error> {
         let name: LvName = id
             .as_str()
             .parse()
@@ -215,8 +213,8 @@ impl Host {
     fn make_room_sure(
         &self,
         change: &Change<'_>,
-        plan: &Plan<'_>,
-        source: Option<&Found<'_>>,
+        plan: &Plan,
+        source: Option<&Found>,
     ) -> Result<(), Error> {
         let thin = plan.class.provisioning == Provisioning::Thin;
         let beside = self.room_beside(plan, source)?;
@@ -245,7 +243,7 @@ impl Host {
     }
 
     /// The room that the snapshot takes from which a thick clone is made.
-    fn room_beside(&self, plan: &Plan<'_>, source: Option<&Found<'_>>) -> Result<Bytes, Error> {
+    fn room_beside(&self, plan: &Plan, source: Option<&Found>) -> Result<Bytes, Error> {
         let cloned = source.filter(|_| plan.record.copying);
         let cloned = cloned.filter(|_| matches!(plan.record.source, Some(Source::Volume(_))));
         let Some(cloned) = cloned else { return Ok(Bytes::ZERO) };
@@ -259,7 +257,7 @@ impl Host {
     fn after_failed_create(
         &self,
         change: &Change<'_>,
-        plan: &Plan<'_>,
+        plan: &Plan,
         name: &LvName,
         err: lvm::Error,
     ) -> Result<(), Error> {
@@ -272,14 +270,14 @@ impl Host {
         }
         // A thin copy suspends its source for a moment.
         self.resume_suspended(change);
-        match change.pool().read(|ledger| ledger.find(name).cloned()) {
+        match change.read(|ledger| ledger.find(name).cloned()) {
             None if plan.record.size > plan.pool.room(&plan.class).largest => {
                 Err(Error::NoRoom(chain(&err)))
             }
             None => Err(lvm_failed(doing, err)),
             Some(lv) => {
                 tracing::warn!(%name, error = %err, "LVM reported a failure but made the volume");
-                let vg = &change.pool().vg;
+                let vg = &change.vg();
                 if self.tools.lvm.activate(vg, &lv.name).is_ok() {
                     return Ok(());
                 }
@@ -295,7 +293,7 @@ impl Host {
 
     /// Tags change later, off the caller's way: nothing waits for them, and what they say is found
     /// again by looking at the volume.
-    pub(super) fn retag_soon(&self, found: &Found<'_>, remove: &[&str]) {
+    pub(super) fn retag_soon(&self, found: &Found, remove: &[&str]) {
         self.chores.retag(Retag {
             pool: found.pool.name.clone(),
             lv: found.lv.name.clone(),
@@ -305,8 +303,8 @@ impl Host {
 }
 
 /// What CreateVolume has decided.
-struct Plan<'a> {
-    pool: &'a Pool,
+struct Plan {
+    pool: Arc<Pool>,
     class: Class,
     record: Record,
 }

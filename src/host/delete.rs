@@ -41,12 +41,12 @@ impl Host {
 
     /// Takes a volume away, and the snapshot that it is being cloned from if there is one: that
     /// one's origin could neither grow nor be deleted.
-    pub(super) fn discard(&self, found: &Found<'_>) -> Result<(), Error> {
+    pub(super) fn discard(&self, found: &Found) -> Result<(), Error> {
         if found.record.copying {
             let passing = passing_name(&found.lv.name);
             self.finish_hiding(&passing)?;
             if let Some(passing) = self.look_up(&passing) {
-                self.hide(passing.pool, &passing.lv)?;
+                self.hide(&passing.pool, &passing.lv)?;
             }
         }
         self.throw_away(found)
@@ -55,7 +55,7 @@ impl Host {
     /// Hides what the deletion of a copy-on-write snapshot leaves when it stops after the split.
     pub(super) fn finish_hiding(&self, name: &str) -> Result<(), Error> {
         let Ok(name) = name.parse::<LvName>() else { return Ok(()) };
-        for pool in &self.pools {
+        for pool in &self.pools().served {
             let left =
                 pool.read(|ledger| ledger.find(&name).filter(|lv| is_split_off(lv)).cloned());
             if let Some(left) = left {
@@ -77,7 +77,7 @@ impl Host {
         self.throw_away(&found)
     }
 
-    fn ensure_not_copied_from(&self, found: &Found<'_>, source: &Source) -> Result<(), Error> {
+    fn ensure_not_copied_from(&self, found: &Found, source: &Source) -> Result<(), Error> {
         let copy = found.pool.read(|ledger| {
             let needs_it =
                 |record: &Record| record.copying && record.source.as_ref() == Some(source);
@@ -95,13 +95,13 @@ impl Host {
 
     /// Removes a thin volume, whose pool zeroes blocks before it gives them out again. A thick one
     /// holds its tenant's bytes: it is renamed out of sight now and wiped later.
-    fn throw_away(&self, found: &Found<'_>) -> Result<(), Error> {
+    fn throw_away(&self, found: &Found) -> Result<(), Error> {
         let keeps_bytes = match found.lv.kind {
             Kind::Thin(_) | Kind::ThinPool { .. } => false,
             Kind::Thick | Kind::CopyOnWrite | Kind::Other(_) => found.record.wipe != Wipe::None,
         };
         if keeps_bytes {
-            return self.hide(found.pool, &found.lv);
+            return self.hide(&found.pool, &found.lv);
         }
         let change = found.pool.change();
         let name = &found.lv.name;
@@ -146,13 +146,14 @@ impl Host {
     }
 
     fn split(&self, change: &Change<'_>, lv: &LogicalVolume) -> Result<(), Error> {
-        let (pool, name) = (change.pool(), &lv.name);
-        let Err(err) = self.tools.lvm.split_snapshot(&pool.vg, name) else {
+        let (vg, name) = (change.vg(), &lv.name);
+        let Err(err) = self.tools.lvm.split_snapshot(&vg, name) else {
             change.enter(|ledger| ledger.split_off(name));
             return Ok(());
         };
         change.refresh(&*self.tools.lvm)?;
-        match pool.read(|ledger| ledger.find(name).is_some_and(|lv| lv.kind == Kind::CopyOnWrite)) {
+        match change.read(|ledger| ledger.find(name).is_some_and(|lv| lv.kind == Kind::CopyOnWrite))
+        {
             true => Err(lvm_failed(format!("splitting off {name}"), err)),
             false => Ok(()),
         }

@@ -1,14 +1,9 @@
 //! ControllerExpandVolume: the logical volume grows; its file system grows on the node, later.
 
-use super::{
-    Found, Host,
-    capacity::unit_of,
-    class::{Class, provisioning_of},
-    lvm_failed,
-    pool::Change,
-};
+use super::{Found, Host, class::provisioning_of, lvm_failed, pool::Change};
 use crate::{
     lvm,
+    pool::{Class, capacity::unit_of},
     units::Bytes,
     volume::{Error, SizeRange, Volume, VolumeId},
 };
@@ -42,10 +37,10 @@ impl Host {
     pub(super) fn extend(
         &self,
         change: &Change<'_>,
-        found: &Found<'_>,
+        found: &Found,
         size: Bytes,
     ) -> Result<(), Error> {
-        let (pool, name) = (found.pool, &found.lv.name);
+        let (pool, name) = (&found.pool, &found.lv.name);
         let class = Class {
             provisioning: provisioning_of(&found.lv.kind),
             layout: found.record.layout,
@@ -81,7 +76,7 @@ impl Host {
     fn after_failed_extend(
         &self,
         change: &Change<'_>,
-        found: &Found<'_>,
+        found: &Found,
         size: Bytes,
         err: lvm::Error,
     ) -> Result<(), Error> {

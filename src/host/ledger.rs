@@ -4,6 +4,7 @@
 use super::record::Record;
 use crate::{
     lvm::{Group, Kind, LogicalVolume, LvName, Tag, cow_size},
+    pool::capacity::{Stock, ThinStock},
     units::Bytes,
     volume::VolumeId,
 };
@@ -58,6 +59,28 @@ impl Ledger {
             lv.kind == Kind::CopyOnWrite && lv.origin.as_ref() == Some(origin)
         };
         self.group.logical.iter().filter(of_it)
+    }
+
+    /// What the group has to give, with the thin pool `thin`.
+    pub(super) fn stock(&self, thin: &LvName) -> Stock {
+        let in_it = |lv: &&LogicalVolume| matches!(&lv.kind, Kind::Thin(of) if of == thin);
+        let promised = || self.group.logical.iter().filter(in_it).map(|lv| lv.size.0);
+        let thin = self.find(thin).and_then(|lv| match lv.kind {
+            Kind::ThinPool { data_percent, metadata_percent } => Some(ThinStock {
+                size: lv.size,
+                promised: Bytes(promised().fold(0, u64::saturating_add)),
+                data_percent,
+                metadata_percent,
+            }),
+            Kind::Thick | Kind::Thin(_) | Kind::CopyOnWrite | Kind::Other(_) => None,
+        });
+        Stock {
+            extent: self.group.extent,
+            extents: self.group.extents,
+            free: self.group.free,
+            physical: self.group.physical.clone(),
+            thin,
+        }
     }
 
     /// Enters a new volume, or one that has changed.

@@ -9,7 +9,7 @@ impl Host {
     pub fn volumes(&self, after: Option<&VolumeId>, most: usize) -> Vec<Volume> {
         let after = after.map(VolumeId::as_str);
         let mut all: Vec<Volume> = Vec::new();
-        for pool in &self.pools {
+        for pool in &self.pools().served {
             pool.read(|ledger| {
                 let finished = ledger
                     .records("v-", after)
@@ -38,7 +38,7 @@ impl Host {
                 && filter.source.as_ref().is_none_or(|source| *source == snapshot.source)
         };
         let mut all: Vec<Snapshot> = Vec::new();
-        for pool in &self.pools {
+        for pool in &self.pools().served {
             pool.read(|ledger| {
                 let matching = ledger
                     .records("s-", after)

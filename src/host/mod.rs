@@ -16,10 +16,12 @@ mod ledger;
 mod list;
 mod local;
 mod pool;
+mod pools;
 mod publish;
 mod record;
 mod recovery;
 mod same;
+mod sequence;
 mod snapshot;
 mod stage;
 mod start;
@@ -38,18 +40,20 @@ pub use status::{CopyProgress, PoolStatus, Status};
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, RwLock},
 };
 
 use crate::{
     device::Devices,
     fs::{self, Filesystems},
-    lvm::{self, LogicalVolume, LvName, Lvm},
+    lvm::{self, LogicalVolume, Lvm},
     volume::{Error, NodeId, SnapshotId, VolumeId, chain},
 };
 use chores::Chores;
 use pool::Pool;
+use pools::Pools;
 use record::Record;
+use sequence::Sequence;
 
 /// The tools through which everything on the machine is done.
 #[derive(Clone)]
@@ -70,14 +74,17 @@ pub struct Host {
     node: NodeId,
     /// Who makes volumes here, for their tags.
     creator: String,
-    pools: Vec<Pool>,
+    pools: RwLock<Arc<Pools>>,
+    /// Held while the pools change.
+    pools_turn: Mutex<()>,
+    sequence: Arc<Sequence>,
     chores: Chores,
     copies: copy::Copies,
 }
 
 /// A volume or snapshot as found in its pool.
-struct Found<'a> {
-    pool: &'a Pool,
+struct Found {
+    pool: Arc<Pool>,
     lv: LogicalVolume,
     record: Record,
 }
@@ -89,29 +96,24 @@ impl Host {
     }
 
     /// The volume, finished or not, if it is in one of the pools.
-    fn volume(&self, id: &VolumeId) -> Option<Found<'_>> {
+    fn volume(&self, id: &VolumeId) -> Option<Found> {
         self.look_up(id.as_str())
     }
 
     /// The snapshot, if it is in one of the pools.
-    fn snapshot_of_id(&self, id: &SnapshotId) -> Option<Found<'_>> {
+    fn snapshot_of_id(&self, id: &SnapshotId) -> Option<Found> {
         self.look_up(id.as_str())
     }
 
-    fn look_up(&self, name: &str) -> Option<Found<'_>> {
-        let name: LvName = name.parse().ok()?;
-        self.pools.iter().find_map(|pool| {
-            let lv = pool.read(|ledger| ledger.find(&name).cloned())?;
-            let record = Record::read(&lv.tags).filter(|_| !ledger::is_split_off(&lv))?;
-            Some(Found { pool, lv, record })
-        })
+    fn look_up(&self, name: &str) -> Option<Found> {
+        self.pools().served.iter().find_map(|pool| pool.look_up(name))
     }
 
     /// The volume, which must be there and finished.
     ///
     /// # Errors
     /// [`Error::NotFound`], or [`Error::Busy`] while it is being made.
-    fn finished_volume(&self, id: &VolumeId) -> Result<Found<'_>, Error> {
+    fn finished_volume(&self, id: &VolumeId) -> Result<Found, Error> {
         let found = self.volume(id).ok_or_else(|| no_volume(id))?;
         if !found.is_finished() {
             return Err(Error::Busy(format!("volume {id} is still being made")));
@@ -120,7 +122,7 @@ impl Host {
     }
 }
 
-impl Found<'_> {
+impl Found {
     /// Whether its content is whole and its size at least what was asked for.
     fn is_finished(&self) -> bool {
         is_finished(&self.lv, &self.record)

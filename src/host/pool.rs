@@ -2,11 +2,17 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-use super::{ledger::Ledger, lvm_failed};
+use super::{
+    Found,
+    ledger::{self, Ledger},
+    lvm_failed,
+    record::Record,
+    sequence::Sequence,
+};
 use crate::{
     lvm::{self, LvName, Lvm, VgName},
     pool::PoolSpec,
@@ -20,37 +26,71 @@ pub(super) const THIN_POOL: &str = "tarn-thin";
 /// is refused.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// A pool that is open.
+/// A pool that is open. Another spec makes another `Pool` with the same books.
 pub(super) struct Pool {
     pub(super) name: PoolName,
     pub(super) spec: PoolSpec,
     pub(super) vg: VgName,
     thin: LvName,
+    books: Arc<Books>,
+}
+
+/// What is known of a volume group, and whose turn it is to change it. There is one for each group,
+/// also while calls still work with what its pool was before.
+pub(super) struct Books {
     /// Held while a command changes the group or reports it, so that what is entered in the ledger
     /// is in the order of what happened.
     changes: Mutex<()>,
     ledger: RwLock<Ledger>,
     /// When the last report was read; `None` once the ledger was changed since.
     reported: Mutex<Option<Instant>>,
+    sequence: Arc<Sequence>,
+}
+
+impl Books {
+    pub(super) fn new(group: lvm::Group, sequence: &Arc<Sequence>) -> Arc<Self> {
+        Arc::new(Self {
+            changes: Mutex::default(),
+            ledger: RwLock::new(Ledger::new(group)),
+            reported: Mutex::new(Some(Instant::now())),
+            sequence: Arc::clone(sequence),
+        })
+    }
+
+    /// Waits for its turn to change the group.
+    pub(super) fn change(&self) -> Change<'_> {
+        let order = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        Change { books: self, _order: order }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        look(&self.ledger.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The right to change a group.
 pub(super) struct Change<'a> {
-    pool: &'a Pool,
+    books: &'a Books,
     _order: MutexGuard<'a, ()>,
 }
 
 impl Pool {
-    pub(super) fn new(name: PoolName, spec: PoolSpec, thin: LvName, group: lvm::Group) -> Self {
-        Self {
-            name,
-            spec,
-            vg: group.name.clone(),
-            thin,
-            changes: Mutex::default(),
-            ledger: RwLock::new(Ledger::new(group)),
-            reported: Mutex::new(Some(Instant::now())),
-        }
+    pub(super) fn new(name: PoolName, spec: PoolSpec, thin: LvName, books: Arc<Books>) -> Self {
+        let vg = books.read(|ledger| ledger.group().name.clone());
+        Self { name, spec, vg, thin, books }
+    }
+
+    /// What is known of its group.
+    pub(super) fn books(&self) -> &Arc<Books> {
+        &self.books
+    }
+
+    /// The volume or snapshot of that name, if it is here and Tarn's.
+    pub(super) fn look_up(self: &Arc<Self>, name: &str) -> Option<Found> {
+        let name: LvName = name.parse().ok()?;
+        let lv = self.read(|ledger| ledger.find(&name).cloned())?;
+        let record = Record::read(&lv.tags).filter(|_| !ledger::is_split_off(&lv))?;
+        Some(Found { pool: Arc::clone(self), lv, record })
     }
 
     /// The name of the group's thin pool.
@@ -65,13 +105,12 @@ impl Pool {
 
     /// Looks into the ledger; never waits for LVM.
     pub(super) fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
-        look(&self.ledger.read().unwrap_or_else(PoisonError::into_inner))
+        self.books.read(look)
     }
 
     /// Waits for its turn to change the group.
     pub(super) fn change(&self) -> Change<'_> {
-        let order = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        Change { pool: self, _order: order }
+        self.books.change()
     }
 
     /// Reads the group again.
@@ -80,36 +119,50 @@ impl Pool {
     }
 }
 
-impl<'a> Change<'a> {
-    /// The pool whose turn this is.
-    pub(super) fn pool(&self) -> &'a Pool {
-        self.pool
+impl Change<'_> {
+    /// The group whose turn this is.
+    pub(super) fn vg(&self) -> VgName {
+        self.read(|ledger| ledger.group().name.clone())
+    }
+
+    /// Looks into the ledger.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        self.books.read(look)
     }
 
     /// Enters in the ledger what a command has just done.
     pub(super) fn enter(&self, entry: impl FnOnce(&mut Ledger)) {
-        entry(&mut self.pool.ledger.write().unwrap_or_else(PoisonError::into_inner));
         self.set_reported(None);
+        entry(&mut self.books.ledger.write().unwrap_or_else(PoisonError::into_inner));
+        self.books.sequence.grow();
+    }
+
+    /// Enters a report that was read in this turn.
+    pub(super) fn enter_report(&self, group: lvm::Group) {
+        let new = Ledger::new(group);
+        if self.read(|ledger| ledger.group() != new.group()) {
+            self.enter(|ledger| *ledger = new);
+        }
+        self.set_reported(Some(Instant::now()));
     }
 
     fn set_reported(&self, at: Option<Instant>) {
-        *self.pool.reported.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        *self.books.reported.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Reads the group again.
     pub(super) fn refresh(&self, lvm: &dyn Lvm) -> Result<(), Error> {
-        let vg = &self.pool.vg;
+        let vg = &self.vg();
         let group =
             lvm.report(vg).map_err(|err| lvm_failed(format!("reading volume group {vg}"), err))?;
-        self.enter(|ledger| *ledger = Ledger::new(group));
-        self.set_reported(Some(Instant::now()));
+        self.enter_report(group);
         Ok(())
     }
 
     /// Reads the group again unless that has just been done and nothing has changed since: which
     /// free extents a change took or gave back is only known from a report.
     pub(super) fn refresh_unless_young(&self, lvm: &dyn Lvm) -> Result<(), Error> {
-        let at = *self.pool.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = *self.books.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if at.is_some_and(|at| at.elapsed() < YOUNG) { Ok(()) } else { self.refresh(lvm) }
     }
 }
@@ -124,7 +177,8 @@ mod tests {
         let lvm = FakeLvm::default().with_group("vg", Bytes::mib(4), &[10]);
         let spec = serde_json::from_str(r#"{"volumeGroup": "vg"}"#).unwrap();
         let thin = THIN_POOL.parse().unwrap();
-        let pool = Pool::new("pool".parse().unwrap(), spec, thin, lvm.peek("vg"));
+        let books = Books::new(lvm.peek("vg"), &Arc::default());
+        let pool = Pool::new("pool".parse().unwrap(), spec, thin, books);
         let change = pool.change();
         change.refresh_unless_young(&lvm).unwrap();
         assert_eq!(lvm.count("report"), 0);

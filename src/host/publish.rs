@@ -52,7 +52,7 @@ impl Host {
     /// What is bound to the target: the staging mount, or the device.
     fn staged(
         &self,
-        found: &Found<'_>,
+        found: &Found,
         mounts: &Mounts,
         wanted: &Publish,
         block: bool,
@@ -73,7 +73,7 @@ impl Host {
 
     fn appear(
         &self,
-        found: &Found<'_>,
+        found: &Found,
         from: &Path,
         wanted: &Publish,
         access: Access,
@@ -106,7 +106,7 @@ impl Host {
     /// directory or file.
     pub fn unpublish(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
         let at = &paths::real(at);
-        let Some(found) = self.volume(id) else { return Ok(()) };
+        let Some(found) = self.volume_anywhere(id) else { return Ok(()) };
         self.unmount_layers(&found, at)?;
         let all = self.tools.fs.mounts().map_err(|err| fs_failed("looking at the mounts", err))?;
         if all.iter().any(|mount| mount.at == *at) {
@@ -126,7 +126,7 @@ fn same_way(mount: &Mount, access: Access, block: bool, wanted: &Publish) -> Res
 }
 
 /// A volume of one writer is published once.
-fn only_one(found: &Found<'_>, mounts: &Mounts, wanted: &Publish) -> Result<(), Error> {
+fn only_one(found: &Found, mounts: &Mounts, wanted: &Publish) -> Result<(), Error> {
     let elsewhere = mounts.elsewhere(&[&wanted.staged, &wanted.at]);
     match elsewhere.first() {
         Some(at) => Err(Error::Precondition(format!(

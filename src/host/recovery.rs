@@ -1,5 +1,7 @@
 //! What an interrupted command or a power cut leaves in a group, found and ended.
 
+use std::sync::Arc;
+
 use super::{
     Found, Host,
     ledger::{Ledger, is_split_off},
@@ -13,7 +15,7 @@ use crate::{
 
 impl Host {
     /// Finds every state that an interrupted command leaves (`docs/recovery.md`), and ends it.
-    pub(super) fn put_right(&self, pool: &Pool) {
+    pub(super) fn put_right(&self, pool: &Arc<Pool>) {
         let change = pool.change();
         // First of all: a suspended volume hangs whoever reads it, LVM itself included.
         let mut changed = self.resume_suspended(&change);
@@ -37,14 +39,13 @@ impl Host {
     /// Resumes whatever an interrupted command left suspended, with its user's I/O hanging; true
     /// when there was something.
     pub(super) fn resume_suspended(&self, change: &Change<'_>) -> bool {
-        let pool = change.pool();
-        let suspended = pool.read(|ledger| {
+        let suspended = change.read(|ledger| {
             let all = ledger.group().logical.iter();
             all.filter(|lv| lv.suspended).map(|lv| lv.name.clone()).collect::<Vec<_>>()
         });
         for name in &suspended {
             tracing::warn!(volume = %name, "was left suspended; resuming it");
-            match self.tools.lvm.refresh(&pool.vg, name) {
+            match self.tools.lvm.refresh(&change.vg(), name) {
                 Ok(()) => change.enter(|ledger| ledger.change(name, |lv| lv.suspended = false)),
                 Err(err) => self.log_failure(Err(err), name),
             }
@@ -60,7 +61,7 @@ impl Host {
         change: &Change<'_>,
         snapshot: &LogicalVolume,
     ) -> Result<bool, lvm::Error> {
-        let (lvm, vg, name) = (&self.tools.lvm, &change.pool().vg, &snapshot.name);
+        let (lvm, vg, name) = (&self.tools.lvm, &change.vg(), &snapshot.name);
         match lvm.activate(vg, name) {
             Ok(()) => {
                 if !snapshot.active {
@@ -92,8 +93,8 @@ impl Host {
     }
 
     /// Hides copies whose source is gone, and snapshots that a finished or vanished clone left.
-    fn drop_leftovers(&self, pool: &Pool) {
-        let copying = |found: &Found<'_>| found.record.copying;
+    fn drop_leftovers(&self, pool: &Arc<Pool>) {
+        let copying = |found: &Found| found.record.copying;
         let orphans: Vec<LogicalVolume> = pool.read(|ledger| {
             let gone = |record: &Record| match &record.source {
                 Some(Source::Volume(id)) => !holds(ledger, id.as_str()),
@@ -110,7 +111,7 @@ impl Host {
             pool.read(|ledger| ledger.records("c-", None).map(|(lv, _)| lv.clone()).collect());
         let done_with = passing.into_iter().filter(|lv| {
             let target = format!("v-{}", lv.name.as_str().trim_start_matches("c-"));
-            !self.look_up(&target).as_ref().is_some_and(copying)
+            !pool.look_up(&target).as_ref().is_some_and(copying)
         });
         for lv in orphans.into_iter().chain(done_with).chain(split_off) {
             tracing::warn!(volume = %lv.name, "was left by work that was cut short; removing it");

@@ -2,7 +2,7 @@
 
 use super::{
     Found,
-    class::{Class, mkfs_text, provisioning_of},
+    class::{mkfs_text, provisioning_of},
     record::layout_text,
 };
 use crate::volume::{Error, NodeId, Provisioning, Source, Wanted};
@@ -12,7 +12,7 @@ use crate::volume::{Error, NodeId, Provisioning, Source, Wanted};
 ///
 /// # Errors
 /// [`Error::Exists`] names the first thing in which they differ.
-pub(super) fn ensure_same(found: &Found<'_>, wanted: &Wanted, node: &NodeId) -> Result<(), Error> {
+pub(super) fn ensure_same(found: &Found, wanted: &Wanted, node: &NodeId) -> Result<(), Error> {
     let (lv, record) = (&found.lv, &found.record);
     let same = |field, has: String, wants: String| match has == wants {
         true => Ok(()),
@@ -42,7 +42,7 @@ pub(super) fn ensure_same(found: &Found<'_>, wanted: &Wanted, node: &NodeId) -> 
         None => wanted.parameters.provisioning.unwrap_or(found.pool.spec.default_provisioning()),
     };
     same("provisioning", format!("{has:?}"), format!("{wants:?}"))?;
-    let class = Class::resolve(&wanted.parameters, found.pool, Some(found))?;
+    let class = found.pool.class(&wanted.parameters, Some(found))?;
     if has == Provisioning::Thick {
         same("layout", layout_text(record.layout), layout_text(class.layout))?;
     }

@@ -5,7 +5,8 @@ use super::{
     record::Record,
 };
 use crate::{
-    lvm::{self, CreateSnapshot, Kind, LogicalVolume, LvName, SnapshotKind, cow_size},
+    lvm::{self, CreateSnapshot, Kind, Layout, LogicalVolume, LvName, SnapshotKind, cow_size},
+    pool::Class,
     units::Bytes,
     volume::{Error, Provisioning, Snapshot, SnapshotId, Source, VolumeId, WantedSnapshot},
 };
@@ -53,11 +54,11 @@ impl Host {
     pub(super) fn take_snapshot(
         &self,
         change: &Change<'_>,
-        source: &Found<'_>,
+        source: &Found,
         name: &str,
         record: &Record,
     ) -> Result<LvName, Error> {
-        let pool = source.pool;
+        let pool = &source.pool;
         let doing = format!("taking snapshot {name}");
         let name: LvName = name.parse().map_err(|err| Error::machine(doing.clone(), err))?;
         let kind = self.snapshot_kind(change, source)?;
@@ -99,7 +100,7 @@ impl Host {
 
     /// Whether a snapshot is there although LVM said that it could not be taken.
     fn is_whole(&self, change: &Change<'_>, name: &LvName) -> Result<bool, lvm::Error> {
-        match change.pool().read(|ledger| ledger.find(name).cloned()) {
+        match change.read(|ledger| ledger.find(name).cloned()) {
             None => Ok(false),
             Some(lv) if provisioning_of(&lv.kind) == Provisioning::Thin => {
                 self.ensure_known_to_pool(change, &lv)
@@ -108,21 +109,17 @@ impl Host {
         }
     }
 
-    fn snapshot_kind(
-        &self,
-        change: &Change<'_>,
-        source: &Found<'_>,
-    ) -> Result<SnapshotKind, Error> {
+    fn snapshot_kind(&self, change: &Change<'_>, source: &Found) -> Result<SnapshotKind, Error> {
         if provisioning_of(&source.lv.kind) == Provisioning::Thin {
             return Ok(SnapshotKind::ThinFrozen);
         }
-        let pool = source.pool;
+        let pool = &source.pool;
         let extent = pool.read(|ledger| ledger.group().extent);
         let room = cow_size(source.lv.size, extent)
             .ok_or_else(|| Error::OutOfRange(format!("{} is too large", source.lv.name)))?;
-        let class = super::class::Class {
+        let class = Class {
             provisioning: Provisioning::Thick,
-            layout: crate::lvm::Layout::Linear,
+            layout: Layout::Linear,
             wipe: source.record.wipe,
         };
         if room > pool.room(&class).available {

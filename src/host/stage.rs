@@ -75,7 +75,7 @@ impl Host {
     pub(super) fn suits(
         &self,
         capability: &Capability,
-        found: &Found<'_>,
+        found: &Found,
         at: &Path,
     ) -> Result<(), Error> {
         let Err(why) = capability.suits(found.record.purpose) else { return Ok(()) };
@@ -96,12 +96,7 @@ impl Host {
     }
 
     /// Makes the file system if the volume is fresh and empty; else checks the one that is there.
-    fn ensure_filesystem(
-        &self,
-        found: &Found<'_>,
-        device: &Path,
-        kind: FsKind,
-    ) -> Result<(), Error> {
+    fn ensure_filesystem(&self, found: &Found, device: &Path, kind: FsKind) -> Result<(), Error> {
         let name = &found.lv.name;
         let failed = |doing: &str, err| fs_failed(format!("{doing} {name}"), err);
         let Some(content) = self.make_or_see(found, device, kind)? else { return Ok(()) };
@@ -118,7 +113,7 @@ impl Host {
     /// the way of that; a volume that has been staged is only looked at.
     fn make_or_see(
         &self,
-        found: &Found<'_>,
+        found: &Found,
         device: &Path,
         kind: FsKind,
     ) -> Result<Option<Content>, Error> {
@@ -141,7 +136,7 @@ impl Host {
     /// was cut short.
     fn fill(
         &self,
-        found: &Found<'_>,
+        found: &Found,
         device: &Path,
         at: &Path,
         kind: FsKind,
@@ -154,7 +149,7 @@ impl Host {
         grown.map_err(|err| fs_failed(format!("growing the file system of {}", found.lv.name), err))
     }
 
-    fn used_from_now_on(&self, found: &Found<'_>) {
+    fn used_from_now_on(&self, found: &Found) {
         if found.record.fresh || found.record.twin {
             self.retag_soon(found, &[FRESH, TWIN]);
         }
@@ -165,12 +160,12 @@ impl Host {
     /// # Errors
     /// [`Error::Precondition`] while something holds it.
     pub fn unstage(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
-        let Some(found) = self.volume(id) else { return Ok(()) };
+        let Some(found) = self.volume_anywhere(id) else { return Ok(()) };
         self.unmount_layers(&found, &paths::real(at))
     }
 
     /// Unmounts whatever of the volume is mounted at `at`, layer by layer, and sees that it is gone.
-    pub(super) fn unmount_layers(&self, found: &Found<'_>, at: &Path) -> Result<(), Error> {
+    pub(super) fn unmount_layers(&self, found: &Found, at: &Path) -> Result<(), Error> {
         loop {
             let mounts = self.mounts_of(found)?;
             match mounts.at(at) {

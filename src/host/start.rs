@@ -1,13 +1,17 @@
 //! The start: pools are opened, and what was half done when the last life ended is put right.
 
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    sync::{Arc, Mutex, RwLock},
+    thread,
+};
 
 use super::{
     Host, Tools,
     chores::Chores,
     copy::Copies,
     is_finished,
-    pool::{Pool, THIN_POOL},
+    pool::{Books, Pool, THIN_POOL},
 };
 use crate::{
     device,
@@ -58,7 +62,7 @@ impl Host {
     /// Opens every pool and puts right what was half done.
     ///
     /// # Errors
-    /// [`StartError`] says what to do about it.
+    /// [`StartError`] says what to do about it; any pool that cannot be opened is one.
     pub fn open(
         tools: Tools,
         node: NodeId,
@@ -69,29 +73,24 @@ impl Host {
         if found < OLDEST_LVM {
             return Err(StartError::OldLvm { found: version(found) });
         }
-        let open = |pool: PoolEntry| {
-            let name = pool.name.clone();
-            open_pool(&tools, pool).map_err(|failed| StartError::Pool {
-                pool: name,
-                why: failed.why,
-                source: failed.source,
-            })
-        };
-        let pools = pools.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let host = Self {
             tools,
             node,
             creator: creator.to_owned(),
-            pools,
+            pools: RwLock::default(),
+            pools_turn: Mutex::default(),
+            sequence: Arc::default(),
             chores: Chores::default(),
             copies: Copies::default(),
         };
-        host.pools.iter().for_each(|pool| host.put_right(pool));
-        Ok(host)
+        match host.set_pools(pools).into_values().next() {
+            Some(failed) => Err(failed),
+            None => Ok(host),
+        }
     }
 
-    /// Starts the background work: small chores, wiping, and copies that a crash cut short, each
-    /// holding its volume's turn. All of it ends after [`Host::stop`].
+    /// Starts the background work: small chores, wiping, and copies that a crash cut short, each in
+    /// its volume's turn. All of it ends after [`Host::stop`].
     ///
     /// # Errors
     /// [`StartError::Thread`].
@@ -108,32 +107,34 @@ impl Host {
         };
         begin("chores", Box::new(Self::do_chores))?;
         begin("trash", Box::new(Self::empty_trash))?;
-        self.chores.trash_soon();
-        for id in self.unfinished() {
-            let Ok(turn) = turns.take(id.as_str()) else { continue };
-            let resume = move |host: &Self| {
-                let _turn = turn;
-                host.resume(&id);
-            };
-            begin("resume", Box::new(resume))?;
-        }
+        let turns = turns.clone();
+        begin("resume", Box::new(move |host| host.finish_unfinished(&turns)))?;
         Ok(threads)
     }
 
-    /// Volumes whose making was cut short after the volume itself was there.
-    fn unfinished(&self) -> Vec<VolumeId> {
-        let of_pool = |pool: &Pool| {
-            pool.read(|ledger| {
-                let unfinished =
-                    ledger.records("v-", None).filter(|(lv, record)| !is_finished(lv, record));
-                unfinished.filter_map(|(lv, _)| lv.name.as_str().parse().ok()).collect::<Vec<_>>()
-            })
-        };
-        self.pools.iter().flat_map(of_pool).collect()
+    /// Has the background finish and wipe what an earlier life left in a pool that was just opened.
+    pub(super) fn take_up_unfinished(&self, pool: &Pool) {
+        self.chores.trash_soon();
+        let unfinished: Vec<VolumeId> = pool.read(|ledger| {
+            let all = ledger.records("v-", None);
+            let unfinished = all.filter(|(lv, record)| !is_finished(lv, record));
+            unfinished.filter_map(|(lv, _)| lv.name.as_str().parse().ok()).collect()
+        });
+        self.chores.resume(unfinished);
     }
 
-    /// Finishes one of [`Host::unfinished`]; nobody was told that it exists, so an error is only
-    /// logged, and the caller's next call meets it again.
+    /// Finishes volumes whose making was cut short, one after the other, until [`Host::stop`]. One
+    /// that a call has in hand is that call's.
+    fn finish_unfinished(&self, turns: &Turns) {
+        while let Some(id) = self.chores.await_unfinished() {
+            if let Ok(_turn) = turns.take(id.as_str()) {
+                self.resume(&id);
+            }
+        }
+    }
+
+    /// Finishes one of them; nobody was told that it exists, so an error is only logged, and the
+    /// caller's next call meets it again.
     fn resume(&self, id: &VolumeId) {
         let Some(found) = self.volume(id) else { return };
         tracing::info!(volume = %id, "finishing what a restart cut short");
@@ -164,7 +165,40 @@ impl From<Error> for Failed {
     }
 }
 
-fn open_pool(tools: &Tools, wanted: PoolEntry) -> Result<Pool, Failed> {
+impl Host {
+    /// Opens a pool, with the books of its group if there are some.
+    pub(super) fn open_pool(
+        &self,
+        wanted: &PoolEntry,
+        books: Option<Arc<Books>>,
+    ) -> Result<Pool, StartError> {
+        let name = &wanted.name;
+        let open = || {
+            open_group(&self.tools, wanted).map_err(|failed| StartError::Pool {
+                pool: name.clone(),
+                why: failed.why,
+                source: failed.source,
+            })
+        };
+        let (thin, books) = match books {
+            Some(books) => {
+                let change = books.change();
+                let (thin, group) = open()?;
+                change.enter_report(group);
+                drop(change);
+                (thin, books)
+            }
+            None => {
+                let (thin, group) = open()?;
+                (thin, Books::new(group, &self.sequence))
+            }
+        };
+        Ok(Pool::new(name.clone(), wanted.spec.clone(), thin, books))
+    }
+}
+
+/// The volume group of a pool, made if it is to be, with its thin pool.
+fn open_group(tools: &Tools, wanted: &PoolEntry) -> Result<(LvName, Group), Failed> {
     let thin: LvName =
         THIN_POOL.parse().map_err(|err| Failed::because("naming its thin pool", err))?;
     let vg = wanted.group();
@@ -174,7 +208,7 @@ fn open_pool(tools: &Tools, wanted: PoolEntry) -> Result<Pool, Failed> {
             let hint = format!("make it with `vgcreate {vg} DISK...`, or name one that exists");
             Failed::because(format!("volume group {vg} cannot be read; {hint}"), err)
         })?,
-        (None, Some(file)) => open_loop_file(tools, &vg, &name, file)?,
+        (None, Some(file)) => open_loop_file(tools, &vg, name, file)?,
         (None, None) => {
             let why = "it says neither `volumeGroup` nor `loopFile`".to_owned();
             return Err(Failed { why, source: None });
@@ -191,7 +225,7 @@ fn open_pool(tools: &Tools, wanted: PoolEntry) -> Result<Pool, Failed> {
         .lvm
         .report(&vg)
         .map_err(|err| Failed::because(format!("volume group {vg} cannot be read"), err))?;
-    Ok(Pool::new(name, spec, thin, group))
+    Ok((thin, group))
 }
 
 /// Opens the group on a loop file, which is made where there is none.

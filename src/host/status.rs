@@ -1,8 +1,12 @@
-//! What the machine looks like now, for metrics and health; from memory.
+//! What the machine looks like now, for metrics, health and reports; from memory.
 
-use super::{Host, class::Class, trash::trash};
+use super::{Host, pool::Pool, trash::trash};
 use crate::{
-    lvm::{Kind, Layout},
+    lvm::{Layout, VgName},
+    pool::{
+        Class, PoolSpec,
+        capacity::{Stock, room},
+    },
     units::Bytes,
     volume::{PoolName, Provisioning},
 };
@@ -10,7 +14,9 @@ use crate::{
 /// What the machine looks like now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// Every pool.
+    /// Up to which change this is true at least: [`Host::sequence`].
+    pub sequence: u64,
+    /// Every pool that is served.
     pub pools: Vec<PoolStatus>,
     /// Every copy that runs.
     pub copies: Vec<CopyProgress>,
@@ -21,6 +27,12 @@ pub struct Status {
 pub struct PoolStatus {
     /// Its name.
     pub name: PoolName,
+    /// Its volume group.
+    pub group: VgName,
+    /// What it is served as.
+    pub spec: PoolSpec,
+    /// From which, with the spec, [`room`] tells how much room there is for any class.
+    pub stock: Stock,
     /// All of its volume group.
     pub size: Bytes,
     /// What of it no volume has, the reserve left out.
@@ -29,10 +41,6 @@ pub struct PoolStatus {
     pub largest_thick: Option<Bytes>,
     /// The largest thin volume that would be made now, where there are such.
     pub largest_thin: Option<Bytes>,
-    /// Hundredths of the thin pool's data in use.
-    pub thin_data_percent: Option<f64>,
-    /// Hundredths of the thin pool's metadata in use.
-    pub thin_metadata_percent: Option<f64>,
     /// How many volumes it holds.
     pub volumes: u64,
     /// How many snapshots.
@@ -57,37 +65,38 @@ pub struct CopyProgress {
 impl Host {
     /// What the machine looks like now.
     pub fn status(&self) -> Status {
-        let pools = self.pools.iter().map(|pool| {
-            let room = |provisioning| {
-                pool.room(&Class { provisioning, layout: Layout::Linear, wipe: pool.spec.wipe })
+        let sequence = self.sequence();
+        let pools = self.pools().served.iter().map(|pool| pool.status()).collect();
+        Status { sequence, pools, copies: self.copies.progress() }
+    }
+}
+
+impl Pool {
+    fn status(&self) -> PoolStatus {
+        let spec = &self.spec;
+        self.read(|ledger| {
+            let stock = ledger.stock(self.thin());
+            let room_for = |provisioning| {
+                room(&stock, spec, &Class { provisioning, layout: Layout::Linear, wipe: spec.wipe })
             };
             let largest =
-                |provisioning| pool.spec.offers(provisioning).then(|| room(provisioning).largest);
-            pool.read(|ledger| {
-                let group = ledger.group();
-                let count = |prefix: &str| ledger.records(prefix, None).count() as u64;
-                let use_of = ledger.find(pool.thin()).map(|lv| lv.kind.clone());
-                let (data, metadata) = match use_of {
-                    Some(Kind::ThinPool { data_percent, metadata_percent }) => {
-                        (data_percent, metadata_percent)
-                    }
-                    _ => (None, None),
-                };
-                PoolStatus {
-                    name: pool.name.clone(),
-                    size: Bytes(group.extents.saturating_mul(group.extent.0)),
-                    free: room(Provisioning::Thick).available,
-                    largest_thick: largest(Provisioning::Thick),
-                    largest_thin: largest(Provisioning::Thin),
-                    thin_data_percent: data,
-                    thin_metadata_percent: metadata,
-                    volumes: count("v-"),
-                    snapshots: count("s-"),
-                    wipes: trash(ledger).len() as u64,
-                    wipe_bytes: Bytes(trash(ledger).iter().map(|lv| lv.size.0).sum()),
-                }
-            })
-        });
-        Status { pools: pools.collect(), copies: self.copies.progress() }
+                |provisioning| spec.offers(provisioning).then(|| room_for(provisioning).largest);
+            let count = |prefix: &str| ledger.records(prefix, None).count() as u64;
+            let wipes = trash(ledger);
+            PoolStatus {
+                name: self.name.clone(),
+                group: self.vg.clone(),
+                spec: spec.clone(),
+                size: Bytes(stock.extents.saturating_mul(stock.extent.0)),
+                free: room_for(Provisioning::Thick).available,
+                largest_thick: largest(Provisioning::Thick),
+                largest_thin: largest(Provisioning::Thin),
+                volumes: count("v-"),
+                snapshots: count("s-"),
+                wipes: wipes.len() as u64,
+                wipe_bytes: Bytes(wipes.iter().map(|lv| lv.size.0).sum()),
+                stock,
+            }
+        })
     }
 }

@@ -42,10 +42,13 @@ impl Host {
     /// Wipes and removes everything that was deleted so far; false when something had to stay.
     pub fn empty_trash_now(&self) -> bool {
         let mut all_gone = true;
-        for pool in &self.pools {
+        for pool in &self.pools().served {
             for lv in pool.read(trash) {
                 if self.chores.is_stopping() {
                     return false;
+                }
+                if !self.serves(pool) {
+                    break;
                 }
                 if let Err(err) = self.scrap(pool, &lv) {
                     tracing::warn!(pool = %pool.name, error = chain(&err), "not wiped yet");

@@ -20,7 +20,7 @@ pub(super) struct Mounts {
 
 impl Host {
     /// Every mount of a volume: of the file system on it, and bind mounts of its device file.
-    pub(super) fn mounts_of(&self, found: &Found<'_>) -> Result<Mounts, Error> {
+    pub(super) fn mounts_of(&self, found: &Found) -> Result<Mounts, Error> {
         let fs = &self.tools.fs;
         let doing = || "looking at the mounts".to_owned();
         let device = fs.device_at(&found.device()).map_err(|err| fs_failed(doing(), err))?;
@@ -44,7 +44,7 @@ impl Host {
     ///
     /// # Errors
     /// [`Error::Precondition`] says what.
-    pub(super) fn ensure_unused(&self, found: &Found<'_>) -> Result<(), Error> {
+    pub(super) fn ensure_unused(&self, found: &Found) -> Result<(), Error> {
         let mounts = self.mounts_of(found)?;
         let name = &found.lv.name;
         if let Some(mount) = mounts.of_volume.first() {

@@ -1,9 +1,93 @@
-//! The largest volume that LVM would still make.
+//! How much room there is, from what a report says: here or far from the disks. Pure.
 
-use crate::lvm::{
-    Group, Layout,
-    allocation::{Run, allocate},
+use super::{Class, PoolSpec};
+use crate::{
+    lvm::{
+        Layout, PhysicalVolume,
+        allocation::{Run, allocate},
+    },
+    units::Bytes,
+    volume::{Capacity, Provisioning},
 };
+
+/// A thin pool fuller than this, in percent of data or metadata, gets no new volumes.
+const THIN_WATERMARK: f64 = 95.0;
+
+/// What a volume group has to give.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stock {
+    /// Bytes in an extent.
+    pub extent: Bytes,
+    /// Extents in all.
+    pub extents: u64,
+    /// Extents that no volume has.
+    pub free: u64,
+    /// Its disks, with their free runs.
+    pub physical: Vec<PhysicalVolume>,
+    /// Its thin pool, if it is there.
+    pub thin: Option<ThinStock>,
+}
+
+/// What a thin pool has to give.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ThinStock {
+    /// Its room for data.
+    pub size: Bytes,
+    /// The sizes of all its volumes and snapshots together.
+    pub promised: Bytes,
+    /// Hundredths of its data in use, if LVM says so.
+    pub data_percent: Option<f64>,
+    /// Hundredths of its metadata in use, if LVM says so.
+    pub metadata_percent: Option<f64>,
+}
+
+/// How much room a pool with this stock has for volumes of a class.
+pub fn room(stock: &Stock, spec: &PoolSpec, class: &Class) -> Capacity {
+    match class.provisioning {
+        Provisioning::Thick => thick_room(stock, spec.reserve, class.layout),
+        Provisioning::Thin => {
+            let percent = spec.thin_pool.as_ref().map_or(100, |thin| thin.overprovision);
+            stock.thin.map_or_else(Capacity::default, |it| thin_room(it, stock.extent, percent))
+        }
+    }
+}
+
+/// Extents beyond the reserve, and the largest volume whose extents LVM can lay out so.
+fn thick_room(stock: &Stock, reserve: Bytes, layout: Layout) -> Capacity {
+    let reserved = reserve.0.div_ceil(stock.extent.0.max(1));
+    let usable = stock.free.saturating_sub(reserved);
+    let row = stripes_of(layout);
+    let largest = largest(&stock.physical, layout).min(usable);
+    if largest < row {
+        return Capacity::default();
+    }
+    let bytes = |extents: u64| Bytes(extents.saturating_mul(stock.extent.0));
+    Capacity { available: bytes(usable), largest: bytes(largest - largest % row) }
+}
+
+/// What may still be promised of a thin pool; nothing once it is nearly full.
+fn thin_room(thin: ThinStock, extent: Bytes, percent: u64) -> Capacity {
+    let fullest = thin.data_percent.unwrap_or(0.0).max(thin.metadata_percent.unwrap_or(0.0));
+    if fullest >= THIN_WATERMARK {
+        return Capacity::default();
+    }
+    let left = thin.size.percent(percent).saturating_sub(thin.promised);
+    let room = Bytes(left.whole(extent) * extent.0);
+    Capacity { available: room, largest: room }
+}
+
+/// How many extents a volume of this layout grows by at the least.
+fn stripes_of(layout: Layout) -> u64 {
+    match layout {
+        Layout::Linear => 1,
+        Layout::Striped { stripes, .. } => u64::from(stripes.max(1)),
+    }
+}
+
+/// In what unit volumes of this layout are made.
+pub fn unit_of(extent: Bytes, layout: Layout) -> Bytes {
+    Bytes(extent.0.saturating_mul(stripes_of(layout)))
+}
 
 /// The size, in extents, of the largest new volume of this layout that `lvcreate` accepts now; one
 /// more (or one more row of stripes) is refused.
@@ -12,11 +96,11 @@ use crate::lvm::{
 /// of a thousand badly fragmented groups, because the size decides which free run it takes first.
 ///
 /// Zero while a disk is missing: LVM then refuses every change of the group.
-pub fn largest(group: &Group, layout: Layout) -> u64 {
-    if group.physical.iter().any(|pv| pv.missing) {
+pub fn largest(disks: &[PhysicalVolume], layout: Layout) -> u64 {
+    if disks.iter().any(|pv| pv.missing) {
         return 0;
     }
-    let free = free_runs(group);
+    let free = free_runs(disks);
     match layout {
         Layout::Linear => free.iter().map(|run| run.length).sum(),
         Layout::Striped { stripes, .. } => u64::from(stripes) * most_rows(&free, stripes),
@@ -24,9 +108,9 @@ pub fn largest(group: &Group, layout: Layout) -> u64 {
 }
 
 /// The free runs that may be taken. Only their lengths are known: their places are made up.
-fn free_runs(group: &Group) -> Vec<Run> {
+fn free_runs(disks: &[PhysicalVolume]) -> Vec<Run> {
     let mut runs = Vec::new();
-    for (disk, pv) in group.physical.iter().enumerate().filter(|(_, pv)| pv.allocatable) {
+    for (disk, pv) in disks.iter().enumerate().filter(|(_, pv)| pv.allocatable) {
         let mut start = 0;
         for &length in &pv.free_runs {
             runs.push(Run { disk, start, length });
@@ -63,7 +147,7 @@ mod tests {
     use super::*;
     use crate::{
         lvm::{
-            Backing, Error, Lvm,
+            Backing, Error, Group, Lvm,
             contract::{Ground, ScratchGroup, extents, striped},
             fake::FakeLvm,
         },
@@ -105,7 +189,7 @@ mod tests {
     /// The largest volume is made, and one row more is refused.
     fn ensure_exact(ground: &Ground<'_>, layout: Layout, row: u64) {
         let before = ground.report();
-        let most = largest(&before, layout);
+        let most = largest(&before.physical, layout);
         let create = |count| ground.create("probe", extents(count), Backing::Thick(layout));
         let refused = create(most + row);
         assert!(matches!(refused, Err(Error::NoSpace { .. })), "{most}: {refused:?} {before:?}");
@@ -119,7 +203,7 @@ mod tests {
     #[test]
     fn a_missing_disk_leaves_no_room() {
         let lvm = FakeLvm::default().with_group("vg0", Bytes::mib(4), &[8, 8]);
-        let report = || lvm.report(&"vg0".parse().unwrap()).unwrap();
+        let report = || lvm.report(&"vg0".parse().unwrap()).unwrap().physical;
         assert_eq!(largest(&report(), Layout::Linear), 16);
         lvm.set_allocatable("vg0", 0, false);
         assert_eq!(largest(&report(), Layout::Linear), 8);

@@ -1,8 +1,10 @@
 //! Which disks become which volume groups, and how much room they have.
 
 pub mod capacity;
+mod class;
 mod file;
 mod spec;
 
+pub use class::Class;
 pub use file::{Mistake, PoolEntry, PoolsFile};
 pub use spec::{Autoextend, LoopFile, PoolSpec, Provisions, ThinPoolSpec};

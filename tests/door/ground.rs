@@ -32,7 +32,7 @@ use tarn::{
     pool::PoolEntry,
     telemetry::Metrics,
     units::Bytes,
-    volume::{Driver, Turns},
+    volume::{Driver, Turns, chain},
 };
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -56,6 +56,14 @@ pub(crate) const EXTENT: i64 = 4 << 20;
 fn clock() -> i64 {
     static NOW: AtomicI64 = AtomicI64::new(1_763_797_000);
     NOW.fetch_add(1, Ordering::Relaxed)
+}
+
+fn entries(pools: &[(&str, Value)]) -> Vec<PoolEntry> {
+    let read = |(name, spec): &(&str, Value)| PoolEntry {
+        name: name.parse().unwrap(),
+        spec: serde_json::from_value(spec.clone()).unwrap(),
+    };
+    pools.iter().map(read).collect()
 }
 
 /// A machine and the driver on it.
@@ -136,11 +144,7 @@ impl Ground {
             old.server.abort();
             old.host.stop();
         }
-        let read = |(name, spec): &(&str, Value)| PoolEntry {
-            name: name.parse().unwrap(),
-            spec: serde_json::from_value(spec.clone()).unwrap(),
-        };
-        let pools = self.pools.iter().map(read).collect();
+        let pools = entries(&self.pools);
         let driver: Driver = "local.tarn.dev".parse().unwrap();
         let host = Host::open(self.tools(), NODE.parse().unwrap(), driver.name(), pools).unwrap();
         let host = Arc::new(host);
@@ -149,6 +153,13 @@ impl Ground {
         drop(std::fs::remove_file(&socket));
         let (channel, server) = self.runtime.block_on(serve(&driver, &host, &turns, socket));
         self.life = Some(Life { host, turns, channel, server });
+    }
+
+    /// Other pools from now on; gives back what could not be opened, and why.
+    pub(crate) fn set_pools(&mut self, pools: Vec<(&'static str, Value)>) -> Vec<String> {
+        let failed = self.host().set_pools(entries(&pools));
+        self.pools = pools;
+        failed.values().map(|err| chain(err)).collect()
     }
 
     fn life(&self) -> &Life {

@@ -25,6 +25,7 @@ mod hostile;
 mod identity;
 mod list;
 mod node_expand;
+mod pools;
 mod publish;
 mod restart;
 mod snapshot;

@@ -157,7 +157,7 @@ async fn commands(driver: &Driver) -> Vec<Row> {
     controller.delete_snapshot(gone).await.unwrap();
     driver.take_down(&id).await;
     tokio::time::sleep(QUIET).await;
-    count("delete of a thick snapshot: split off, rename, remove", 2);
+    count("delete of a thick snapshot: split off, remove", 2);
     driver.delete(&id).await;
     tokio::time::sleep(QUIET).await;
     count("delete of a thick volume", 2);

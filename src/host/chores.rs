@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Host, pool::Pool};
+use super::{Host, pool::Pool, trash::trash};
 use crate::{
     lvm::{Kind, LvName, Tag},
     units::Bytes,
@@ -210,6 +210,9 @@ impl Host {
         if let Err(err) = pool.refresh(&*self.tools.lvm) {
             tracing::warn!(pool = %pool.name, error = crate::volume::chain(&err), "no report");
             return;
+        }
+        if !pool.read(trash).is_empty() {
+            self.chores.trash_soon();
         }
         self.grow_thin_pool(pool);
     }

@@ -137,7 +137,6 @@ impl Host {
     /// A snapshot of a volume that is being cloned, named after the clone: taken now, or found.
     fn passing_snapshot(&self, target: &Found, origin: &Found) -> Result<LvName, Error> {
         let name = passing_name(&target.lv.name);
-        self.finish_hiding(&name)?;
         if let Some(found) = self.look_up(&name) {
             return Ok(found.lv.name);
         }

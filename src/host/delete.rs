@@ -3,7 +3,7 @@
 use super::{
     Found, Host,
     copy::passing_name,
-    ledger::is_split_off,
+    ledger::Ledger,
     lvm_failed,
     pool::{Change, Pool},
     record::Record,
@@ -42,27 +42,11 @@ impl Host {
     /// Takes a volume away, and the snapshot that it is being cloned from if there is one: that
     /// one's origin could neither grow nor be deleted.
     pub(super) fn discard(&self, found: &Found) -> Result<(), Error> {
-        if found.record.copying {
-            let passing = passing_name(&found.lv.name);
-            self.finish_hiding(&passing)?;
-            if let Some(passing) = self.look_up(&passing) {
-                self.hide(&passing.pool, &passing.lv)?;
-            }
+        let passing = found.record.copying.then(|| passing_name(&found.lv.name));
+        if let Some(passing) = passing.and_then(|name| self.look_up(&name)) {
+            self.hide(&passing.pool, &passing.lv)?;
         }
         self.throw_away(found)
-    }
-
-    /// Hides what the deletion of a copy-on-write snapshot leaves when it stops after the split.
-    pub(super) fn finish_hiding(&self, name: &str) -> Result<(), Error> {
-        let Ok(name) = name.parse::<LvName>() else { return Ok(()) };
-        for pool in &self.pools().served {
-            let left =
-                pool.read(|ledger| ledger.find(&name).filter(|lv| is_split_off(lv)).cloned());
-            if let Some(left) = left {
-                self.hide(pool, &left)?;
-            }
-        }
-        Ok(())
     }
 
     /// Deletes a snapshot; one that is gone is fine.
@@ -70,7 +54,6 @@ impl Host {
     /// # Errors
     /// [`Error::Precondition`] while a volume is being copied from it or somebody has it open.
     pub fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
-        self.finish_hiding(id.as_str())?;
         let Some(found) = self.snapshot_of_id(id) else { return Ok(()) };
         self.ensure_not_copied_from(&found, &Source::Snapshot(id.clone()))?;
         self.ensure_unused(&found)?;
@@ -121,28 +104,36 @@ impl Host {
         }
     }
 
-    /// Gives a volume a name that no request can mean, and has it wiped. A copy-on-write snapshot
-    /// is split off first: its origin is free of it at once, and its blocks, which no device of its
-    /// own showed, can be wiped.
+    /// Takes a volume out of sight and has it wiped. It gets a name that no request can mean; but a
+    /// copy-on-write snapshot is split off: its origin is free of it at once, its blocks, which no
+    /// device of its own showed, can be wiped, and a plain volume is no snapshot to any request
+    /// ([`super::ledger::is_split_off`]).
     pub(super) fn hide(&self, pool: &Pool, lv: &LogicalVolume) -> Result<(), Error> {
-        let name = &lv.name;
         let change = pool.change();
-        if lv.kind == Kind::CopyOnWrite {
-            self.split(&change, lv)?;
-        }
-        let hidden = self.hidden_name(pool, name)?;
-        if let Err(err) = self.tools.lvm.rename(&pool.vg, name, &hidden) {
-            change.refresh(&*self.tools.lvm)?;
-            if pool.read(|ledger| ledger.find(name).is_some()) {
-                return Err(lvm_failed(format!("renaming {name}"), err));
+        match lv.kind {
+            Kind::CopyOnWrite => self.split(&change, lv)?,
+            Kind::Thick | Kind::Thin(_) | Kind::ThinPool { .. } | Kind::Other(_) => {
+                self.rename_away(&change, lv)?;
             }
-        } else {
-            change.enter(|ledger| ledger.change(name, |lv| lv.name = hidden.clone()));
         }
         drop(change);
         self.chores.report_soon(&pool.name);
         self.chores.trash_soon();
         Ok(())
+    }
+
+    fn rename_away(&self, change: &Change<'_>, lv: &LogicalVolume) -> Result<(), Error> {
+        let name = &lv.name;
+        let hidden = change.read(|ledger| hidden_name(ledger, name))?;
+        let Err(err) = self.tools.lvm.rename(&change.vg(), name, &hidden) else {
+            change.enter(|ledger| ledger.change(name, |lv| lv.name = hidden.clone()));
+            return Ok(());
+        };
+        change.refresh(&*self.tools.lvm)?;
+        match change.read(|ledger| ledger.find(name).is_some()) {
+            true => Err(lvm_failed(format!("renaming {name}"), err)),
+            false => Ok(()),
+        }
     }
 
     fn split(&self, change: &Change<'_>, lv: &LogicalVolume) -> Result<(), Error> {
@@ -158,15 +149,14 @@ impl Host {
             false => Ok(()),
         }
     }
+}
 
-    /// `x-`, the old name, and a number in case that the same volume is made and deleted again
-    /// before the first one is wiped.
-    fn hidden_name(&self, pool: &Pool, name: &LvName) -> Result<LvName, Error> {
-        pool.read(|ledger| {
-            let mut names = (0..10_000)
-                .filter_map(|number: u32| format!("x-{name}-{number}").parse::<LvName>().ok());
-            names.find(|it| ledger.find(it).is_none())
-        })
+/// `x-`, the old name, and a number in case that the same volume is made and deleted again before
+/// the first one is wiped.
+fn hidden_name(ledger: &Ledger, name: &LvName) -> Result<LvName, Error> {
+    let mut names =
+        (0..10_000).filter_map(|number: u32| format!("x-{name}-{number}").parse::<LvName>().ok());
+    names
+        .find(|it| ledger.find(it).is_none())
         .ok_or_else(|| Error::Busy(format!("too many deleted volumes of the name {name} wait")))
-    }
 }

@@ -158,15 +158,20 @@ impl Ledger {
     }
 }
 
-/// Whether this is what a deleted copy-on-write snapshot leaves when its deletion is cut short: a
-/// snapshot by name, but a plain volume of changed blocks.
+/// Whether this is what a deleted copy-on-write snapshot leaves, to be wiped: a snapshot by name,
+/// but a plain volume of changed blocks.
 pub(super) fn is_split_off(lv: &LogicalVolume) -> bool {
     let name = lv.name.as_str();
     lv.kind == Kind::Thick && (has_id(name, "s-") || has_id(name, "c-"))
 }
 
-/// Whether this was deleted and waits to be wiped: `x-`, the name it had, and a number.
+/// Whether this was deleted and waits to be wiped.
 pub(super) fn is_deleted(lv: &LogicalVolume) -> bool {
+    is_split_off(lv) || is_renamed_away(lv)
+}
+
+/// Whether this has the name of a deleted volume: `x-`, the name it had, and a number.
+fn is_renamed_away(lv: &LogicalVolume) -> bool {
     let old = lv.name.as_str().strip_prefix("x-").and_then(|name| name.rsplit_once('-'));
     old.is_some_and(|(name, number)| {
         let is_ours = ["v-", "s-", "c-"].iter().any(|prefix| has_id(name, prefix));
@@ -259,7 +264,7 @@ mod tests {
         assert!(is_split_off(&thick(&format!("s-{id}"))));
         assert!(is_split_off(&thick(&format!("c-{id}"))));
         for name in ["x-files", "x-ray-1", "x-v-old-0", "s-data", "c-drive"] {
-            assert!(!is_deleted(&thick(name)) && !is_split_off(&thick(name)), "{name}");
+            assert!(!is_deleted(&thick(name)), "{name}");
         }
     }
 }

@@ -80,6 +80,7 @@ pub struct Host {
     sequence: Arc<Sequence>,
     chores: Chores,
     copies: copy::Copies,
+    wiping: trash::Wiping,
 }
 
 /// A volume or snapshot as found in its pool.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Found, Host,
-    ledger::{Ledger, is_split_off},
+    ledger::Ledger,
     pool::{Change, Pool},
     record::Record,
 };
@@ -104,16 +104,13 @@ impl Host {
             let orphan = |(_, record): &(&LogicalVolume, Record)| record.copying && gone(record);
             ledger.records("v-", None).filter(orphan).map(|(lv, _)| lv.clone()).collect()
         });
-        let split_off: Vec<LogicalVolume> = pool.read(|ledger| {
-            ledger.group().logical.iter().filter(|lv| is_split_off(lv)).cloned().collect()
-        });
         let passing: Vec<LogicalVolume> =
             pool.read(|ledger| ledger.records("c-", None).map(|(lv, _)| lv.clone()).collect());
         let done_with = passing.into_iter().filter(|lv| {
             let target = format!("v-{}", lv.name.as_str().trim_start_matches("c-"));
             !pool.look_up(&target).as_ref().is_some_and(copying)
         });
-        for lv in orphans.into_iter().chain(done_with).chain(split_off) {
+        for lv in orphans.into_iter().chain(done_with) {
             tracing::warn!(volume = %lv.name, "was left by work that was cut short; removing it");
             self.log_failure(self.hide(pool, &lv), &lv.name);
         }

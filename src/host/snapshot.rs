@@ -28,7 +28,6 @@ impl Host {
             }
             return Ok(snapshot);
         }
-        self.finish_hiding(id.as_str())?;
         let source = self.volume(&wanted.source).ok_or_else(|| no_volume(&wanted.source))?;
         if !source.is_finished() {
             return Err(Error::Busy(format!("volume {} is still being made", wanted.source)));
@@ -61,6 +60,7 @@ impl Host {
         let pool = &source.pool;
         let doing = format!("taking snapshot {name}");
         let name: LvName = name.parse().map_err(|err| Error::machine(doing.clone(), err))?;
+        self.ensure_name_is_free(change, &name)?;
         let kind = self.snapshot_kind(change, source)?;
         let tags = record.tags(&self.creator);
         let snapshot = CreateSnapshot {
@@ -96,6 +96,16 @@ impl Host {
                 }
             }
         }
+    }
+
+    /// Refuses the name of a deleted snapshot until that one is wiped and gone: a new one of the
+    /// same name would be at the path that is being wiped.
+    fn ensure_name_is_free(&self, change: &Change<'_>, name: &LvName) -> Result<(), Error> {
+        if self.wiping.is_on(name) || change.read(|ledger| ledger.find(name).is_some()) {
+            let why = format!("an earlier snapshot {name} is still being wiped");
+            return Err(Error::Busy(why));
+        }
+        Ok(())
     }
 
     /// Whether a snapshot is there although LVM said that it could not be taken.

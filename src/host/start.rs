@@ -12,6 +12,7 @@ use super::{
     copy::Copies,
     is_finished,
     pool::{Books, Pool, THIN_POOL},
+    trash::Wiping,
 };
 use crate::{
     device,
@@ -82,6 +83,7 @@ impl Host {
             sequence: Arc::default(),
             chores: Chores::default(),
             copies: Copies::default(),
+            wiping: Wiping::default(),
         };
         match host.set_pools(pools).into_values().next() {
             Some(failed) => Err(failed),

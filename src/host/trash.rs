@@ -1,7 +1,10 @@
-//! What was deleted: wiped, then given back to its group. Survives a restart, since the names of
-//! the volumes are the list.
+//! What was deleted: wiped, then given back to its group. Survives a restart, since the names and
+//! kinds of the volumes are the list.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::{
     Host,
@@ -12,7 +15,7 @@ use super::{
 };
 use crate::{
     device::{Part, Wipe},
-    lvm::{Kind, LogicalVolume},
+    lvm::{Kind, LogicalVolume, LvName},
     units::Bytes,
     volume::{Error, chain},
 };
@@ -24,6 +27,37 @@ const LATE: Duration = Duration::from_secs(60);
 
 /// How much is wiped between two looks at whether it is time to stop.
 const PART: Bytes = Bytes::mib(256);
+
+/// The volume that is being wiped.
+#[derive(Default)]
+pub(super) struct Wiping {
+    now: Mutex<Option<LvName>>,
+}
+
+/// Ends it however the wipe ends.
+struct Listed<'a>(&'a Wiping);
+
+impl Wiping {
+    fn lock(&self) -> MutexGuard<'_, Option<LvName>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, name: &LvName) -> Listed<'_> {
+        *self.lock() = Some(name.clone());
+        Listed(self)
+    }
+
+    /// Whether the volume of this name is being wiped.
+    pub(super) fn is_on(&self, name: &LvName) -> bool {
+        self.lock().as_ref() == Some(name)
+    }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
+    }
+}
 
 impl Host {
     /// Wipes and removes what was deleted, until [`Host::stop`].
@@ -61,6 +95,11 @@ impl Host {
 
     fn scrap(&self, pool: &Pool, lv: &LogicalVolume) -> Result<(), Error> {
         let name = lv.name.clone();
+        // In this order: once the name is listed, nothing new gets it, and what has it is deleted.
+        let _listed = self.wiping.begin(&name);
+        if !pool.read(|ledger| ledger.find(&name).is_some_and(is_deleted)) {
+            return Ok(());
+        }
         let how = Record::read(&lv.tags).map_or(Wipe::Zero, |record| record.wipe);
         if matches!(lv.kind, Kind::Thick) && how != Wipe::None {
             self.wipe(pool, lv, how)?;
@@ -109,4 +148,20 @@ pub(super) fn parts(size: Bytes) -> impl Iterator<Item = Part> {
 /// The deleted volumes of a group.
 pub(super) fn trash(ledger: &Ledger) -> Vec<LogicalVolume> {
     ledger.group().logical.iter().filter(|lv| is_deleted(lv)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_while_its_volume_is_wiped() {
+        let wiping = Wiping::default();
+        let name: LvName = "s-a".parse().unwrap();
+        assert!(!wiping.is_on(&name));
+        let listed = wiping.begin(&name);
+        assert!(wiping.is_on(&name) && !wiping.is_on(&"s-b".parse().unwrap()));
+        drop(listed);
+        assert!(!wiping.is_on(&name));
+    }
 }

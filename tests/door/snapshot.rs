@@ -122,11 +122,32 @@ fn a_deleted_thick_snapshot_frees_its_volume_at_once() {
     let id = ground.made(volume("a"));
     let snapshot = ground.snapshot("s", &id).unwrap().snapshot_id;
     assert_eq!(ground.lv(&snapshot).kind, Kind::CopyOnWrite);
+    let deleted = ground.commands(|| ground.delete_snapshot(&snapshot).unwrap());
+    assert_eq!(deleted, ["split_snapshot"]);
     ground.delete_snapshot(&snapshot).unwrap();
+    assert!(ground.list_snapshots(Default::default()).unwrap().entries.is_empty());
+    assert_eq!(code(ground.create(copy("b", &snapshot))), Code::NotFound);
     ground.expand(expansion(&id, 128 * MIB)).unwrap();
     assert_eq!(ground.lvs().len(), 2, "its blocks wait to be wiped");
-    ground.settle();
+    let emptied = ground.commands(|| assert!(ground.host().empty_trash_now()));
+    assert_eq!(emptied, ["remove"]);
     assert_eq!(ground.lvs(), [id]);
+}
+
+#[test]
+fn a_snapshot_keeps_its_name_until_it_is_wiped() {
+    let ground = Ground::thick();
+    let id = ground.made(volume("a"));
+    let snapshot = ground.snapshot("s", &id).unwrap().snapshot_id;
+    ground.delete_snapshot(&snapshot).unwrap();
+    ground.devices.fail_once(tarn::device::fake::Call::Wipe);
+    assert!(!ground.host().empty_trash_now());
+    assert_eq!(code(ground.snapshot("s", &id)), Code::Aborted);
+    assert!(ground.host().empty_trash_now());
+    ground.snapshot("s", &id).unwrap();
+    assert!(ground.host().empty_trash_now());
+    ground.delete_snapshot(&snapshot).unwrap();
+    assert_eq!(ground.lvs().len(), 2, "the new one was left alone, then deleted as the first");
 }
 
 #[rstest]
@@ -153,8 +174,8 @@ fn a_failed_command_is_made_good(#[case] ground: Ground, #[case] at: FailAt) {
 #[rstest]
 #[case::split_before("split_snapshot", FailAt::Before)]
 #[case::split_after("split_snapshot", FailAt::After)]
-#[case::rename_before("rename", FailAt::Before)]
-#[case::rename_after("rename", FailAt::After)]
+#[case::remove_before("remove", FailAt::Before)]
+#[case::remove_after("remove", FailAt::After)]
 fn a_failed_deletion_is_made_good(#[case] verb: &'static str, #[case] at: FailAt) {
     let ground = Ground::thick();
     let free = ground.free();
@@ -163,6 +184,9 @@ fn a_failed_deletion_is_made_good(#[case] verb: &'static str, #[case] at: FailAt
     ground.lvm.fail_once(verb, at);
     drop(ground.delete_snapshot(&snapshot));
     ground.delete_snapshot(&snapshot).unwrap();
+    assert_eq!(code(ground.snapshot("s", &id)), Code::Aborted, "the first is still there");
+    ground.settle();
+    ground.settle();
     assert_eq!(ground.snapshot("s", &id).unwrap().snapshot_id, snapshot);
     ground.delete_snapshot(&snapshot).unwrap();
     ground.delete(&id).unwrap();

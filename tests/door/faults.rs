@@ -38,6 +38,8 @@ fn insist<T>(ground: &mut Ground, then: Then, call: impl Fn(&Ground) -> Result<T
             Then::Restart => ground.start(),
             Then::Reboot => ground.reboot(),
         }
+        // By the time that a caller asks again, what was deleted is wiped, or tried to be.
+        ground.host().empty_trash_now();
     }
     call(ground).unwrap_or_else(|status| panic!("still {status:?}"))
 }

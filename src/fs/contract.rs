@@ -100,6 +100,16 @@ fn is_mounted_and_unmounted(world: &dyn World, kind: FsKind) {
     fs.unmount(&at).unwrap();
     fs.unmount(&world.home().join("nowhere")).unwrap();
 
+    for asked in ["noatime", "", "nodiratime"] {
+        let options = MountOptions::parse(&[asked.to_owned()]).unwrap();
+        let mark = options.mark();
+        fs.mount(&device, &at, &MountHow { options, ..how(kind) }).unwrap();
+        assert_eq!(fs.mark_of(&world.top(&at).unwrap()), Some(mark));
+        let root = fs.mounts().unwrap().into_iter().find(|mount| mount.at == Path::new("/"));
+        assert_eq!(root.and_then(|root| fs.mark_of(&root)), None, "not ours");
+        fs.unmount(&at).unwrap();
+    }
+
     let options = MountOptions::parse(&["ro,noatime".to_owned()]).unwrap();
     for options in [options, MountOptions::default()] {
         let access = if options.is_empty() { Access::ReadOnly } else { Access::ReadWrite };

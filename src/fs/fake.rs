@@ -68,6 +68,7 @@ struct State {
 struct Mounted {
     mount: Mount,
     node: Option<DeviceNumber>,
+    mark: Option<String>,
 }
 
 #[derive(Default)]

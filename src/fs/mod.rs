@@ -10,6 +10,7 @@ mod growing;
 mod identity;
 mod kind;
 mod making;
+mod marks;
 mod mountinfo;
 mod mounting;
 mod options;
@@ -83,6 +84,10 @@ pub trait Filesystems: Send + Sync {
 
     /// All mounts that this process sees, oldest first (`/proc/self/mountinfo`).
     fn mounts(&self) -> Result<Vec<Mount>, Error>;
+
+    /// The [`MountOptions::mark`] with which [`Filesystems::mount`] made a mount, in this life of
+    /// the program or an earlier one since boot; `None` when that is not known.
+    fn mark_of(&self, mount: &Mount) -> Option<String>;
 
     /// The device number of the block special file at `path`; `None` when it is something else or
     /// nothing.

@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{
-    Access, DeviceNumber, Error, FsKind, Mount, MountHow, mountinfo,
+    Access, DeviceNumber, Error, FsKind, Mount, MountHow, marks, mountinfo,
     paths::{ensure_directory, ensure_file},
 };
 
@@ -25,13 +25,18 @@ const NONE: Option<&str> = None;
 pub(super) fn mount(device: &Path, at: &Path, how: &MountHow) -> Result<(), Error> {
     let (flags, text) = request(how);
     let text = (!text.is_empty()).then_some(text.as_str());
+    let real = at.canonicalize().unwrap_or_else(|_| at.to_owned());
+    // Whoever dies before the new note is written must not leave an old one.
+    marks::forget(&real);
     mount2(Some(device), at, Some(how.kind.name()), flags, text).map_err(|errno| Error::Mount {
         device: device.to_owned(),
         at: at.to_owned(),
         kind: how.kind,
         hint: hint(errno, how.kind).to_owned(),
         source: errno.into(),
-    })
+    })?;
+    marks::note(device_at(device)?, &real, &how.options.mark());
+    Ok(())
 }
 
 /// A snapshot or clone of an xfs has the UUID of its origin, which the kernel mounts once only
@@ -153,9 +158,14 @@ fn topmost(real: &Path, at: &Path) -> Result<mountinfo::Entry, Error> {
 
 /// See [`super::Filesystems::unmount`].
 pub(super) fn unmount(at: &Path) -> Result<(), Error> {
+    let real = at.canonicalize().unwrap_or_else(|_| at.to_owned());
     match umount2(at, MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) => {
+            marks::forget(&real);
+            Ok(())
+        }
         // EINVAL: nothing is mounted there.
-        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
         Err(Errno::EBUSY) => Err(Error::InUse(at.to_owned())),
         Err(errno) => Err(failed("unmount", at)(errno)),
     }

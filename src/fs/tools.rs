@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     Access, Content, DeviceNumber, Error, Filesystems, FsKind, MkfsOptions, Mount, MountHow, Usage,
-    growing, making, mounting, probe,
+    growing, making, marks, mounting, probe,
 };
 
 pub use super::mounting::clear_passages;
@@ -56,6 +56,10 @@ impl Filesystems for FsTools {
 
     fn mounts(&self) -> Result<Vec<Mount>, Error> {
         mounting::mounts()
+    }
+
+    fn mark_of(&self, mount: &Mount) -> Option<String> {
+        marks::read(mount.device, &mount.at)
     }
 
     fn device_at(&self, path: &Path) -> Result<Option<DeviceNumber>, Error> {

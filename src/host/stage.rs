@@ -47,7 +47,10 @@ impl Host {
         };
         let mounts = self.mounts_of(&found)?;
         if let Some(mount) = mounts.at(&wanted.at) {
-            let same = mount.access == how.access && how.options.agree_with(mount);
+            let mark = self.tools.fs.mark_of(mount);
+            let same = mount.access == how.access
+                && how.options.agree_with(mount)
+                && mark.is_none_or(|mark| mark == how.options.mark());
             if !same {
                 let what = format!("{} staged at {}", found.lv.name, wanted.at.display());
                 return Err(Error::exists(what, "way of mounting", "other options", "these"));

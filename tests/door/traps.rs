@@ -425,7 +425,7 @@ fn trap_24_the_kubelets_directory_may_be_a_link() {
 
 #[test]
 fn trap_25_an_selinux_context_is_a_mount_flag() {
-    let ground = Ground::thick();
+    let mut ground = Ground::thick();
     let id = ground.made(volume("a"));
     let context = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
     let request = NodeStageVolumeRequest {
@@ -433,8 +433,16 @@ fn trap_25_an_selinux_context_is_a_mount_flag() {
         ..staging(&id, &ground.path("staging"))
     };
     ground.stage(request.clone()).unwrap();
+    ground.start();
     ground.stage(request).unwrap();
     assert_eq!(ground.mounts().len(), 1);
+    for other in [&[][..], &[context.replace("c2", "c3").as_str()], &[context, "commit=30"]] {
+        let other = NodeStageVolumeRequest {
+            volume_capability: Some(flagged("ext4", other)),
+            ..staging(&id, &ground.path("staging"))
+        };
+        assert_eq!(code(ground.stage(other)), Code::AlreadyExists);
+    }
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Filesystems for FakeFs {
         if state.at(&mount.at).is_some_and(|there| there.mount.device == number) {
             return Err(fail(Errno::EBUSY));
         }
-        state.mounts.push(Mounted { mount, node: None });
+        state.mounts.push(Mounted { mount, node: None, mark: Some(how.options.mark()) });
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl Filesystems for FakeFs {
         if access == Access::ReadOnly {
             mount.access = Access::ReadOnly;
         }
-        state.mounts.push(Mounted { mount, node });
+        state.mounts.push(Mounted { mount, node, mark: None });
         Ok(())
     }
 
@@ -183,6 +183,11 @@ impl Filesystems for FakeFs {
             }
             _ => Err(refused("grow", device, "resize", "bad magic number")),
         }
+    }
+
+    fn mark_of(&self, mount: &Mount) -> Option<String> {
+        let state = lock(&self.state);
+        state.mounts.iter().find(|it| it.mount == *mount)?.mark.clone()
     }
 
     fn usage(&self, at: &Path) -> Result<Usage, Error> {

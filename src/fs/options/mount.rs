@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use nix::mount::MsFlags;
+use sha2::{Digest, Sha256};
 
 use super::BadOption;
 use crate::fs::Mount;
@@ -132,7 +134,7 @@ impl MountOptions {
     }
 
     /// Whether a mount that is there has the flags that these would give it, as far as mountinfo
-    /// shows them; options that only the file system knows cannot be read back.
+    /// shows them; [`MountOptions::mark`] tells the others.
     pub fn agree_with(&self, mount: &Mount) -> bool {
         let shown = MsFlags::MS_NOSUID
             | MsFlags::MS_NODEV
@@ -140,6 +142,18 @@ impl MountOptions {
             | MsFlags::MS_NOATIME
             | MsFlags::MS_NODIRATIME;
         self.for_kernel().0 & shown == mount.flags & shown
+    }
+
+    /// What tells these options from others, whatever their order: a hash, since they may hold
+    /// secrets. Reading only, which [`Mount`] shows, and what changes nothing are left out.
+    pub fn mark(&self) -> String {
+        let (flags, text) = self.for_kernel();
+        let left_out = MsFlags::MS_RDONLY | MsFlags::MS_RELATIME | MsFlags::MS_SILENT;
+        let mut options: Vec<&str> = text.split(',').collect();
+        // Of one name the last counts, so these stay in their order.
+        options.sort_by_key(|option| option.split('=').next());
+        let all = format!("{:x} {}", (flags - left_out).bits(), options.join(","));
+        HEXLOWER.encode(&Sha256::digest(all))
     }
 
     /// The flags for mount(2), and the text for the file system.
@@ -210,6 +224,19 @@ mod tests {
 
     fn parse(text: &[&str]) -> Result<MountOptions, BadOption> {
         MountOptions::parse(&text.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[rstest]
+    #[case::order(&["commit=30", "noatime,data=journal"], &["data=journal", "commit=30,noatime"], true)]
+    #[case::read_only_is_seen_elsewhere(&["ro"], &[], true)]
+    #[case::idle(&["defaults"], &[], true)]
+    #[case::value(&["commit=30"], &["commit=31"], false)]
+    #[case::more(&["commit=30"], &[], false)]
+    #[case::flag(&["noatime"], &[], false)]
+    #[case::the_last_counts(&["commit=30,commit=5"], &["commit=5,commit=30"], false)]
+    fn marks_tell_options_apart(#[case] a: &[&str], #[case] b: &[&str], #[case] same: bool) {
+        let (a, b) = (parse(a).unwrap().mark(), parse(b).unwrap().mark());
+        assert_eq!(a == b, same);
     }
 
     #[rstest]

@@ -34,8 +34,8 @@ module_version() {
         "$(dirname "${BASH_SOURCE[0]}")/tools/$1/go.mod"
 }
 
-# kubectl ARGUMENT...: as the one who may do everything, in the cluster that is up.
-kubectl() { ip netns exec "$namespace" "$programs/kubectl" --kubeconfig "$current/admin.kubeconfig" "$@"; }
+# kubectl ARGUMENT...: in the cluster that is up.
+kubectl() { "$(dirname "${BASH_SOURCE[0]}")/inside" kubectl "$@"; }
 
 # step TEXT: says what has been done, with the seconds since the script began.
 step() {

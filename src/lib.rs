@@ -1,14 +1,15 @@
 //! Tarn: a Kubernetes CSI driver for node-local volumes on LVM.
 //!
 //! Rooms, top down; imports only point downwards (`tests/tidy.rs` holds that):
-//! [`cli`] reads what was typed and [`serve`] wires it; [`csi`] is the front door; [`host`] does it
-//! on this machine and [`pool`] says which disks become which volume groups; [`volume`] says what a
-//! volume is; [`lvm`], [`fs`] and [`device`] are the three families of tools; [`process`] starts
-//! programs, [`units`] are sizes. [`telemetry`] is what the program tells.
+//! [`cli`] reads what was typed and [`serve`] wires it; [`csi`] is the front door; [`cluster`] does
+//! it through Kubernetes and [`host`] on this machine; [`pool`] says which disks become which volume
+//! groups; [`volume`] says what a volume is; [`lvm`], [`fs`] and [`device`] are the three families of
+//! tools; [`process`] starts programs, [`units`] are sizes. [`telemetry`] is what the program tells.
 
 pub mod cli;
 pub mod serve;
 
+pub mod cluster;
 pub mod csi;
 
 pub mod host;

@@ -8,6 +8,7 @@ mod controller;
 mod identity;
 mod node;
 mod observe;
+mod register;
 mod request;
 mod status;
 mod work;
@@ -16,6 +17,7 @@ pub use controller::ControllerService;
 pub use identity::{IdentityService, Readiness};
 pub use node::NodeService;
 pub use observe::{Observe, Running};
+pub use register::RegistrationService;
 
 /// The wire contract (`proto/csi.proto`).
 #[allow(
@@ -28,4 +30,17 @@ pub use observe::{Observe, Running};
 )]
 pub mod proto {
     tonic::include_proto!("csi.v1");
+}
+
+/// The kubelet's contract for registration (`proto/pluginregistration.proto`).
+#[allow(
+    clippy::all,
+    clippy::restriction,
+    clippy::pedantic,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated"
+)]
+pub mod registration {
+    tonic::include_proto!("pluginregistration");
 }

@@ -102,6 +102,16 @@ pub enum Source {
     Snapshot(SnapshotId),
 }
 
+impl Source {
+    /// The id of the volume or snapshot.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Volume(id) => id.as_str(),
+            Self::Snapshot(id) => id.as_str(),
+        }
+    }
+}
+
 /// A volume that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {

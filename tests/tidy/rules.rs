@@ -8,8 +8,23 @@ use super::source::Source;
 /// each other.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["pool", "serve", "telemetry", "volume"]),
-    ("serve", &["cli", "csi", "device", "fs", "host", "lvm", "process", "telemetry", "volume"]),
+    ("cli", &["cluster", "pool", "serve", "telemetry", "volume"]),
+    (
+        "serve",
+        &[
+            "cluster",
+            "csi",
+            "device",
+            "fs",
+            "host",
+            "lvm",
+            "pool",
+            "process",
+            "telemetry",
+            "volume",
+        ],
+    ),
+    ("cluster", &["device", "fs", "host", "lvm", "pool", "units", "volume"]),
     ("csi", &["fs", "host", "telemetry", "units", "volume"]),
     ("host", &["device", "fs", "lvm", "pool", "units", "volume"]),
     ("pool", &["device", "lvm", "units", "volume"]),
@@ -25,7 +40,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms, and files of other rooms, where code may be asynchronous.
-const EDGES: &[&str] = &["csi", "serve", "telemetry", "host/local"];
+const EDGES: &[&str] = &["cluster", "csi", "serve", "telemetry", "host/local"];
 
 /// The traits of the three families of tools.
 const TOOLS: &[&str] = &["Lvm", "Filesystems", "Devices"];

@@ -1,38 +1,25 @@
-//! The command line: what is typed becomes a [`Config`].
+//! The command line: what is typed becomes a configuration.
+
+mod cluster;
+mod door;
+mod endpoint;
 
 use std::{
     fmt, fs, io,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    str::FromStr,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    cluster::objects,
     pool::{Mistake, PoolEntry, PoolsFile},
-    serve,
+    serve::{self, standalone},
     telemetry::log,
-    volume::{DEFAULT_NAME, Driver, NodeId},
 };
-
-/// Everything that `tarn standalone` is told.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The pools of this machine, at least one.
-    pub pools: Vec<PoolEntry>,
-    /// The socket that is listened on.
-    pub endpoint: PathBuf,
-    /// What this machine is called.
-    pub node: NodeId,
-    /// What the driver is called.
-    pub driver: Driver,
-    /// Where metrics and health are served, if at all.
-    pub metrics: Option<SocketAddr>,
-    /// How logs are written.
-    pub log: log::Options,
-}
+use cluster::{ControllerArgs, NodeArgs};
+use door::{DoorArgs, NodeName};
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +66,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Standalone(Standalone),
+    Controller(ControllerArgs),
+    Node(NodeArgs),
     Check(Check),
     Schema(Schema),
 }
@@ -94,33 +83,11 @@ struct Standalone {
     #[command(flatten)]
     pools: PoolsArg,
 
-    /// The socket to listen on: unix:///run/tarn/csi.sock, or its absolute path.
-    #[arg(long, value_name = "SOCKET", env = "CSI_ENDPOINT")]
-    endpoint: Endpoint,
+    #[command(flatten)]
+    door: DoorArgs,
 
-    /// This machine's name, as Kubernetes knows it.
-    ///
-    /// [default: $NODE_NAME, else the host name]
-    #[arg(long, value_name = "NAME", env = "TARN_NODE_ID")]
-    node_id: Option<NodeId>,
-
-    /// What StorageClasses call the driver.
-    ///
-    /// The label of nodes follows from it: local.tarn.dev has topology.tarn.dev/node.
-    #[arg(long, value_name = "NAME", env = "TARN_DRIVER_NAME", default_value = DEFAULT_NAME)]
-    driver_name: Driver,
-
-    /// Serve /metrics and /healthz here, such as 127.0.0.1:9810; not served unless given.
-    #[arg(long, value_name = "ADDRESS", env = "TARN_METRICS")]
-    metrics: Option<SocketAddr>,
-
-    /// How a line of the log, which goes to stderr, is written.
-    #[arg(long, value_name = "FORMAT", env = "TARN_LOG_FORMAT", default_value = "text")]
-    log_format: log::Format,
-
-    /// How much is logged: error, warn, info, debug or trace; also by module, as tarn::lvm=debug.
-    #[arg(long, value_name = "LEVEL", env = "TARN_LOG_LEVEL", default_value = "info")]
-    log_level: log::Level,
+    #[command(flatten)]
+    node: NodeName,
 }
 
 /// Say every mistake of a pools file with its line, or what its pools will be.
@@ -134,10 +101,23 @@ struct Check {
     pools: PoolsArg,
 }
 
-/// Print the JSON schema of the pools file, for editors and other programs.
+/// Print the JSON schema of the pools file, or the definitions of the objects in the API.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = SCHEMA_EXAMPLE)]
-struct Schema {}
+struct Schema {
+    /// What to print.
+    #[arg(value_enum, default_value_t = SchemaOf::Pools)]
+    of: SchemaOf,
+}
+
+/// What there are schemas of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SchemaOf {
+    /// The pools file of `tarn standalone`: a JSON schema.
+    Pools,
+    /// StoragePool, NodeLocalStorage and LogicalVolume: CustomResourceDefinitions.
+    Crds,
+}
 
 #[derive(Debug, Args)]
 struct PoolsArg {
@@ -179,36 +159,8 @@ const SCHEMA_EXAMPLE: &str = "\
 Example:
   tarn schema > pools.schema.json
   # then, as the first line of pools.yaml, for editors with a YAML language server:
-  # yaml-language-server: $schema=pools.schema.json";
-
-/// A unix socket to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Endpoint(PathBuf);
-
-/// Why a text is not an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum BadEndpoint {
-    #[error("give unix:// and an absolute path, such as unix:///run/tarn/csi.sock")]
-    Form,
-    #[error("the path of a unix socket is at most 107 bytes long (unix(7)), this one {0}")]
-    Long(usize),
-}
-
-impl FromStr for Endpoint {
-    type Err = BadEndpoint;
-
-    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
-        let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
-        let path = path.unwrap_or(text);
-        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
-            return Err(BadEndpoint::Form);
-        }
-        if path.len() > 107 {
-            return Err(BadEndpoint::Long(path.len()));
-        }
-        Ok(Self(PathBuf::from(path)))
-    }
-}
+  # yaml-language-server: $schema=pools.schema.json
+  tarn schema crds | kubectl apply -f -";
 
 /// Does what the command line says. Help and mistakes in the command line end the program here,
 /// with codes 0 and 2.
@@ -218,32 +170,44 @@ impl FromStr for Endpoint {
 pub fn run(out: &mut dyn io::Write) -> Result<ExitCode, Error> {
     match Cli::parse().command {
         Command::Standalone(args) => {
-            let config = args.config()?;
-            log::init(&config.log);
-            serve::standalone(config).map_err(|err| Error::Serving(err.into()))?;
+            log::init(&args.door.log());
+            serve::standalone(&args.config()?).map_err(stopped)?;
+        }
+        Command::Controller(args) => {
+            log::init(&args.door.log());
+            serve::controller(&args.config()).map_err(stopped)?;
+        }
+        Command::Node(args) => {
+            log::init(&args.door.log());
+            serve::node(&args.config()?).map_err(stopped)?;
         }
         Command::Check(args) => {
             for pool in args.pools.read()? {
                 writeln!(out, "{pool}").map_err(Error::Unwritten)?;
             }
         }
-        Command::Schema(Schema {}) => {
+        Command::Schema(Schema { of: SchemaOf::Pools }) => {
             let schema = schemars::schema_for!(PoolsFile);
             writeln!(out, "{:#}", schema.as_value()).map_err(Error::Unwritten)?;
+        }
+        Command::Schema(Schema { of: SchemaOf::Crds }) => {
+            let text = objects::definitions_text().map_err(Error::Unwritten)?;
+            write!(out, "{text}").map_err(Error::Unwritten)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn stopped(err: anyhow::Error) -> Error {
+    Error::Serving(err.into())
+}
+
 impl Standalone {
-    fn config(self) -> Result<Config, Error> {
-        Ok(Config {
+    fn config(self) -> Result<standalone::Config, Error> {
+        Ok(standalone::Config {
             pools: self.pools.read()?,
-            endpoint: self.endpoint.0,
-            node: self.node_id.map_or_else(this_node, Ok)?,
-            driver: self.driver_name,
-            metrics: self.metrics,
-            log: log::Options { format: self.log_format, level: self.log_level },
+            node: self.node.parse()?,
+            door: self.door.door(),
         })
     }
 }
@@ -254,14 +218,6 @@ impl PoolsArg {
             .map_err(|source| Error::Unread { path: self.file.clone(), source })?;
         PoolsFile::read(&text).map_err(|mistakes| Error::Mistaken { path: self.file, mistakes })
     }
-}
-
-fn this_node() -> Result<NodeId, Error> {
-    let name = match std::env::var_os("NODE_NAME").filter(|name| !name.is_empty()) {
-        Some(name) => name,
-        None => nix::unistd::gethostname().map_err(|err| Error::Nameless(err.to_string()))?,
-    };
-    name.to_string_lossy().parse().map_err(|err| Error::Nameless(format!("{err}")))
 }
 
 /// A heading and a line for each mistake.
@@ -283,52 +239,33 @@ impl fmt::Display for Listed<'_> {
 mod tests {
     use clap::CommandFactory;
     use insta::assert_snapshot;
-    use rstest::rstest;
 
     use super::*;
+    use crate::volume::DEFAULT_NAME;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
-    #[rstest]
-    #[case::address("unix:///run/tarn/csi.sock")]
-    #[case::short("unix:/run/tarn/csi.sock")]
-    #[case::path("/run/tarn/csi.sock")]
-    fn endpoints(#[case] text: &str) {
-        assert_eq!(text.parse(), Ok(Endpoint(PathBuf::from("/run/tarn/csi.sock"))));
-    }
-
-    #[rstest]
-    #[case::empty("")]
-    #[case::relative("csi.sock")]
-    #[case::relative_address("unix://csi.sock")]
-    #[case::tcp("tcp://127.0.0.1:10000")]
-    #[case::folder("unix:///run/tarn/")]
-    #[case::too_long(&format!("/{}", "x".repeat(107)))]
-    fn no_endpoints(#[case] text: &str) {
-        assert!(text.parse::<Endpoint>().is_err());
-    }
-
-    fn config(more: &[&str]) -> Result<Config, Error> {
+    fn config(more: &[&str]) -> Result<standalone::Config, Error> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "pools: [{name: fast, volumeGroup: vg0}]").unwrap();
         let path = file.path().to_str().unwrap();
         let args = ["tarn", "standalone", "--endpoint", "/csi.sock", "--pools", path];
-        match Cli::try_parse_from(args.iter().chain(more)).unwrap().command {
-            Command::Standalone(args) => args.config(),
-            Command::Check(_) | Command::Schema(_) => unreachable!(),
-        }
+        let command = Cli::try_parse_from(args.iter().chain(more)).unwrap().command;
+        let Command::Standalone(args) = command else { unreachable!() };
+        args.config()
     }
 
     #[test]
     fn flags_become_a_config() {
         let config = config(&["--node-id", "n1", "--metrics", "127.0.0.1:9810"]).unwrap();
-        assert_eq!(config.endpoint, Path::new("/csi.sock"));
-        assert_eq!((config.node.as_str(), config.driver.name()), ("n1", DEFAULT_NAME));
+        let door = &config.door;
+        assert_eq!(door.endpoint, Path::new("/csi.sock"));
+        assert_eq!((config.node.as_str(), door.driver.name()), ("n1", DEFAULT_NAME));
         assert_eq!(config.pools.len(), 1);
-        assert_eq!(config.metrics, Some("127.0.0.1:9810".parse().unwrap()));
+        assert_eq!(door.metrics, Some("127.0.0.1:9810".parse().unwrap()));
     }
 
     #[test]

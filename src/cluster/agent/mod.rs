@@ -1,0 +1,93 @@
+//! The agent of a node: carries out the wishes for its own node, and reports.
+//!
+//! It watches only its own objects, and what it does not need the API for (stage, publish, unmount,
+//! stats) goes on while that is away. What it holds in memory can be lost at any moment: the truth
+//! is in LVM, and every step may be done again.
+
+mod pools;
+mod report;
+mod step;
+mod volumes;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use kube::{
+    Client,
+    runtime::events::{Recorder, Reporter},
+};
+use tokio::sync::watch;
+
+use super::lease;
+use crate::{
+    host::Host,
+    volume::{NodeId, Turns},
+};
+use pools::Trouble;
+
+/// Everything that an agent needs.
+pub struct Agent {
+    /// The way to the API.
+    pub client: Client,
+    /// Where its lease is.
+    pub namespace: String,
+    /// The driver's name.
+    pub driver: String,
+    /// Its node.
+    pub node: NodeId,
+    /// Its node's name in the API.
+    pub node_name: String,
+    /// What carries the wishes out.
+    pub host: Arc<Host>,
+    /// Shared with the front door: one call a volume at a time.
+    pub turns: Turns,
+    /// A directory where the pools are remembered for a start without the API.
+    pub state: PathBuf,
+}
+
+/// What the parts of an agent share.
+struct Shared {
+    agent: Agent,
+    recorder: Recorder,
+    /// Pools that cannot be served, and why.
+    trouble: Mutex<Trouble>,
+    /// Grows with everything that a report says.
+    changes: watch::Sender<u64>,
+}
+
+impl Agent {
+    /// Serves the pools that were known when the last life ended, so that volumes can be staged and
+    /// published before the API is there.
+    pub fn recall_pools(&self) {
+        pools::recall(&self.host, &self.state);
+    }
+
+    /// Does the agent's work until dropped.
+    pub async fn run(self) {
+        let reporter =
+            Reporter { controller: self.driver.clone(), instance: Some(self.node_name.clone()) };
+        let changes = watch::Sender::new(0);
+        let listener = changes.clone();
+        self.host.on_change(move |_| listener.send_modify(|count| *count += 1));
+        let renewal = lease::renew(
+            self.client.clone(),
+            self.namespace.clone(),
+            self.driver.clone(),
+            self.node.clone(),
+        );
+        let shared = Arc::new(Shared {
+            recorder: Recorder::new(self.client.clone(), reporter),
+            trouble: Mutex::default(),
+            changes,
+            agent: self,
+        });
+        tokio::join!(
+            renewal,
+            pools::follow(&shared),
+            report::keep(&shared),
+            volumes::carry_out(Arc::clone(&shared)),
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! Which pools this node has: those whose selector its labels match.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
+
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{
+    Api, ResourceExt as _,
+    api::{ApiResource, DynamicObject},
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::{Deserialize, Serialize};
+use tokio_stream::StreamExt as _;
+
+use super::{Shared, report::condition};
+use crate::{
+    cluster::objects::{StoragePool, StoragePoolSpec},
+    host::Host,
+    pool::{PoolEntry, PoolSpec},
+    volume::chain,
+};
+
+/// Where the pools are remembered, below the directory for state.
+const REMEMBERED: &str = "pools.json";
+
+/// Pools that cannot be served, by name, and why.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// Whether the API has said which pools there are to be.
+    is_told: bool,
+    why: BTreeMap<String, String>,
+}
+
+impl Trouble {
+    /// Whether every pool that is to be here is.
+    pub(super) fn condition(&self, served: usize) -> Condition {
+        let all = self.why.iter().map(|(pool, why)| format!("{pool}: {why}"));
+        let message = all.collect::<Vec<_>>().join("; ");
+        match (self.why.is_empty(), self.is_told, served) {
+            (false, ..) => condition("Ready", false, "PoolsFailed", message),
+            (true, false, _) => {
+                let message = "the API has not said which pools there are to be".to_owned();
+                condition("Ready", false, "Starting", message)
+            }
+            (true, true, 0) => {
+                let message = "no StoragePool's nodeSelector matches this node".to_owned();
+                condition("Ready", true, "NoPools", message)
+            }
+            (true, true, count) => {
+                condition("Ready", true, "PoolsServed", format!("{count} pools are served"))
+            }
+        }
+    }
+}
+
+/// A pool as it is remembered.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    name: String,
+    spec: PoolSpec,
+}
+
+/// Serves the pools that were remembered. What cannot be is told when the API asks for it again.
+pub(super) fn recall(host: &Host, state: &Path) {
+    let path = state.join(REMEMBERED);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return,
+        Err(err) => return tracing::warn!(path = %path.display(), %err, "not remembered"),
+    };
+    match serde_json::from_slice::<Vec<Remembered>>(&text) {
+        Ok(pools) => {
+            let entry =
+                |it: Remembered| Some(PoolEntry { name: it.name.parse().ok()?, spec: it.spec });
+            let failed = host.set_pools(pools.into_iter().filter_map(entry).collect());
+            for (pool, err) in failed {
+                tracing::warn!(%pool, error = chain(&err), "the pool is not served");
+            }
+        }
+        Err(err) => tracing::warn!(path = %path.display(), %err, "not remembered"),
+    }
+}
+
+fn remember(state: &Path, pools: &[PoolEntry]) -> io::Result<()> {
+    let pools: Vec<Remembered> = pools
+        .iter()
+        .map(|it| Remembered { name: it.name.to_string(), spec: it.spec.clone() })
+        .collect();
+    fs::create_dir_all(state)?;
+    let (path, new) = (state.join(REMEMBERED), state.join(format!("{REMEMBERED}.new")));
+    fs::write(&new, serde_json::to_vec_pretty(&pools)?)?;
+    fs::rename(new, path)
+}
+
+/// What the API says about pools and this node.
+#[derive(Default)]
+struct Said {
+    labels: Option<BTreeMap<String, String>>,
+    pools: BTreeMap<String, DynamicObject>,
+    has_pools: bool,
+}
+
+/// Serves the pools that the API says this node has, until dropped.
+pub(super) async fn follow(shared: &Arc<Shared>) {
+    let client = &shared.agent.client;
+    let of_node = format!("metadata.name={}", shared.agent.node_name);
+    let nodes: Api<PartialObjectMeta<Node>> = Api::all(client.clone());
+    let nodes = watcher(nodes, watcher::Config::default().fields(&of_node));
+    let kind = ApiResource::erase::<StoragePool>(&());
+    // As loose objects: one that cannot be read must not hide the others.
+    let pools: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+    let pools = watcher(pools, watcher::Config::default());
+    let mut nodes = std::pin::pin!(nodes.default_backoff());
+    let mut pools = std::pin::pin!(pools.default_backoff());
+    let mut said = Said::default();
+    loop {
+        let changed = tokio::select! {
+            Some(event) = nodes.next() => said.about_node(event.map_err(|err| warn(&err)).ok()),
+            Some(event) = pools.next() => said.about_pools(event.map_err(|err| warn(&err)).ok()),
+            else => return,
+        };
+        if changed && said.labels.is_some() && said.has_pools {
+            apply(shared, &said).await;
+        }
+    }
+}
+
+fn warn(err: &watcher::Error) {
+    tracing::warn!(%err, "pools and the node's labels cannot be watched now");
+}
+
+impl Said {
+    fn about_node<K: kube::Resource>(&mut self, event: Option<Event<K>>) -> bool {
+        let labels = match event {
+            Some(Event::Apply(node) | Event::InitApply(node)) => {
+                node.meta().labels.clone().unwrap_or_default()
+            }
+            // A node without an object has no labels.
+            Some(Event::InitDone) if self.labels.is_none() => BTreeMap::new(),
+            _ => return false,
+        };
+        let changed = self.labels.as_ref() != Some(&labels);
+        self.labels = Some(labels);
+        changed
+    }
+
+    fn about_pools(&mut self, event: Option<Event<DynamicObject>>) -> bool {
+        match event {
+            None => return false,
+            Some(Event::Init) => {
+                self.pools.clear();
+                self.has_pools = false;
+            }
+            Some(Event::Apply(pool) | Event::InitApply(pool)) => {
+                self.pools.insert(pool.name_any(), pool);
+            }
+            Some(Event::Delete(pool)) => {
+                self.pools.remove(&pool.name_any());
+            }
+            Some(Event::InitDone) => self.has_pools = true,
+        }
+        self.has_pools
+    }
+
+    /// The pools of this node, and those that cannot be read, with the reason.
+    fn own(&self) -> (Vec<PoolEntry>, BTreeMap<String, String>) {
+        let labels = self.labels.clone().unwrap_or_default();
+        let (mut own, mut bad) = (Vec::new(), BTreeMap::new());
+        for (name, object) in &self.pools {
+            let spec = object.data.get("spec").cloned().unwrap_or_default();
+            match serde_json::from_value::<StoragePoolSpec>(spec) {
+                Ok(pool) => {
+                    let here = pool
+                        .node_selector
+                        .iter()
+                        .all(|(key, value)| labels.get(key) == Some(value));
+                    match name.parse() {
+                        Ok(name) if here => own.push(PoolEntry { name, spec: pool.pool }),
+                        Ok(_) => (),
+                        Err(err) => drop(bad.insert(name.clone(), err.to_string())),
+                    }
+                }
+                Err(err) => drop(bad.insert(name.clone(), err.to_string())),
+            }
+        }
+        (own, bad)
+    }
+}
+
+async fn apply(shared: &Arc<Shared>, said: &Said) {
+    let (own, mut bad) = said.own();
+    let (host, state) = (Arc::clone(&shared.agent.host), shared.agent.state.clone());
+    let done = tokio::task::spawn_blocking(move || serve(&host, &state, own)).await;
+    match done {
+        Ok(failed) => bad.extend(failed),
+        Err(err) => tracing::error!(%err, "pools were not changed"),
+    }
+    for (pool, why) in &bad {
+        tracing::warn!(pool, why, "the pool is not served");
+    }
+    let mut trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    *trouble = Trouble { is_told: true, why: bad };
+    drop(trouble);
+    shared.changes.send_modify(|count| *count += 1);
+}
+
+fn serve(host: &Host, state: &Path, own: Vec<PoolEntry>) -> BTreeMap<String, String> {
+    if let Err(err) = remember(state, &own) {
+        tracing::warn!(directory = %state.display(), %err, "the pools are not remembered");
+    }
+    let failed = host.set_pools(own);
+    failed.iter().map(|(pool, err)| (pool.to_string(), chain(err))).collect()
+}

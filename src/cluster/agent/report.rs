@@ -1,0 +1,142 @@
+//! What this node has to give, written into its own object when it has changed.
+
+use std::{sync::PoisonError, time::Duration};
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kube::{
+    Api,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use super::Shared;
+use crate::{
+    cluster::objects::{
+        DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
+        ThinReport,
+    },
+    host::PoolStatus,
+    volume::{Provisioning, chain},
+};
+
+/// Changes come in bunches: so long after the first of one the report is written.
+const BUNCH: Duration = Duration::from_millis(100);
+/// When a report that was not taken is written again.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Keeps the report true until dropped.
+pub(super) async fn keep(shared: &Shared) {
+    let mut changes = shared.changes.subscribe();
+    let mut written: Option<NodeLocalStorageStatus> = None;
+    loop {
+        changes.mark_unchanged();
+        let mut status = compose(shared);
+        if let Some(last) = &written {
+            keep_times(&last.conditions, &mut status.conditions);
+        }
+        if written.as_ref() != Some(&status) {
+            match write(shared, &status).await {
+                Ok(()) => written = Some(status),
+                Err(err) => {
+                    tracing::warn!(error = chain(&err), "the node's report was not written");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    continue;
+                }
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(BUNCH).await;
+    }
+}
+
+fn compose(shared: &Shared) -> NodeLocalStorageStatus {
+    let status = shared.agent.host.status();
+    let trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    NodeLocalStorageStatus {
+        sequence: i64::try_from(status.sequence).unwrap_or(i64::MAX),
+        pools: status.pools.iter().map(pool_report).collect(),
+        strays: Vec::new(),
+        conditions: vec![trouble.condition(status.pools.len())],
+    }
+}
+
+/// A condition that says what it said keeps the time since when it does.
+fn keep_times(last: &[Condition], now: &mut [Condition]) {
+    for condition in now {
+        let same =
+            last.iter().find(|it| it.type_ == condition.type_ && it.status == condition.status);
+        if let Some(same) = same {
+            condition.last_transition_time = same.last_transition_time.clone();
+        }
+    }
+}
+
+/// A condition that begins now.
+pub(super) fn condition(kind: &str, is_so: bool, reason: &str, message: String) -> Condition {
+    Condition {
+        type_: kind.to_owned(),
+        status: if is_so { "True" } else { "False" }.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: Time(Timestamp::now()),
+        observed_generation: None,
+    }
+}
+
+fn pool_report(pool: &PoolStatus) -> PoolReport {
+    let offers = |provisioning| pool.spec.offers(provisioning);
+    PoolReport {
+        name: pool.name.to_string(),
+        volume_group: pool.group.to_string(),
+        size: pool.size,
+        free: pool.free,
+        largest_thick: pool.largest_thick.filter(|_| offers(Provisioning::Thick)),
+        largest_thin: pool.largest_thin.filter(|_| offers(Provisioning::Thin)),
+        volumes: pool.volumes,
+        snapshots: pool.snapshots,
+        wiping: pool.wipe_bytes,
+        spec: pool.spec.clone(),
+        extent_size: pool.stock.extent,
+        extents: pool.stock.extents,
+        free_extents: pool.stock.free,
+        disks: pool
+            .stock
+            .physical
+            .iter()
+            .map(|disk| DiskReport {
+                device: disk.device.display().to_string(),
+                missing: disk.missing,
+                allocatable: disk.allocatable,
+                extents: disk.extents,
+                free_runs: disk.free_runs.clone(),
+            })
+            .collect(),
+        thin_pool: pool.stock.thin.map(|thin| ThinReport {
+            size: thin.size,
+            promised: thin.promised,
+            data_percent: thin.data_percent,
+            metadata_percent: thin.metadata_percent,
+        }),
+    }
+}
+
+async fn write(shared: &Shared, status: &NodeLocalStorageStatus) -> Result<(), kube::Error> {
+    let api: Api<NodeLocalStorage> = Api::all(shared.agent.client.clone());
+    let name = shared.agent.node.as_str();
+    let patch = json!({ "status": status });
+    let params = PatchParams::default();
+    match api.patch_status(name, &params, &Patch::Merge(&patch)).await {
+        Err(kube::Error::Api(err)) if err.code == 404 => {
+            let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+            let object = NodeLocalStorage { metadata, spec: NodeLocalStorageSpec {}, status: None };
+            api.create(&PostParams::default(), &object).await?;
+            api.patch_status(name, &params, &Patch::Merge(&patch)).await.map(drop)
+        }
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,283 @@
+//! The wishes for this node, carried out one step at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::{
+        controller::{Action, Config, Controller},
+        events::{Event, EventType},
+        watcher,
+    },
+};
+use serde_json::json;
+use tokio_stream::StreamExt as _;
+
+use super::{
+    Shared,
+    step::{Step, next},
+};
+use crate::{
+    cluster::{
+        objects::{LogicalVolume, LogicalVolumeStatus, Phase, Refusal},
+        wish::{Wish, refusal_of, wish_of},
+    },
+    host::Host,
+    units::Bytes,
+    volume::{Error, SizeRange, SnapshotId, VolumeId, chain},
+};
+
+/// When a volume that another call has in hand is looked at again.
+const IN_HAND: Duration = Duration::from_millis(50);
+/// When a volume that is in use is looked at again: only this machine is asked, not the API.
+const IN_USE: Duration = Duration::from_millis(500);
+/// When what failed is tried again.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// How many wishes are worked on at once.
+const AT_ONCE: u16 = 64;
+
+/// Why a step has not been finished.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error("the API has not taken a status")]
+    Api(#[from] kube::Error),
+    #[error(transparent)]
+    Work(#[from] Error),
+}
+
+/// Carries out the wishes for this node until dropped.
+pub(super) async fn carry_out(shared: Arc<Shared>) {
+    let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
+    let own = format!("spec.nodeName={}", shared.agent.node);
+    let controller = Controller::new(api, watcher::Config::default().fields(&own));
+    let config = Config::default().concurrency(AT_ONCE);
+    let results = controller.with_config(config).run(reconcile, after_failure, shared);
+    let mut results = std::pin::pin!(results);
+    while let Some(result) = results.next().await {
+        if let Err(err) = result {
+            tracing::debug!(error = chain(&err), "a step was not finished");
+        }
+    }
+}
+
+fn after_failure(object: Arc<LogicalVolume>, err: &Unfinished, _: Arc<Shared>) -> Action {
+    tracing::warn!(volume = object.name_any(), error = chain(err), "tried again later");
+    Action::requeue(AFTER_FAILURE)
+}
+
+async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Action, Unfinished> {
+    let work = Work { shared: &shared, id: object.name_any() };
+    let step = match next(&object) {
+        Ok(step) => step,
+        Err(err) => return work.refuse(&object, &err).await,
+    };
+    if step == Step::Nothing {
+        return Ok(Action::await_change());
+    }
+    let Ok(turn) = shared.agent.turns.take(&work.id) else { return Ok(Action::requeue(IN_HAND)) };
+    let done = match step {
+        Step::Nothing => Ok(Action::await_change()),
+        Step::TakeUp => work.take_up(&object).await,
+        Step::Make => work.make(&object).await,
+        Step::Grow(size) => work.grow(&object, size).await,
+        Step::Remove => work.remove(&object).await,
+    };
+    drop(turn);
+    match done {
+        // It has changed since: there is a newer event on its way.
+        Err(Unfinished::Api(kube::Error::Api(err))) if err.code == 409 || err.code == 404 => {
+            Ok(Action::await_change())
+        }
+        done => done,
+    }
+}
+
+/// The work on one object.
+struct Work<'a> {
+    shared: &'a Shared,
+    id: String,
+}
+
+impl Work<'_> {
+    /// Does blocking work on the host, to its end.
+    async fn on_host<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Host) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let host = Arc::clone(&self.shared.agent.host);
+        let done = tokio::task::spawn_blocking(move || work(&host)).await;
+        done.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
+    }
+
+    /// Writes the status, if the object is still as it was: the version decides whether this node
+    /// or the controller was first.
+    async fn write(
+        &self,
+        object: &LogicalVolume,
+        status: &LogicalVolumeStatus,
+    ) -> Result<LogicalVolume, Unfinished> {
+        let api: Api<LogicalVolume> = Api::all(self.shared.agent.client.clone());
+        let mut patch = json!({
+            "metadata": { "resourceVersion": object.metadata.resource_version },
+            "status": status,
+        });
+        if let (None, Some(fields)) = (&status.refusal, patch.pointer_mut("/status")) {
+            // A merge leaves what it does not name.
+            fields["refusal"] = serde_json::Value::Null;
+        }
+        Ok(api.patch_status(&self.id, &PatchParams::default(), &Patch::Merge(&patch)).await?)
+    }
+
+    async fn take_up(&self, object: &LogicalVolume) -> Result<Action, Unfinished> {
+        let phase = Some(Phase::Creating);
+        let status = LogicalVolumeStatus { phase, ..LogicalVolumeStatus::default() };
+        let object = self.write(object, &status).await?;
+        self.make(&object).await
+    }
+
+    async fn make(&self, object: &LogicalVolume) -> Result<Action, Unfinished> {
+        match self.made(object).await {
+            Ok((size, made_at)) => {
+                let status = LogicalVolumeStatus {
+                    phase: Some(Phase::Ready),
+                    size: Some(size.to_string()),
+                    made_at,
+                    sequence: self.sequence(),
+                    ..LogicalVolumeStatus::default()
+                };
+                self.write(object, &status).await?;
+                Ok(Action::await_change())
+            }
+            Err(Error::Busy(_)) => Ok(Action::requeue(IN_USE)),
+            Err(err) => self.refuse(object, &err).await,
+        }
+    }
+
+    async fn made(&self, object: &LogicalVolume) -> Result<(Bytes, Option<i64>), Error> {
+        let id = self.id.clone();
+        let own = |of_name: &str| match of_name == id {
+            true => Ok(()),
+            false => {
+                let allowed = format!("an object of this CSI name is called {of_name}");
+                Err(Error::invalid("metadata.name", &id, allowed))
+            }
+        };
+        match wish_of(&object.spec)? {
+            Wish::Volume(wanted) => {
+                own(VolumeId::of(&wanted.name).as_str())?;
+                let made = self.on_host(move |host| host.create(&wanted)).await?;
+                Ok((made.size, None))
+            }
+            Wish::Snapshot(wanted) => {
+                own(SnapshotId::of(&wanted.name).as_str())?;
+                let _of_source = self.shared.agent.turns.take(wanted.source.as_str())?;
+                let taken = self.on_host(move |host| host.snapshot(&wanted)).await?;
+                Ok((taken.size, Some(taken.created)))
+            }
+        }
+    }
+
+    /// Writes that a wish is not granted, where that is the last word.
+    async fn refuse(&self, object: &LogicalVolume, err: &Error) -> Result<Action, Unfinished> {
+        let Some(refusal) = refusal_of(err) else {
+            tracing::warn!(volume = self.id, error = chain(err), "not finished yet");
+            return Ok(Action::requeue(AFTER_FAILURE));
+        };
+        let there = object.status.clone().unwrap_or_default();
+        let status = match there.phase {
+            Some(Phase::Ready) => LogicalVolumeStatus { refusal: Some(refusal.clone()), ..there },
+            _ => LogicalVolumeStatus {
+                phase: Some(Phase::Failed),
+                refusal: Some(refusal.clone()),
+                ..LogicalVolumeStatus::default()
+            },
+        };
+        self.write(object, &status).await?;
+        self.tell(object, "Refused", &refusal.message).await;
+        Ok(Action::await_change())
+    }
+
+    async fn grow(&self, object: &LogicalVolume, size: Bytes) -> Result<Action, Unfinished> {
+        let there = object.status.clone().unwrap_or_default();
+        let result = match self.id.parse::<VolumeId>() {
+            Ok(id) => self.on_host(move |host| host.expand(&id, SizeRange::at_least(size))).await,
+            Err(_) => Err(Error::Precondition("a snapshot does not grow".to_owned())),
+        };
+        let status = match result {
+            Ok(grown) => LogicalVolumeStatus {
+                size: Some(grown.size.to_string()),
+                sequence: self.sequence(),
+                refusal: None,
+                ..there
+            },
+            Err(err) => {
+                let Some(refusal) = refusal_of(&err) else {
+                    return Ok(Action::requeue(IN_USE));
+                };
+                let size = Some(object.spec.size.clone());
+                self.tell(object, "GrowthRefused", &refusal.message).await;
+                LogicalVolumeStatus { refusal: Some(Refusal { size, ..refusal }), ..there }
+            }
+        };
+        self.write(object, &status).await?;
+        Ok(Action::await_change())
+    }
+
+    async fn remove(&self, object: &LogicalVolume) -> Result<Action, Unfinished> {
+        let id = self.id.clone();
+        let result = self
+            .on_host(move |host| match (id.parse::<VolumeId>(), id.parse::<SnapshotId>()) {
+                (Ok(id), _) => host.delete(&id),
+                (_, Ok(id)) => host.delete_snapshot(&id),
+                // Nothing can be there under such a name.
+                (Err(_), Err(_)) => Ok(()),
+            })
+            .await;
+        let there = object.status.clone().unwrap_or_default();
+        match result {
+            Ok(()) => {
+                let phase = Some(Phase::Deleted);
+                let status = LogicalVolumeStatus {
+                    phase,
+                    sequence: self.sequence(),
+                    refusal: None,
+                    ..there
+                };
+                self.write(object, &status).await?;
+                Ok(Action::await_change())
+            }
+            Err(err) => {
+                let refusal = refusal_of(&err).filter(|it| there.refusal.as_ref() != Some(it));
+                if let Some(refusal) = refusal {
+                    self.tell(object, "DeletionWaits", &refusal.message).await;
+                    let status = LogicalVolumeStatus {
+                        phase: there.phase.or(Some(Phase::Creating)),
+                        refusal: Some(refusal),
+                        ..there
+                    };
+                    self.write(object, &status).await?;
+                }
+                Ok(Action::requeue(IN_USE))
+            }
+        }
+    }
+
+    fn sequence(&self) -> i64 {
+        i64::try_from(self.shared.agent.host.sequence()).unwrap_or(i64::MAX)
+    }
+
+    /// An Event about the object; that it cannot be written is no reason not to go on.
+    async fn tell(&self, object: &LogicalVolume, reason: &str, note: &str) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(1000).collect()),
+            action: reason.to_owned(),
+            secondary: None,
+        };
+        if let Err(err) = self.shared.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::debug!(%err, "an event was not written");
+        }
+    }
+}

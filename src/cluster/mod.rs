@@ -1,0 +1,35 @@
+//! Doing it through Kubernetes: the only room that knows its API.
+//!
+//! The controller turns each call into a [`objects::LogicalVolume`] on the node that it chooses, and
+//! waits for that node's answer on a watch ([`provisioner`]). The node's agent carries the wishes of
+//! its own node out with the same `host` code that `tarn standalone` uses, and reports ([`agent`]).
+//!
+//! ```text
+//!   controller                         object                      agent of the node
+//!   place, create  ----------------->  spec, no phase
+//!                                      phase: Creating  <--------  taken up, by version
+//!                                      phase: Ready     <--------  made, with its size
+//!   answer  <------------------------
+//!   delete  ------------------------>  deletionTimestamp
+//!                                      phase: Deleted   <--------  gone from the disks
+//!   take the finalizer off, answer
+//! ```
+//!
+//! A wish that no agent has taken up can be withdrawn: the version of the object decides who was
+//! first. One that was taken up belongs to its node until the node says what became of it.
+
+pub mod agent;
+pub mod client;
+mod lease;
+pub mod objects;
+mod placement;
+mod provisioner;
+mod state;
+mod view;
+mod wish;
+
+pub use provisioner::ClusterProvisioner;
+pub use view::View;
+
+/// What keeps an object until the node has said that its volume is gone, or no node had taken it up.
+const FINALIZER: &str = "tarn.dev/volume";

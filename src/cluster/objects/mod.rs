@@ -1,0 +1,59 @@
+//! The objects in the API: wishes of the controller and the admin, reports of the nodes.
+//!
+//! Texts that a person could have edited are texts here, not parsed types: a watch that meets one
+//! object that it cannot read would show none at all. They are parsed where they are used.
+
+#[allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derive repeats the struct where nobody sees it, and columns are alike"
+)]
+mod logical_volume;
+#[allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derive repeats the struct where nobody sees it, and columns are alike"
+)]
+mod node_local_storage;
+#[allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derive repeats the struct where nobody sees it, and columns are alike"
+)]
+mod storage_pool;
+
+pub use logical_volume::{
+    CopySource, CopySourceKind, LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase,
+    Refusal, RefusalReason, VolumeMode,
+};
+pub use node_local_storage::{
+    DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
+    StrayReport, ThinReport,
+};
+pub use storage_pool::{StoragePool, StoragePoolSpec};
+
+use std::io;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// The group of all objects.
+pub const GROUP: &str = "tarn.dev";
+
+/// What must be in the API before Tarn can use it, in the order of the names.
+pub fn definitions() -> [CustomResourceDefinition; 3] {
+    [LogicalVolume::crd(), NodeLocalStorage::crd(), StoragePool::crd()]
+}
+
+/// [`definitions`] in YAML, as `kubectl apply` takes them and as `deploy/chart/crds` has them.
+///
+/// # Errors
+/// None that is known: the types are plain.
+pub fn definitions_text() -> io::Result<String> {
+    let mut text = "# Made by `tarn schema crds`.\n".to_owned();
+    for definition in definitions() {
+        text.push_str("---\n");
+        text.push_str(&serde_saphyr::to_string(&definition).map_err(io::Error::other)?);
+    }
+    Ok(text)
+}

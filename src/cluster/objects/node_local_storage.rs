@@ -1,0 +1,178 @@
+//! NodeLocalStorage: what one node has to give, written by that node.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    lvm::PhysicalVolume,
+    pool::{
+        PoolSpec,
+        capacity::{Stock, ThinStock},
+    },
+    units::Bytes,
+};
+
+/// Nothing: all of it is status.
+#[derive(
+    CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize,
+)]
+#[kube(
+    group = "tarn.dev",
+    version = "v1alpha1",
+    kind = "NodeLocalStorage",
+    plural = "nodelocalstorages",
+    singular = "nodelocalstorage",
+    shortname = "nls",
+    category = "tarn",
+    status = "NodeLocalStorageStatus",
+    derive = "PartialEq",
+    doc = "What one node has to give: its pools, their disks and their room. Named after the node, which writes it.",
+    printcolumn(name = "Pools", type_ = "string", json_path = ".status.pools[*].name"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.pools[*].size"),
+    printcolumn(name = "Free", type_ = "string", json_path = ".status.pools[*].free"),
+    printcolumn(name = "Volumes", type_ = "string", json_path = ".status.pools[*].volumes"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+pub struct NodeLocalStorageSpec {}
+
+/// What the node has to give.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeLocalStorageStatus {
+    /// The node's count of changes up to which this is true.
+    #[serde(default)]
+    pub sequence: i64,
+    /// Its pools.
+    #[serde(default)]
+    pub pools: Vec<PoolReport>,
+    /// Volumes that are in its pools and have no object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<StrayReport>,
+    /// `Ready`: every pool that is to be here is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolReport {
+    /// The name of its StoragePool.
+    pub name: String,
+    /// The volume group.
+    pub volume_group: String,
+    /// All of it.
+    pub size: Bytes,
+    /// What of it no volume has, the reserve left out.
+    pub free: Bytes,
+    /// The largest thick linear volume that would be made now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_thick: Option<Bytes>,
+    /// The largest thin volume that would be made now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_thin: Option<Bytes>,
+    /// How many volumes it holds.
+    pub volumes: u64,
+    /// How many snapshots.
+    pub snapshots: u64,
+    /// How much room of deleted volumes waits to be wiped.
+    pub wiping: Bytes,
+    /// What it is served as.
+    pub spec: PoolSpec,
+    /// Bytes in an extent.
+    pub extent_size: Bytes,
+    /// Extents in all.
+    pub extents: u64,
+    /// Extents that no volume has.
+    pub free_extents: u64,
+    /// Its disks.
+    pub disks: Vec<DiskReport>,
+    /// Its thin pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thin_pool: Option<ThinReport>,
+}
+
+/// One disk of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskReport {
+    /// Its device.
+    pub device: String,
+    /// Whether LVM looks for it in vain.
+    #[serde(default)]
+    pub missing: bool,
+    /// Whether volumes may be put on it.
+    pub allocatable: bool,
+    /// Extents in all.
+    pub extents: u64,
+    /// The lengths of its free runs, in extents, in order of their place.
+    #[serde(default)]
+    pub free_runs: Vec<u64>,
+}
+
+/// The thin pool of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ThinReport {
+    /// Its room for data.
+    pub size: Bytes,
+    /// The sizes of all its volumes and snapshots together.
+    pub promised: Bytes,
+    /// Hundredths of its data in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_percent: Option<f64>,
+    /// Hundredths of its metadata in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_percent: Option<f64>,
+}
+
+/// A volume without an object. It is never removed by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StrayReport {
+    /// The name that its object would have.
+    pub name: String,
+    /// The name by which the CSI client asked for it.
+    pub csi_name: String,
+    /// The pool that it is in.
+    pub pool: String,
+    /// How large it is.
+    pub size: Bytes,
+}
+
+impl PoolReport {
+    /// From which, with its spec, the room for any class is told.
+    pub fn stock(&self) -> Stock {
+        Stock {
+            extent: self.extent_size,
+            extents: self.extents,
+            free: self.free_extents,
+            physical: self.disks.iter().map(DiskReport::physical_volume).collect(),
+            thin: self.thin_pool.map(|thin| ThinStock {
+                size: thin.size,
+                promised: thin.promised,
+                data_percent: thin.data_percent,
+                metadata_percent: thin.metadata_percent,
+            }),
+        }
+    }
+}
+
+impl DiskReport {
+    fn physical_volume(&self) -> PhysicalVolume {
+        PhysicalVolume {
+            device: self.device.clone().into(),
+            missing: self.missing,
+            allocatable: self.allocatable,
+            extents: self.extents,
+            free_runs: self.free_runs.clone(),
+        }
+    }
+}

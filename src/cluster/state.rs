@@ -1,0 +1,439 @@
+//! What the controller knows: volumes, nodes, and what is promised. Pure; time is handed in.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    objects::{LogicalVolume, LogicalVolumeSpec, NodeLocalStorageStatus, Phase, Refusal},
+    placement::{Candidate, Origin, PoolView, Promised, choose, silent},
+    wish::{ensure_same, purpose_of, size_of, snapshot_spec, source_of, spec_of},
+};
+use crate::{
+    lvm::cow_size,
+    pool::Class,
+    units::Bytes,
+    volume::{
+        Capacity, Error, NodeId, Parameters, PoolName, Provisioning, Snapshot, SnapshotFilter,
+        SnapshotId, Source, Volume, VolumeId, Wanted, WantedSnapshot,
+    },
+};
+
+/// How long a node that renews its lease no more still counts as alive.
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
+/// How long it is remembered that an object is gone: late news of it must not bring it back.
+const MEMORY: Duration = Duration::from_secs(120);
+
+/// One volume or snapshot, as its object says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) uid: String,
+    /// Grows with each change of any object (API concepts, "Resource versions").
+    pub(super) version: u64,
+    pub(super) spec: Arc<LogicalVolumeSpec>,
+    pub(super) phase: Option<Phase>,
+    pub(super) size: Option<Bytes>,
+    pub(super) made_at: i64,
+    pub(super) sequence: i64,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) is_deleting: bool,
+}
+
+/// One node.
+#[derive(Debug, Default)]
+struct Node {
+    pools: Vec<PoolView>,
+    sequence: i64,
+    /// When its lease was last seen to be renewed.
+    heard: Option<Instant>,
+    /// Volumes that its report does not count yet.
+    unsettled: HashMap<String, Promise>,
+}
+
+/// Room that a volume will take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Promise {
+    pool: String,
+    provisioning: Provisioning,
+    bytes: Bytes,
+    /// With which report of the node it is counted; `None` while it is not made.
+    sequence: Option<i64>,
+}
+
+/// What the controller knows.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    volumes: BTreeMap<String, Entry>,
+    nodes: HashMap<NodeId, Node>,
+    /// The uids of objects that are gone.
+    gone: HashMap<String, Instant>,
+}
+
+impl Entry {
+    fn of(object: &LogicalVolume) -> Option<Self> {
+        let status = object.status.as_ref();
+        Some(Self {
+            uid: object.metadata.uid.clone()?,
+            version: object.metadata.resource_version.as_ref()?.parse().ok()?,
+            spec: Arc::new(object.spec.clone()),
+            phase: status.and_then(|it| it.phase),
+            size: status.and_then(|it| it.size.as_ref()?.parse().ok()),
+            made_at: status.and_then(|it| it.made_at).unwrap_or_default(),
+            sequence: status.map_or(0, |it| it.sequence),
+            refusal: status.and_then(|it| it.refusal.clone()),
+            is_deleting: object.metadata.deletion_timestamp.is_some(),
+        })
+    }
+
+    fn unwritten(spec: &LogicalVolumeSpec) -> Self {
+        Self {
+            uid: String::new(),
+            version: 0,
+            spec: Arc::new(spec.clone()),
+            phase: None,
+            size: None,
+            made_at: 0,
+            sequence: 0,
+            refusal: None,
+            is_deleting: false,
+        }
+    }
+
+    /// Whether it is there, as far as anybody may know.
+    pub(super) fn is_ready(&self) -> bool {
+        self.phase == Some(Phase::Ready) && !self.is_deleting
+    }
+
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.spec.node_name.parse().ok()
+    }
+
+    /// Its size, or the one that is wished for.
+    pub(super) fn size(&self) -> Bytes {
+        self.size.or_else(|| size_of(&self.spec).ok()).unwrap_or_default()
+    }
+
+    fn promise(&self, extent: Bytes) -> Option<Promise> {
+        let wished = size_of(&self.spec).unwrap_or_default();
+        let room = match self.spec.snapshot_of {
+            Some(_) if self.spec.provisioning == Provisioning::Thick => cow_size(wished, extent)?,
+            _ => wished,
+        };
+        let (bytes, sequence) = match self.phase {
+            None | Some(Phase::Creating) => (room, None),
+            Some(Phase::Failed | Phase::Deleted) => return None,
+            Some(Phase::Ready) if self.refusal.is_none() && wished > self.size() => {
+                (wished.saturating_sub(self.size()), None)
+            }
+            Some(Phase::Ready) => (room, Some(self.sequence)),
+        };
+        let Self { spec, .. } = self;
+        Some(Promise { pool: spec.pool.clone(), provisioning: spec.provisioning, bytes, sequence })
+    }
+
+    /// The volume, as a CSI client sees it.
+    pub(super) fn as_volume(&self, id: &str) -> Option<Volume> {
+        Some(Volume {
+            id: id.parse().ok()?,
+            size: self.size(),
+            purpose: purpose_of(&self.spec).ok()?,
+            source: source_of(&self.spec).ok()?,
+            node: self.node()?,
+        })
+    }
+
+    /// The snapshot, as a CSI client sees it.
+    pub(super) fn as_snapshot(&self, id: &str) -> Option<Snapshot> {
+        Some(Snapshot {
+            id: id.parse().ok()?,
+            source: self.spec.snapshot_of.as_ref()?.parse().ok()?,
+            size: self.size(),
+            created: self.made_at,
+        })
+    }
+}
+
+impl State {
+    pub(super) fn entry(&self, id: &str) -> Option<&Entry> {
+        self.volumes.get(id)
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &String> {
+        self.volumes.keys()
+    }
+
+    /// Takes note of an object, unless something newer is known of it.
+    pub(super) fn enter(&mut self, id: &str, object: &LogicalVolume) {
+        let Some(new) = Entry::of(object) else { return };
+        let known = self.volumes.get(id);
+        let is_old = known.is_some_and(|known| known.version >= new.version);
+        if is_old || self.gone.contains_key(&new.uid) {
+            return;
+        }
+        self.settle(id, Some(&new));
+        self.volumes.insert(id.to_owned(), new);
+    }
+
+    /// Takes note that an object is gone.
+    pub(super) fn remove(&mut self, id: &str, uid: &str, now: Instant) {
+        self.gone.retain(|_, at| now.duration_since(*at) < MEMORY);
+        self.gone.insert(uid.to_owned(), now);
+        if self.volumes.get(id).is_some_and(|entry| entry.uid == uid) {
+            self.settle(id, None);
+            self.volumes.remove(id);
+        }
+    }
+
+    /// Enters or takes away what is promised to a volume.
+    fn settle(&mut self, id: &str, new: Option<&Entry>) {
+        let old = self.volumes.get(id).and_then(Entry::node);
+        if let Some(node) = old.and_then(|node| self.nodes.get_mut(&node)) {
+            node.unsettled.remove(id);
+        }
+        let Some((entry, node)) = new.and_then(|entry| Some((entry, entry.node()?))) else {
+            return;
+        };
+        let node = self.nodes.entry(node).or_default();
+        let pool = node.pools.iter().find(|it| it.name.as_str() == entry.spec.pool);
+        let extent = pool.map_or(Bytes::mib(4), |it| it.stock.extent);
+        if let Some(promise) = entry.promise(extent)
+            && promise.sequence.is_none_or(|sequence| sequence > node.sequence)
+        {
+            node.unsettled.insert(id.to_owned(), promise);
+        }
+    }
+
+    /// Promises the room for an object that is being written, so that nobody else is promised it.
+    pub(super) fn reserve(&mut self, id: &str, spec: &LogicalVolumeSpec) {
+        let Ok(name) = spec.node_name.parse::<NodeId>() else { return };
+        let entry = Entry::unwritten(spec);
+        let node = self.nodes.entry(name).or_default();
+        let pool = node.pools.iter().find(|it| it.name.as_str() == spec.pool);
+        let extent = pool.map_or(Bytes::mib(4), |it| it.stock.extent);
+        if let Some(promise) = entry.promise(extent) {
+            node.unsettled.entry(id.to_owned()).or_insert(promise);
+        }
+    }
+
+    /// Takes a reservation back, unless the object is known by now and has taken its place.
+    pub(super) fn release(&mut self, id: &str, spec: &LogicalVolumeSpec) {
+        if self.volumes.contains_key(id) {
+            return;
+        }
+        let node = spec.node_name.parse::<NodeId>().ok().and_then(|it| self.nodes.get_mut(&it));
+        if let Some(node) = node {
+            node.unsettled.remove(id);
+        }
+    }
+
+    /// Takes note of a node's report.
+    pub(super) fn report(&mut self, name: &NodeId, status: &NodeLocalStorageStatus) {
+        let node = self.nodes.entry(name.clone()).or_default();
+        node.sequence = status.sequence;
+        node.pools = status
+            .pools
+            .iter()
+            .filter_map(|report| {
+                let name: PoolName = report.name.parse().ok()?;
+                Some(PoolView { name, spec: report.spec.clone(), stock: report.stock() })
+            })
+            .collect();
+        let counted = |promise: &Promise| promise.sequence.is_some_and(|it| it <= status.sequence);
+        node.unsettled.retain(|_, promise| !counted(promise));
+    }
+
+    /// Takes note that a node's report is gone.
+    pub(super) fn forget_report(&mut self, name: &NodeId) {
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.pools.clear();
+        }
+    }
+
+    /// Takes note that a node has renewed its lease.
+    pub(super) fn heard_of(&mut self, name: &NodeId, now: Instant) {
+        self.nodes.entry(name.clone()).or_default().heard = Some(now);
+    }
+
+    /// Until when a node counts as alive if it renews its lease no more; `None` once it is silent.
+    pub(super) fn alive_until(&self, name: &NodeId, now: Instant) -> Option<Instant> {
+        let heard = self.nodes.get(name)?.heard?;
+        Some(heard + PATIENCE).filter(|until| *until > now)
+    }
+
+    fn candidate<'a>(&'a self, name: &'a NodeId, node: &'a Node) -> Candidate<'a> {
+        let promised = |pool: &PoolView| {
+            let of_pool = node.unsettled.values().filter(|it| it.pool == pool.name.as_str());
+            of_pool.fold(Promised::default(), |mut sum, promise| {
+                let taken = match promise.provisioning {
+                    Provisioning::Thick => &mut sum.thick,
+                    Provisioning::Thin => &mut sum.thin,
+                };
+                *taken = Bytes(taken.0.saturating_add(promise.bytes.0));
+                sum
+            })
+        };
+        let pools = node.pools.iter().map(|pool| (pool, promised(pool))).collect();
+        Candidate { node: name, pools }
+    }
+
+    fn alive(&self, now: Instant) -> Vec<Candidate<'_>> {
+        let alive = self.nodes.iter().filter(|(name, _)| self.alive_until(name, now).is_some());
+        alive.map(|(name, node)| self.candidate(name, node)).collect()
+    }
+
+    /// Room for volumes of these parameters, on one node or on all; none on one that is silent.
+    pub(super) fn capacity(
+        &self,
+        parameters: &Parameters,
+        node: Option<&NodeId>,
+        now: Instant,
+    ) -> Capacity {
+        let alive = |name: &&NodeId| self.alive_until(name, now).is_some();
+        let of = |name: &NodeId| {
+            let (name, node) = self.nodes.get_key_value(name)?;
+            Some(self.candidate(name, node).capacity(parameters))
+        };
+        match node {
+            Some(name) => Some(name).filter(alive).and_then(of).unwrap_or_default(),
+            None => self.nodes.keys().filter(alive).filter_map(of).fold(
+                Capacity::default(),
+                |sum, room| Capacity {
+                    available: Bytes(sum.available.0.saturating_add(room.available.0)),
+                    largest: sum.largest.max(room.largest),
+                },
+            ),
+        }
+    }
+
+    /// The spec of the object for a new volume.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for its source, and those of [`choose`].
+    pub(super) fn place(&self, wanted: &Wanted, now: Instant) -> Result<LogicalVolumeSpec, Error> {
+        let origin = wanted.source.as_ref().map(|source| self.origin(source)).transpose()?;
+        let place = match wanted.nodes.as_deref() {
+            // The common case looks at one node, not at thousands.
+            Some([first, ..]) if origin.is_none() => {
+                self.alive_until(first, now).ok_or_else(|| silent(first))?;
+                let known = self.nodes.get_key_value(first).ok_or_else(|| silent(first))?;
+                choose(wanted, None, &[self.candidate(known.0, known.1)])?
+            }
+            _ => choose(wanted, origin.as_ref(), &self.alive(now))?,
+        };
+        Ok(spec_of(wanted, &place))
+    }
+
+    fn origin(&self, source: &Source) -> Result<Origin, Error> {
+        let id = source.as_str();
+        let entry = self.entry(id).filter(|it| !it.is_deleting);
+        let entry = entry.ok_or_else(|| Error::NotFound(format!("the source, {id},")))?;
+        if entry.phase != Some(Phase::Ready) {
+            return Err(Error::Busy(format!("the source, {id}, is still being made")));
+        }
+        let bad = |_| Error::Busy(format!("the object of the source, {id}, makes no sense"));
+        let placed = |it: &Entry| Some((it.node()?, it.spec.pool.parse().ok()?));
+        let (node, pool) = placed(entry).ok_or_else(|| bad(()))?;
+        Ok(Origin {
+            node,
+            pool,
+            provisioning: entry.spec.provisioning,
+            purpose: purpose_of(&entry.spec)?,
+            size: entry.size(),
+        })
+    }
+
+    /// The spec of the object for a new snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Busy`], [`Error::NoRoom`].
+    pub(super) fn place_snapshot(
+        &self,
+        wanted: &WantedSnapshot,
+        now: Instant,
+    ) -> Result<LogicalVolumeSpec, Error> {
+        let id = wanted.source.as_str();
+        let missing = || Error::NotFound(format!("the source volume {id}"));
+        if self.entry(id).is_none_or(|entry| entry.is_deleting) {
+            return Err(missing());
+        }
+        let origin = self.origin(&Source::Volume(wanted.source.clone()))?;
+        if self.alive_until(&origin.node, now).is_none() {
+            return Err(silent(&origin.node));
+        }
+        let entry = self.entry(id).ok_or_else(missing)?;
+        Ok(snapshot_spec(wanted, &entry.spec, origin.size))
+    }
+
+    /// Whether the object under `id` is what a repeated call wants.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], and [`Error::Busy`] while it is being deleted.
+    pub(super) fn ensure_same(&self, id: &str, wanted: &Wanted) -> Result<(), Error> {
+        let Some(entry) = self.entry(id) else { return Ok(()) };
+        let pool = entry.node().and_then(|node| {
+            let node = self.nodes.get(&node)?;
+            node.pools.iter().find(|pool| pool.name.as_str() == entry.spec.pool)
+        });
+        let provisioned = wanted.source.as_ref().map(|_| entry.spec.provisioning);
+        let class = pool
+            .map(|pool| Class::resolve(&wanted.parameters, &pool.name, &pool.spec, provisioned));
+        // A class that this pool cannot be asked for is another class.
+        let class = class
+            .transpose()
+            .map_err(|err| Error::exists(format!("volume {id}"), "parameters", "its own", err))?;
+        ensure_same(id, &entry.spec, entry.size(), wanted, class.as_ref())
+    }
+
+    /// Snapshots that cannot live without this volume.
+    pub(super) fn dependents(&self, id: &VolumeId) -> Vec<&str> {
+        self.volumes
+            .range("s-".to_owned()..)
+            .take_while(|(name, _)| name.starts_with("s-"))
+            .filter(|(_, entry)| entry.spec.snapshot_of.as_deref() == Some(id.as_str()))
+            .filter(|(_, entry)| entry.spec.provisioning == Provisioning::Thick)
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
+    /// The volumes after `after`, in order.
+    pub(super) fn volumes(&self, after: Option<&VolumeId>, most: usize) -> Vec<Volume> {
+        let ready = self.after("v-", after.map(VolumeId::as_str));
+        ready.filter_map(|(id, entry)| entry.as_volume(id)).take(most).collect()
+    }
+
+    /// The snapshots after `after`, in order.
+    pub(super) fn snapshots(
+        &self,
+        filter: &SnapshotFilter,
+        after: Option<&SnapshotId>,
+        most: usize,
+    ) -> Vec<Snapshot> {
+        let wanted = |it: &Snapshot| {
+            filter.id.as_ref().is_none_or(|id| *id == it.id)
+                && filter.source.as_ref().is_none_or(|source| *source == it.source)
+        };
+        let ready = self.after("s-", after.map(SnapshotId::as_str));
+        ready.filter_map(|(id, entry)| entry.as_snapshot(id)).filter(wanted).take(most).collect()
+    }
+
+    fn after<'a>(
+        &'a self,
+        prefix: &'static str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&'a String, &'a Entry)> {
+        use std::ops::Bound;
+        let from = match after {
+            Some(after) => Bound::Excluded(after.to_owned()),
+            None => Bound::Included(prefix.to_owned()),
+        };
+        self.volumes
+            .range((from, Bound::Unbounded))
+            .take_while(move |(id, _)| id.starts_with(prefix))
+            .filter(|(_, entry)| entry.is_ready())
+    }
+}
+
+#[cfg(test)]
+mod tests;

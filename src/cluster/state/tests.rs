@@ -1,0 +1,247 @@
+use serde_json::json;
+
+use super::*;
+use crate::{
+    cluster::objects::LogicalVolume,
+    volume::{SizeRange, VolumeName},
+};
+
+const EXTENT: u64 = 4 << 20;
+
+fn node(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
+
+/// A report of one pool on one disk.
+fn report(pool: &str, free: Bytes, sequence: i64) -> NodeLocalStorageStatus {
+    let extents = free.0 / EXTENT;
+    serde_json::from_value(json!({
+        "sequence": sequence,
+        "pools": [{
+            "name": pool, "volumeGroup": "vg", "size": free, "free": free,
+            "volumes": 0, "snapshots": 0, "wiping": "0",
+            "spec": { "volumeGroup": "vg" },
+            "extentSize": "4Mi", "extents": extents, "freeExtents": extents,
+            "disks": [{
+                "device": "/dev/sda", "allocatable": true, "extents": extents,
+                "freeRuns": [extents],
+            }],
+        }],
+    }))
+    .unwrap()
+}
+
+fn wanted(name: &str, size: Bytes, nodes: Option<&[&str]>) -> Wanted {
+    let name: VolumeName = name.parse().unwrap();
+    Wanted {
+        name,
+        size: SizeRange::at_least(size),
+        purpose: crate::volume::Purpose::Block,
+        parameters: Parameters::default(),
+        source: None,
+        nodes: nodes.map(|nodes| nodes.iter().map(|it| node(it)).collect()),
+    }
+}
+
+fn object(id: &str, spec: &LogicalVolumeSpec, version: u64) -> LogicalVolume {
+    let mut object = LogicalVolume::new(id, spec.clone());
+    object.metadata.uid = Some(format!("uid-{id}"));
+    object.metadata.resource_version = Some(version.to_string());
+    object
+}
+
+fn with_status(mut object: LogicalVolume, status: serde_json::Value) -> LogicalVolume {
+    object.status = serde_json::from_value(status).unwrap();
+    object
+}
+
+/// Two nodes that are alive, `a` with 10 GiB and `b` with 20.
+fn two_nodes(now: Instant) -> State {
+    let mut state = State::default();
+    for (name, size) in [("a", 10), ("b", 20)] {
+        state.report(&node(name), &report("fast", Bytes::gib(size), 100));
+        state.heard_of(&node(name), now);
+    }
+    state
+}
+
+/// Places a volume and enters its object, as writing it does.
+fn write(state: &mut State, name: &str, wanted: &Wanted, now: Instant) -> Result<String, Error> {
+    let id = VolumeId::of(&name.parse().unwrap()).to_string();
+    let spec = state.place(wanted, now)?;
+    state.reserve(&id, &spec);
+    state.enter(&id, &object(&id, &spec, 1));
+    state.release(&id, &spec);
+    Ok(id)
+}
+
+#[test]
+fn exactly_as_many_as_there_is_room_for_are_placed() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let mut refused = 0;
+    for number in 0..15 {
+        let name = format!("pvc-{number}");
+        let wanted = wanted(&name, Bytes::GIB, Some(&["a", "b"]));
+        match write(&mut state, &name, &wanted, now) {
+            Ok(id) => assert_eq!(state.entry(&id).unwrap().spec.node_name, "a"),
+            Err(err) => {
+                assert!(matches!(err, Error::NoRoom(_)), "{err}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 5);
+    assert_eq!(state.capacity(&Parameters::default(), Some(&node("a")), now), Capacity::default());
+    let on_b = state.capacity(&Parameters::default(), Some(&node("b")), now);
+    assert_eq!(on_b.available, Bytes::gib(20));
+}
+
+#[test]
+fn a_reservation_counts_until_it_is_written_or_given_up() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let room =
+        |state: &State| state.capacity(&Parameters::default(), Some(&node("a")), now).largest;
+    let spec = state.place(&wanted("pvc", Bytes::gib(4), Some(&["a"])), now).unwrap();
+    state.reserve("v-x", &spec);
+    assert_eq!(room(&state), Bytes::gib(6));
+    state.release("v-x", &spec);
+    assert_eq!(room(&state), Bytes::gib(10));
+    state.reserve("v-x", &spec);
+    state.enter("v-x", &object("v-x", &spec, 1));
+    state.release("v-x", &spec);
+    assert_eq!(room(&state), Bytes::gib(6));
+}
+
+#[test]
+fn a_volume_counts_until_a_report_has_it() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let room =
+        |state: &State| state.capacity(&Parameters::default(), Some(&node("a")), now).largest;
+    let id = write(&mut state, "pvc", &wanted("pvc", Bytes::gib(4), Some(&["a"])), now).unwrap();
+    let spec = state.entry(&id).unwrap().spec.clone();
+    let ready = json!({ "phase": "Ready", "size": "4Gi", "sequence": 105 });
+    state.enter(&id, &with_status(object(&id, &spec, 2), ready));
+    assert_eq!(room(&state), Bytes::gib(6), "the report is of before");
+    state.report(&node("a"), &report("fast", Bytes::gib(6), 105));
+    assert_eq!(room(&state), Bytes::gib(6), "now the report has it");
+}
+
+#[test]
+fn a_refused_volume_takes_no_room() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let id = write(&mut state, "pvc", &wanted("pvc", Bytes::gib(4), Some(&["a"])), now).unwrap();
+    let spec = state.entry(&id).unwrap().spec.clone();
+    let failed = json!({
+        "phase": "Failed", "refusal": { "reason": "NoRoom", "message": "filled behind our back" },
+    });
+    state.enter(&id, &with_status(object(&id, &spec, 2), failed));
+    let room = state.capacity(&Parameters::default(), Some(&node("a")), now);
+    assert_eq!(room.available, Bytes::gib(10));
+}
+
+#[test]
+fn a_silent_node_has_no_room_and_gets_nothing() {
+    let now = Instant::now();
+    let state = two_nodes(now);
+    let later = now + PATIENCE;
+    assert_eq!(
+        state.capacity(&Parameters::default(), Some(&node("a")), later),
+        Capacity::default()
+    );
+    assert_eq!(state.capacity(&Parameters::default(), Some(&node("c")), now), Capacity::default());
+    let refused = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), later).unwrap_err();
+    assert!(matches!(refused, Error::NoRoom(_)) && refused.to_string().contains("silent"));
+}
+
+#[test]
+fn without_a_wish_for_nodes_the_one_with_most_room_is_taken() {
+    let now = Instant::now();
+    let state = two_nodes(now);
+    let spec = state.place(&wanted("pvc", Bytes::GIB, None), now).unwrap();
+    assert_eq!(spec.node_name, "b");
+}
+
+#[test]
+fn a_copy_goes_to_its_source() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let first = wanted("origin", Bytes::GIB, Some(&["a"]));
+    let id = write(&mut state, "origin", &first, now).unwrap();
+    let copy = |nodes| Wanted {
+        source: Some(Source::Volume(id.parse().unwrap())),
+        ..wanted("copy", Bytes::GIB, nodes)
+    };
+    let unfinished = state.place(&copy(Some(&["b", "a"])), now).unwrap_err();
+    assert!(matches!(unfinished, Error::Busy(_)));
+    let spec = state.entry(&id).unwrap().spec.clone();
+    let ready = json!({ "phase": "Ready", "size": "1Gi", "sequence": 101 });
+    state.enter(&id, &with_status(object(&id, &spec, 2), ready));
+    assert_eq!(state.place(&copy(Some(&["b", "a"])), now).unwrap().node_name, "a");
+    let elsewhere = state.place(&copy(Some(&["b"])), now).unwrap_err();
+    assert!(matches!(elsewhere, Error::NoRoom(_)));
+    let small = Wanted { size: SizeRange::at_least(Bytes::mib(512)), ..copy(None) };
+    assert!(matches!(state.place(&small, now).unwrap_err(), Error::OutOfRange(_)));
+    let unknown = Wanted {
+        source: Some(Source::Volume(VolumeId::of(&"nobody".parse().unwrap()))),
+        ..wanted("copy", Bytes::GIB, None)
+    };
+    assert!(matches!(state.place(&unknown, now).unwrap_err(), Error::NotFound(_)));
+}
+
+#[test]
+fn old_news_change_nothing() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let spec = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), now).unwrap();
+    let ready = json!({ "phase": "Ready", "size": "1Gi" });
+    state.enter("v-x", &with_status(object("v-x", &spec, 7), ready));
+    state.enter("v-x", &object("v-x", &spec, 5));
+    assert_eq!(state.entry("v-x").unwrap().phase, Some(Phase::Ready));
+    state.remove("v-x", "uid-v-x", now);
+    state.enter("v-x", &object("v-x", &spec, 9));
+    assert!(state.entry("v-x").is_none(), "late news of an object that is gone");
+}
+
+#[test]
+fn another_wish_under_the_same_name_is_refused() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let first = wanted("pvc", Bytes::GIB, Some(&["a"]));
+    let id = write(&mut state, "pvc", &first, now).unwrap();
+    state.ensure_same(&id, &first).unwrap();
+    let other_size = wanted("pvc", Bytes::gib(2), Some(&["a"]));
+    let other_node = wanted("pvc", Bytes::GIB, Some(&["b"]));
+    let thin = Parameters { provisioning: Some(Provisioning::Thin), ..Parameters::default() };
+    let other_class = Wanted { parameters: thin, ..first.clone() };
+    let files = crate::volume::Purpose::Filesystem(crate::fs::FsKind::Xfs);
+    let other_purpose = Wanted { purpose: files, ..first };
+    for other in [other_size, other_node, other_class, other_purpose] {
+        let refused = state.ensure_same(&id, &other).unwrap_err();
+        assert!(matches!(refused, Error::Exists { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn lists_are_in_order_and_only_of_what_is_there() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let mut ids = Vec::new();
+    for name in ["one", "two", "three"] {
+        let wanted = wanted(name, Bytes::GIB, None);
+        let id = write(&mut state, name, &wanted, now).unwrap();
+        let spec = state.entry(&id).unwrap().spec.clone();
+        let ready = json!({ "phase": "Ready", "size": "1Gi", "sequence": 101 });
+        state.enter(&id, &with_status(object(&id, &spec, 2), ready));
+        ids.push(id);
+    }
+    write(&mut state, "unfinished", &wanted("unfinished", Bytes::GIB, None), now).unwrap();
+    ids.sort();
+    let listed: Vec<String> = state.volumes(None, 9).iter().map(|it| it.id.to_string()).collect();
+    assert_eq!(listed, ids);
+    let after: VolumeId = ids[0].parse().unwrap();
+    assert_eq!(state.volumes(Some(&after), 1)[0].id.as_str(), ids[1]);
+}

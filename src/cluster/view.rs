@@ -1,0 +1,206 @@
+//! What the controller knows, kept true by watches; who waits for a change is woken by it.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api, Client, ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio::sync::watch;
+use tokio_stream::StreamExt as _;
+
+use super::{
+    lease,
+    objects::{LogicalVolume, NodeLocalStorage},
+    state::State,
+};
+use crate::volume::NodeId;
+
+/// What the controller knows. Clones share it.
+#[derive(Clone)]
+pub struct View {
+    state: Arc<Mutex<State>>,
+    /// Counts the changes of volumes and the silences of nodes.
+    changes: Arc<watch::Sender<u64>>,
+    /// How many of the three first lists have come in.
+    lists: Arc<watch::Sender<u8>>,
+}
+
+/// How many lists there are: volumes, nodes, leases.
+const LISTS: u8 = 3;
+
+/// What somebody who waits has found.
+pub(super) enum Look<T> {
+    /// It is over.
+    Done(T),
+    /// Look again after the next change, and at this moment at the latest.
+    Wait(Option<Instant>),
+}
+
+impl View {
+    /// An empty view.
+    #[expect(clippy::new_without_default, reason = "a view is made once, by who feeds it")]
+    pub fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            changes: Arc::new(watch::Sender::new(0)),
+            lists: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    /// Whether everything that there was at the start is known.
+    pub fn is_complete(&self) -> bool {
+        *self.lists.borrow() >= LISTS
+    }
+
+    /// Ends when [`View::is_complete`].
+    pub async fn complete(&self) {
+        let mut lists = self.lists.subscribe();
+        // The sender lives as long as this view.
+        let _there = lists.wait_for(|count| *count >= LISTS).await;
+    }
+
+    /// Looks at the state, or changes it.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes note of an object that an own call has answered with.
+    pub(super) fn enter(&self, object: &LogicalVolume) {
+        self.with(|state| state.enter(&object.name_any(), object));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Takes note that an object is gone.
+    pub(super) fn remove(&self, id: &str, uid: &str) {
+        self.with(|state| state.remove(id, uid, Instant::now()));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Looks after every change until it is over.
+    pub(super) async fn when<T>(&self, mut look: impl FnMut(&mut State) -> Look<T>) -> T {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let until = match self.with(&mut look) {
+                Look::Done(done) => return done,
+                Look::Wait(until) => until,
+            };
+            let late = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = changes.changed() => (),
+                () = late => (),
+            }
+        }
+    }
+
+    /// Keeps the view true until dropped.
+    pub async fn feed(&self, client: Client, namespace: &str, driver: &str) {
+        let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+        let ours = format!("{}={driver}", lease::LABEL);
+        tokio::join!(
+            self.feed_volumes(Api::all(client.clone())),
+            self.feed_nodes(Api::all(client)),
+            self.feed_leases(leases, watcher::Config::default().labels(&ours)),
+        );
+    }
+
+    async fn feed_volumes(&self, api: Api<LogicalVolume>) {
+        let mut listed = HashSet::new();
+        let mut events = std::pin::pin!(watcher(api, config()).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Apply(object)) => self.enter(&object),
+                Ok(Event::Delete(object)) => {
+                    self.remove(&object.name_any(), &object.uid().unwrap_or_default());
+                }
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(object)) => {
+                    listed.insert(object.name_any());
+                    self.enter(&object);
+                }
+                Ok(Event::InitDone) => {
+                    self.forget_unlisted(&listed);
+                    listed = HashSet::new();
+                    self.came_in();
+                }
+                Err(err) => tracing::warn!(%err, "volumes cannot be watched now"),
+            }
+        }
+    }
+
+    /// What was there before and is not in a new list was deleted while nobody watched. What an own
+    /// call has made since the list is newer than all of it.
+    fn forget_unlisted(&self, listed: &HashSet<String>) {
+        let newest = |state: &State| {
+            listed.iter().filter_map(|id| state.entry(id).map(|it| it.version)).max()
+        };
+        let gone: Vec<(String, String)> = self.with(|state| {
+            let newest = newest(state).unwrap_or_default();
+            let unlisted = state.ids().filter(|id| !listed.contains(*id));
+            let old = unlisted.filter_map(|id| Some((id, state.entry(id)?)));
+            let old = old.filter(|(_, entry)| entry.version <= newest);
+            old.map(|(id, entry)| (id.clone(), entry.uid.clone())).collect()
+        });
+        gone.iter().for_each(|(id, uid)| self.remove(id, uid));
+    }
+
+    async fn feed_nodes(&self, api: Api<NodeLocalStorage>) {
+        let mut events = std::pin::pin!(watcher(api, config()).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                    let status = object.status.clone().unwrap_or_default();
+                    if let Ok(node) = object.name_any().parse::<NodeId>() {
+                        self.with(|state| state.report(&node, &status));
+                    }
+                }
+                Ok(Event::Delete(object)) => {
+                    if let Ok(node) = object.name_any().parse::<NodeId>() {
+                        self.with(|state| state.forget_report(&node));
+                    }
+                }
+                Ok(Event::Init) => (),
+                Ok(Event::InitDone) => self.came_in(),
+                Err(err) => tracing::warn!(%err, "nodes' reports cannot be watched now"),
+            }
+        }
+    }
+
+    async fn feed_leases(&self, api: Api<Lease>, config: watcher::Config) {
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Apply(lease) | Event::InitApply(lease)) => {
+                    if let Some(node) = lease::node_of(&lease) {
+                        self.with(|state| state.heard_of(&node, Instant::now()));
+                    }
+                }
+                Ok(Event::Delete(_) | Event::Init) => (),
+                Ok(Event::InitDone) => self.came_in(),
+                Err(err) => tracing::warn!(%err, "nodes' leases cannot be watched now"),
+            }
+        }
+    }
+
+    fn came_in(&self) {
+        self.lists.send_modify(|count| *count = count.saturating_add(1).min(LISTS));
+    }
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default()
+}

@@ -1,0 +1,73 @@
+//! `tarn standalone`: Identity, Controller and Node over this machine's own pools.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Door, Services, Stop, bind, machine, runtime, serve, serve_pages};
+use crate::{
+    csi::{ControllerService, IdentityService, NodeService},
+    host::{Host, LocalProvisioner},
+    pool::PoolEntry,
+    telemetry::Metrics,
+    volume::{NodeId, Turns},
+};
+
+/// Everything that `tarn standalone` is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How it is reached.
+    pub door: Door,
+    /// The pools of this machine, at least one.
+    pub pools: Vec<PoolEntry>,
+    /// What this machine is called.
+    pub node: NodeId,
+}
+
+/// Serves CSI until SIGTERM or SIGINT; then takes no new calls, lets running ones finish, returns.
+///
+/// # Errors
+/// What kept it from starting, or stopped it, and what to do about it.
+pub fn standalone(config: &Config) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let metrics = Metrics::new();
+    let Config { door, pools, node } = config;
+    let host = machine::open(node, &door.driver, pools.clone(), &metrics)?;
+    let turns = Turns::default();
+    let runtime = runtime()?;
+    let background = host.start_background(&turns)?;
+    let served = runtime.block_on(run(config, &host, &turns, &metrics, began));
+    host.stop();
+    // Changes whose callers are gone are waited for here.
+    drop(runtime);
+    machine::join(background);
+    served
+}
+
+async fn run(
+    config: &Config,
+    host: &Arc<Host>,
+    turns: &Turns,
+    metrics: &Metrics,
+    began: Instant,
+) -> anyhow::Result<()> {
+    let door = &config.door;
+    let stop = Stop::listen()?;
+    serve_pages(door, machine::pages(host, metrics)).await?;
+    let listener = bind(&door.endpoint)?;
+    machine::stop_with(host, stop.clone());
+    tracing::info!(
+        socket = %door.endpoint.display(),
+        driver = %door.driver,
+        node = %config.node,
+        pools = config.pools.len(),
+        start = ?began.elapsed(),
+        "serving"
+    );
+    let driver = &door.driver;
+    let provisioner = Arc::new(LocalProvisioner::new(Arc::clone(host)));
+    let services = Services {
+        identity: IdentityService::new(driver.clone(), machine::readiness()),
+        controller: Some(ControllerService::new(driver.clone(), turns.clone(), provisioner)),
+        node: Some(NodeService::new(driver.clone(), turns.clone(), Arc::clone(host))),
+    };
+    serve(door, services, metrics, listener, stop).await
+}

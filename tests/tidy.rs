@@ -82,6 +82,11 @@ fn only_the_front_door_knows_grpc() {
 }
 
 #[test]
+fn only_the_cluster_knows_kubernetes() {
+    none_in_code(rules::kubernetes_stays_in_the_cluster);
+}
+
+#[test]
 fn the_core_is_blocking() {
     none_in_code(rules::async_stays_at_the_edges);
 }
@@ -117,6 +122,14 @@ fn every_room_is_on_the_map() {
     none(
         rooms.iter().filter(missing).map(|room| format!("ARCHITECTURE.md lacks {room}")).collect(),
     );
+}
+
+#[test]
+fn the_definitions_are_current() {
+    let current = tarn::cluster::objects::definitions_text().unwrap();
+    let kept = read("deploy/chart/crds/tarn.dev.yaml");
+    let run = "run: cargo run -- schema crds > deploy/chart/crds/tarn.dev.yaml";
+    assert!(kept == current, "{run}");
 }
 
 #[test]

@@ -42,6 +42,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Rooms, and files of other rooms, where code may be asynchronous.
 const EDGES: &[&str] = &["cluster", "csi", "serve", "telemetry", "host/local"];
 
+/// Files of other rooms that decide and do nothing.
+const DECISIONS: &[&str] =
+    &["cluster/state", "cluster/placement", "cluster/wish", "cluster/agent/step"];
+
 /// The traits of the three families of tools.
 const TOOLS: &[&str] = &["Lvm", "Filesystems", "Devices"];
 
@@ -85,6 +89,15 @@ pub(crate) fn grpc_stays_at_the_door(source: &Source) -> Vec<String> {
     said(source, is_wrong, "only csi knows gRPC")
 }
 
+/// Only `cluster` knows the Kubernetes API.
+pub(crate) fn kubernetes_stays_in_the_cluster(source: &Source) -> Vec<String> {
+    if source.room() == "cluster" {
+        return Vec::new();
+    }
+    let is_wrong = |path: &&Vec<String>| ["kube", "k8s_openapi"].contains(&path[0].as_str());
+    said(source, is_wrong, "only cluster knows Kubernetes")
+}
+
 /// Blocking Rust below the edges.
 pub(crate) fn async_stays_at_the_edges(source: &Source) -> Vec<String> {
     let inside = source.path.trim_start_matches("src/").trim_end_matches(".rs");
@@ -110,16 +123,18 @@ pub(crate) fn programs_start_in_process(source: &Source) -> Vec<String> {
     said(source, is_command, "programs start in process.rs, and only main ends")
 }
 
-/// `volume` and `pool` decide: they use the words of the tools, and touch nothing.
+/// `volume`, `pool` and [`DECISIONS`] decide: they use the words of the tools, and touch nothing.
 pub(crate) fn decisions_do_no_io(source: &Source) -> Vec<String> {
-    if !["volume", "pool"].contains(&source.room()) {
+    let inside = source.path.trim_start_matches("src/").trim_end_matches(".rs");
+    if !["volume", "pool"].contains(&source.room()) && !DECISIONS.contains(&inside) {
         return Vec::new();
     }
     let does = |path: &&Vec<String>| {
         let io = path[0] == "std" && path.get(1).is_some_and(|it| it == "fs" || it == "process");
-        io || path[0] == "nix" || path.iter().any(|it| TOOLS.contains(&it.as_str()))
+        let edge = path[0] == "nix" || path[0] == "kube" || path[0] == "tokio";
+        io || edge || path.iter().any(|it| TOOLS.contains(&it.as_str()))
     };
-    said(source, does, "volume and pool decide, host does")
+    said(source, does, "what decides does nothing")
 }
 
 fn said(source: &Source, is_wrong: impl Fn(&&Vec<String>) -> bool, why: &str) -> Vec<String> {

@@ -11,7 +11,7 @@ mod volumes;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use kube::{
@@ -55,6 +55,13 @@ struct Shared {
     trouble: Mutex<Trouble>,
     /// Grows with everything that a report says.
     changes: watch::Sender<u64>,
+}
+
+impl Shared {
+    /// Whether the API has said which pools this node has, and they are open as far as they can be.
+    fn knows_pools(&self) -> bool {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_told()
+    }
 }
 
 impl Agent {

@@ -40,6 +40,11 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
+    /// Whether the API has said which pools there are to be.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
+    }
+
     /// Whether every pool that is to be here is.
     pub(super) fn condition(&self, served: usize) -> Condition {
         let all = self.why.iter().map(|(pool, why)| format!("{pool}: {why}"));

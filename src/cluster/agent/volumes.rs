@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        objects::{LogicalVolume, LogicalVolumeStatus, Phase, Refusal},
+        objects::{LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase, Refusal},
         wish::{Wish, refusal_of, wish_of},
     },
     host::Host,
@@ -46,8 +46,14 @@ enum Unfinished {
     Work(#[from] Error),
 }
 
-/// Carries out the wishes for this node until dropped.
+/// Carries out the wishes for this node until dropped, from when it is known which pools it has.
 pub(super) async fn carry_out(shared: Arc<Shared>) {
+    let mut changes = shared.changes.subscribe();
+    while !shared.knows_pools() {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
     let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
     let own = format!("spec.nodeName={}", shared.agent.node);
     let controller = Controller::new(api, watcher::Config::default().fields(&own));
@@ -74,6 +80,13 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
     };
     if step == Step::Nothing {
         return Ok(Action::await_change());
+    }
+    if !work.serves(&object.spec.pool) {
+        // Nothing can be said about what is in a pool that is not open.
+        return match step {
+            Step::TakeUp => work.refuse(&object, &work.no_pool(&object)).await,
+            Step::Nothing | Step::Make | Step::Grow(_) | Step::Remove => Ok(Action::requeue(AFTER_FAILURE)),
+        };
     }
     let Ok(turn) = shared.agent.turns.take(&work.id) else { return Ok(Action::requeue(IN_HAND)) };
     let done = match step {
@@ -127,6 +140,15 @@ impl Work<'_> {
             fields["refusal"] = serde_json::Value::Null;
         }
         Ok(api.patch_status(&self.id, &PatchParams::default(), &Patch::Merge(&patch)).await?)
+    }
+
+    fn serves(&self, pool: &str) -> bool {
+        self.shared.agent.host.serves_pool(pool)
+    }
+
+    fn no_pool(&self, object: &LogicalVolume) -> Error {
+        let LogicalVolumeSpec { node_name, pool, .. } = &object.spec;
+        Error::NoRoom(format!("node {node_name} has no pool {pool}"))
     }
 
     async fn take_up(&self, object: &LogicalVolume) -> Result<Action, Unfinished> {

@@ -85,7 +85,9 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
         // Nothing can be said about what is in a pool that is not open.
         return match step {
             Step::TakeUp => work.refuse(&object, &work.no_pool(&object)).await,
-            Step::Nothing | Step::Make | Step::Grow(_) | Step::Remove => Ok(Action::requeue(AFTER_FAILURE)),
+            Step::Nothing | Step::Make | Step::Grow(_) | Step::Remove => {
+                Ok(Action::requeue(AFTER_FAILURE))
+            }
         };
     }
     let Ok(turn) = shared.agent.turns.take(&work.id) else { return Ok(Action::requeue(IN_HAND)) };

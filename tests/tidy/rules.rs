@@ -188,7 +188,7 @@ fn an_import_that_points_up_is_caught() {
         ("src/host/stage.rs", "use crate::csi::proto;"),
         ("src/host/stage.rs", "use super::super::csi::proto;"),
         ("src/main.rs", "fn main() { tarn::serve::standalone() }"),
-        ("src/cluster/agent.rs", "use crate::units::Bytes;"),
+        ("src/cluster/agent/mod.rs", "use crate::csi::IdentityService;"),
     ] {
         assert!(!imports_point_down(&planted(path, code)).is_empty(), "{path}: {code}");
     }

@@ -1,3 +1,5 @@
+//! The controller's knowledge: what is placed where, what is promised, what is old news.
+
 use serde_json::json;
 
 use super::*;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, ResourceExt as _,
     api::{ApiResource, DynamicObject},
@@ -20,9 +20,9 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use tokio_stream::StreamExt as _;
 
-use super::{Shared, report::condition};
+use super::Shared;
 use crate::{
-    cluster::objects::{StoragePool, StoragePoolSpec},
+    cluster::objects::{Condition, StoragePool, StoragePoolSpec},
     host::Host,
     pool::{PoolEntry, PoolSpec},
     volume::chain,
@@ -50,17 +50,17 @@ impl Trouble {
         let all = self.why.iter().map(|(pool, why)| format!("{pool}: {why}"));
         let message = all.collect::<Vec<_>>().join("; ");
         match (self.why.is_empty(), self.is_told, served) {
-            (false, ..) => condition("Ready", false, "PoolsFailed", message),
+            (false, ..) => Condition::new("Ready", false, "PoolsFailed", message),
             (true, false, _) => {
                 let message = "the API has not said which pools there are to be".to_owned();
-                condition("Ready", false, "Starting", message)
+                Condition::new("Ready", false, "Starting", message)
             }
             (true, true, 0) => {
                 let message = "no StoragePool's nodeSelector matches this node".to_owned();
-                condition("Ready", true, "NoPools", message)
+                Condition::new("Ready", true, "NoPools", message)
             }
             (true, true, count) => {
-                condition("Ready", true, "PoolsServed", format!("{count} pools are served"))
+                Condition::new("Ready", true, "PoolsServed", format!("{count} pools are served"))
             }
         }
     }

@@ -2,10 +2,6 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
 use kube::{
     Api,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
@@ -35,7 +31,7 @@ pub(super) async fn keep(shared: &Shared) {
         changes.mark_unchanged();
         let mut status = compose(shared);
         if let Some(last) = &written {
-            keep_times(&last.conditions, &mut status.conditions);
+            status.conditions.iter_mut().for_each(|it| it.keep_time(&last.conditions));
         }
         if written.as_ref() != Some(&status) {
             match write(shared, &status).await {
@@ -62,29 +58,6 @@ fn compose(shared: &Shared) -> NodeLocalStorageStatus {
         pools: status.pools.iter().map(pool_report).collect(),
         strays: Vec::new(),
         conditions: vec![trouble.condition(status.pools.len())],
-    }
-}
-
-/// A condition that says what it said keeps the time since when it does.
-fn keep_times(last: &[Condition], now: &mut [Condition]) {
-    for condition in now {
-        let same =
-            last.iter().find(|it| it.type_ == condition.type_ && it.status == condition.status);
-        if let Some(same) = same {
-            condition.last_transition_time = same.last_transition_time.clone();
-        }
-    }
-}
-
-/// A condition that begins now.
-pub(super) fn condition(kind: &str, is_so: bool, reason: &str, message: String) -> Condition {
-    Condition {
-        type_: kind.to_owned(),
-        status: if is_so { "True" } else { "False" }.to_owned(),
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: Time(Timestamp::now()),
-        observed_generation: None,
     }
 }
 

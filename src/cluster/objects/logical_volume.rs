@@ -1,10 +1,10 @@
 //! LogicalVolume: one volume or snapshot, wished for by the controller and made by its node.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Condition;
 use crate::{
     device::Wipe,
     units::Bytes,

@@ -3,6 +3,7 @@
 //! Texts that a person could have edited are texts here, not parsed types: a watch that meets one
 //! object that it cannot read would show none at all. They are parsed where they are used.
 
+mod condition;
 #[allow(
     unreachable_pub,
     clippy::duplicated_attributes,
@@ -22,6 +23,7 @@ mod node_local_storage;
 )]
 mod storage_pool;
 
+pub use condition::Condition;
 pub use logical_volume::{
     CopySource, CopySourceKind, LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase,
     Refusal, RefusalReason, VolumeMode,

@@ -1,10 +1,10 @@
 //! NodeLocalStorage: what one node has to give, written by that node.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Condition;
 use crate::{
     lvm::PhysicalVolume,
     pool::{

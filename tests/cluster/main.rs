@@ -1,0 +1,18 @@
+//! Tarn in a real Kubernetes: the chart, our image, two nodes with real LVM (`tests/cluster/README.md`).
+//!
+//! Run by `./run cluster`, one test after the other in one cluster; each leaves it as it was.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
+mod claims;
+mod driver;
+mod examples;
+mod kubectl;
+mod rights;
+mod trouble;

@@ -20,6 +20,7 @@
 
 pub mod agent;
 pub mod client;
+mod fate;
 mod lease;
 pub mod objects;
 mod placement;
@@ -33,3 +34,6 @@ pub use view::View;
 
 /// What keeps an object until the node has said that its volume is gone, or no node had taken it up.
 const FINALIZER: &str = "tarn.dev/volume";
+/// With the value `true` on a NodeLocalStorage: an admin says that this node is gone for good, and
+/// deletions of its volumes need not wait for it. Only believed while it is silent.
+const RELEASE: &str = "tarn.dev/release-volumes";

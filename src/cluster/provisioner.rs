@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::{
     FINALIZER,
+    fate::{Deletion, Growth, Outcome, deletion, growth, outcome},
     objects::{LogicalVolume, LogicalVolumeSpec, Phase},
-    placement::silent,
     state::{Entry, State},
-    view::{Look, View},
-    wish::{error_of, size_of},
+    view::View,
+    wish::size_of,
 };
 use crate::volume::{
     Capacity, Error, NodeId, Parameters, Provisioner, SizeRange, Snapshot, SnapshotFilter,
@@ -27,30 +27,6 @@ use crate::volume::{
 pub struct ClusterProvisioner {
     api: Api<LogicalVolume>,
     view: View,
-}
-
-/// How a new object's wish has ended.
-enum Outcome {
-    Made,
-    /// It is to be taken out of the API, and this be answered.
-    Refused(Entry, Error),
-    /// This is answered and the object stays.
-    Pending(Error),
-}
-
-/// How a deletion stands.
-enum Deletion {
-    Gone,
-    /// The node has nothing of it any more, or never had.
-    Released(Entry),
-    Pending(Error),
-}
-
-/// How a wish to grow has ended.
-enum Growth {
-    Granted(Entry),
-    Refused(Entry, Error),
-    Pending(Error),
 }
 
 impl ClusterProvisioner {
@@ -70,7 +46,7 @@ impl ClusterProvisioner {
             self.write(id, place).await?;
         }
         self.view.with(|state| same(state))?;
-        let outcome = self.view.when(|state| outcome(state, id)).await;
+        let outcome = self.view.when(|state| outcome(state, id, Instant::now())).await;
         match outcome {
             Outcome::Made => self.view.with(|state| same(state)),
             Outcome::Pending(err) => Err(err),
@@ -169,7 +145,7 @@ impl ClusterProvisioner {
             }
             Err(err) => return Err(api_failed(format!("deleting {id}"), err)),
         }
-        let deletion = self.view.when(|state| deletion(state, id)).await;
+        let deletion = self.view.when(|state| deletion(state, id, Instant::now())).await;
         match deletion {
             Deletion::Gone => Ok(()),
             Deletion::Released(entry) => self.withdraw(id, &entry).await,
@@ -194,7 +170,7 @@ impl ClusterProvisioner {
         if wished != target || entry.refusal.is_some() {
             self.resize(id, &entry, target.to_string()).await?;
         }
-        match self.view.when(|state| growth(state, id)).await {
+        match self.view.when(|state| growth(state, id, Instant::now())).await {
             Growth::Granted(entry) => entry.as_volume(id.as_str()).ok_or_else(missing),
             Growth::Pending(err) => Err(err),
             Growth::Refused(entry, err) => {
@@ -219,95 +195,6 @@ impl ClusterProvisioner {
             Err(err) => return Err(failed(err)),
         }
         Ok(())
-    }
-}
-
-/// What has become of a new object.
-fn outcome(state: &State, id: &str) -> Look<Outcome> {
-    let now = Instant::now();
-    let Some(entry) = state.entry(id) else {
-        let gone = Error::Busy(format!("the object of {id} was deleted meanwhile"));
-        return Look::Done(Outcome::Pending(gone));
-    };
-    if entry.is_deleting {
-        let gone = Error::Busy(format!("{id} is being deleted"));
-        return Look::Done(Outcome::Pending(gone));
-    }
-    let alive = entry.node().and_then(|node| state.alive_until(&node, now));
-    match (entry.phase, alive) {
-        (Some(Phase::Ready), _) => Look::Done(Outcome::Made),
-        (Some(Phase::Failed), _) => {
-            let nothing = || Error::NoRoom(format!("the node could not make {id}"));
-            let err = entry.refusal.as_ref().map_or_else(nothing, error_of);
-            Look::Done(Outcome::Refused(entry.clone(), err))
-        }
-        (Some(Phase::Deleted), _) => {
-            let gone = Error::Busy(format!("{id} was deleted"));
-            Look::Done(Outcome::Refused(entry.clone(), gone))
-        }
-        (None | Some(Phase::Creating), Some(until)) => Look::Wait(Some(until)),
-        // Nobody has taken it up: it can go elsewhere.
-        (None, None) => Look::Done(Outcome::Refused(entry.clone(), silence(entry))),
-        (Some(Phase::Creating), None) => {
-            let silent = Error::Busy(format!(
-                "node {} has begun to make {id} and has been silent since",
-                entry.spec.node_name
-            ));
-            Look::Done(Outcome::Pending(silent))
-        }
-    }
-}
-
-fn silence(entry: &Entry) -> Error {
-    match entry.node() {
-        Some(node) => silent(&node),
-        None => Error::NoRoom(format!("there is no node {}", entry.spec.node_name)),
-    }
-}
-
-/// What has become of a deletion.
-fn deletion(state: &State, id: &str) -> Look<Deletion> {
-    let now = Instant::now();
-    let Some(entry) = state.entry(id).filter(|entry| entry.is_deleting) else {
-        return Look::Done(Deletion::Gone);
-    };
-    let alive = entry.node().and_then(|node| state.alive_until(&node, now));
-    // A refused growth says nothing about the deletion.
-    let refusal = entry.refusal.as_ref().filter(|it| it.size.is_none());
-    match (entry.phase, refusal, alive) {
-        (Some(Phase::Deleted | Phase::Failed), ..) | (None, _, None) => {
-            Look::Done(Deletion::Released(entry.clone()))
-        }
-        (_, Some(refusal), _) => Look::Done(Deletion::Pending(error_of(refusal))),
-        (_, _, Some(until)) => Look::Wait(Some(until)),
-        (Some(_), _, None) => Look::Done(Deletion::Pending(Error::Busy(format!(
-            "node {} has been silent; {id} is deleted when it comes back. For a node that is gone \
-             for good see \"Removing a node\" in docs/kubernetes.md",
-            entry.spec.node_name
-        )))),
-    }
-}
-
-/// What has become of a wish to grow.
-fn growth(state: &State, id: &VolumeId) -> Look<Growth> {
-    let Some(entry) = state.entry(id.as_str()).filter(|entry| !entry.is_deleting) else {
-        return Look::Done(Growth::Pending(Error::NotFound(format!("volume {id}"))));
-    };
-    let refused = entry.refusal.as_ref();
-    let refused = refused.filter(|it| it.size.as_ref() == Some(&entry.spec.size));
-    if let Some(refusal) = refused {
-        return Look::Done(Growth::Refused(entry.clone(), error_of(refusal)));
-    }
-    if size_of(&entry.spec).is_ok_and(|wished| entry.size() >= wished) {
-        return Look::Done(Growth::Granted(entry.clone()));
-    }
-    let now = Instant::now();
-    match entry.node().and_then(|node| state.alive_until(&node, now)) {
-        Some(until) => Look::Wait(Some(until)),
-        None => Look::Done(Growth::Pending(Error::Busy(format!(
-            "node {} has been silent; {id} grows when it comes back",
-            entry.spec.node_name
-        )))),
     }
 }
 

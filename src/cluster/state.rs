@@ -1,12 +1,13 @@
 //! What the controller knows: volumes, nodes, and what is promised. Pure; time is handed in.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
+    RELEASE,
     objects::{LogicalVolume, LogicalVolumeSpec, NodeLocalStorageStatus, Phase, Refusal},
     placement::{Candidate, Origin, PoolView, Promised, choose, silent},
     wish::{ensure_same, purpose_of, size_of, snapshot_spec, source_of, spec_of},
@@ -48,6 +49,8 @@ struct Node {
     sequence: i64,
     /// When its lease was last seen to be renewed.
     heard: Option<Instant>,
+    /// Whether an admin has said that it is gone for good.
+    is_lost: bool,
     /// Volumes that its report does not count yet.
     unsettled: HashMap<String, Promise>,
 }
@@ -244,10 +247,46 @@ impl State {
         node.unsettled.retain(|_, promise| !counted(promise));
     }
 
-    /// Takes note that a node's report is gone.
+    /// Takes note that a node's report is gone, and with it what was said there.
     pub(super) fn forget_report(&mut self, name: &NodeId) {
         if let Some(node) = self.nodes.get_mut(name) {
             node.pools.clear();
+            node.is_lost = false;
+        }
+    }
+
+    /// Forgets the reports of nodes that are not in a new list of them.
+    pub(super) fn forget_unlisted_reports(&mut self, listed: &HashSet<NodeId>) {
+        for (_, node) in self.nodes.iter_mut().filter(|(name, _)| !listed.contains(*name)) {
+            node.pools.clear();
+            node.is_lost = false;
+        }
+    }
+
+    /// Takes note of whether an admin says that a node is gone for good, and tells whether that is
+    /// news.
+    pub(super) fn set_lost(&mut self, name: &NodeId, is_lost: bool) -> bool {
+        let node = self.nodes.entry(name.clone()).or_default();
+        std::mem::replace(&mut node.is_lost, is_lost) != is_lost
+    }
+
+    /// Whether nobody will hear of a node again: an admin says so, and it is silent. What is said of
+    /// a node that is alive does not count.
+    pub(super) fn is_lost(&self, name: &NodeId, now: Instant) -> bool {
+        self.nodes.get(name).is_some_and(|it| it.is_lost) && self.alive_until(name, now).is_none()
+    }
+
+    /// That new volumes can be made on a node.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] where it is silent, or an admin says that it is gone for good.
+    fn ensure_open(&self, name: &NodeId, now: Instant) -> Result<(), Error> {
+        self.alive_until(name, now).ok_or_else(|| silent(name))?;
+        match self.nodes.get(name).is_some_and(|it| it.is_lost) {
+            true => Err(Error::NoRoom(format!(
+                "node {name} is given up: its NodeLocalStorage has the annotation {RELEASE}"
+            ))),
+            false => Ok(()),
         }
     }
 
@@ -278,9 +317,9 @@ impl State {
         Candidate { node: name, pools }
     }
 
-    fn alive(&self, now: Instant) -> Vec<Candidate<'_>> {
-        let alive = self.nodes.iter().filter(|(name, _)| self.alive_until(name, now).is_some());
-        alive.map(|(name, node)| self.candidate(name, node)).collect()
+    fn open(&self, now: Instant) -> Vec<Candidate<'_>> {
+        let open = self.nodes.iter().filter(|(name, _)| self.ensure_open(name, now).is_ok());
+        open.map(|(name, node)| self.candidate(name, node)).collect()
     }
 
     /// Room for volumes of these parameters, on one node or on all; none on one that is silent.
@@ -290,14 +329,14 @@ impl State {
         node: Option<&NodeId>,
         now: Instant,
     ) -> Capacity {
-        let alive = |name: &&NodeId| self.alive_until(name, now).is_some();
+        let open = |name: &&NodeId| self.ensure_open(name, now).is_ok();
         let of = |name: &NodeId| {
             let (name, node) = self.nodes.get_key_value(name)?;
             Some(self.candidate(name, node).capacity(parameters))
         };
         match node {
-            Some(name) => Some(name).filter(alive).and_then(of).unwrap_or_default(),
-            None => self.nodes.keys().filter(alive).filter_map(of).fold(
+            Some(name) => Some(name).filter(open).and_then(of).unwrap_or_default(),
+            None => self.nodes.keys().filter(open).filter_map(of).fold(
                 Capacity::default(),
                 |sum, room| Capacity {
                     available: Bytes(sum.available.0.saturating_add(room.available.0)),
@@ -316,11 +355,11 @@ impl State {
         let place = match wanted.nodes.as_deref() {
             // The common case looks at one node, not at thousands.
             Some([first, ..]) if origin.is_none() => {
-                self.alive_until(first, now).ok_or_else(|| silent(first))?;
+                self.ensure_open(first, now)?;
                 let known = self.nodes.get_key_value(first).ok_or_else(|| silent(first))?;
                 choose(wanted, None, &[self.candidate(known.0, known.1)])?
             }
-            _ => choose(wanted, origin.as_ref(), &self.alive(now))?,
+            _ => choose(wanted, origin.as_ref(), &self.open(now))?,
         };
         Ok(spec_of(wanted, &place))
     }
@@ -359,9 +398,7 @@ impl State {
             return Err(missing());
         }
         let origin = self.origin(&Source::Volume(wanted.source.clone()))?;
-        if self.alive_until(&origin.node, now).is_none() {
-            return Err(silent(&origin.node));
-        }
+        self.ensure_open(&origin.node, now)?;
         let entry = self.entry(id).ok_or_else(missing)?;
         Ok(snapshot_spec(wanted, &entry.spec, origin.size))
     }

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 
 use super::{
+    RELEASE,
+    fate::Look,
     lease,
     objects::{LogicalVolume, NodeLocalStorage},
     state::State,
@@ -36,14 +38,6 @@ pub struct View {
 
 /// How many lists there are: volumes, nodes, leases.
 const LISTS: u8 = 3;
-
-/// What somebody who waits has found.
-pub(super) enum Look<T> {
-    /// It is over.
-    Done(T),
-    /// Look again after the next change, and at this moment at the latest.
-    Wait(Option<Instant>),
-}
 
 impl View {
     /// An empty view.
@@ -159,25 +153,42 @@ impl View {
     }
 
     async fn feed_nodes(&self, api: Api<NodeLocalStorage>) {
+        let mut listed = HashSet::new();
         let mut events = std::pin::pin!(watcher(api, config()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Apply(object) | Event::InitApply(object)) => {
-                    let status = object.status.clone().unwrap_or_default();
-                    if let Ok(node) = object.name_any().parse::<NodeId>() {
-                        self.with(|state| state.report(&node, &status));
-                    }
-                }
+                Ok(Event::Apply(object)) => drop(self.enter_node(&object)),
                 Ok(Event::Delete(object)) => {
                     if let Ok(node) = object.name_any().parse::<NodeId>() {
                         self.with(|state| state.forget_report(&node));
                     }
                 }
-                Ok(Event::Init) => (),
-                Ok(Event::InitDone) => self.came_in(),
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(object)) => listed.extend(self.enter_node(&object)),
+                Ok(Event::InitDone) => {
+                    self.with(|state| state.forget_unlisted_reports(&listed));
+                    listed = HashSet::new();
+                    self.came_in();
+                }
                 Err(err) => tracing::warn!(%err, "nodes' reports cannot be watched now"),
             }
         }
+    }
+
+    /// Takes note of what a node reports, and of what an admin has said about it there.
+    fn enter_node(&self, object: &NodeLocalStorage) -> Option<NodeId> {
+        let node = object.name_any().parse::<NodeId>().ok()?;
+        let status = object.status.clone().unwrap_or_default();
+        let is_lost = object.annotations().get(RELEASE).is_some_and(|value| value == "true");
+        let has_changed = self.with(|state| {
+            state.report(&node, &status);
+            state.set_lost(&node, is_lost)
+        });
+        if has_changed {
+            tracing::warn!(%node, is_lost, "an admin has said whether the node is lost for good");
+            self.changes.send_modify(|count| *count += 1);
+        }
+        Some(node)
     }
 
     async fn feed_leases(&self, api: Api<Lease>, config: watcher::Config) {

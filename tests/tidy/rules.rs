@@ -44,7 +44,7 @@ const EDGES: &[&str] = &["cluster", "csi", "serve", "telemetry", "host/local"];
 
 /// Files of other rooms that decide and do nothing.
 const DECISIONS: &[&str] =
-    &["cluster/state", "cluster/placement", "cluster/wish", "cluster/agent/step"];
+    &["cluster/fate", "cluster/state", "cluster/placement", "cluster/wish", "cluster/agent/step"];
 
 /// The traits of the three families of tools.
 const TOOLS: &[&str] = &["Lvm", "Filesystems", "Devices"];

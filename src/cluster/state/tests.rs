@@ -160,6 +160,26 @@ fn a_silent_node_has_no_room_and_gets_nothing() {
 }
 
 #[test]
+fn nothing_is_made_on_a_node_that_is_given_up() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    assert!(state.set_lost(&node("a"), true));
+    assert!(!state.set_lost(&node("a"), true), "no news");
+    let room =
+        |state: &State| state.capacity(&Parameters::default(), Some(&node("a")), now).largest;
+    assert_eq!(room(&state), Bytes::ZERO);
+    let refused = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), now).unwrap_err();
+    assert!(matches!(refused, Error::NoRoom(_)) && refused.to_string().contains(RELEASE));
+    assert!(!state.is_lost(&node("a"), now), "it is alive");
+    assert!(state.is_lost(&node("a"), now + PATIENCE));
+    assert!(!state.is_lost(&node("b"), now + PATIENCE), "only silent");
+    state.forget_unlisted_reports(&[node("b")].into());
+    assert!(!state.is_lost(&node("a"), now + PATIENCE), "said no more");
+    state.report(&node("a"), &report("fast", Bytes::gib(10), 101));
+    assert_eq!(room(&state), Bytes::gib(10));
+}
+
+#[test]
 fn without_a_wish_for_nodes_the_one_with_most_room_is_taken() {
     let now = Instant::now();
     let state = two_nodes(now);

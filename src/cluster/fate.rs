@@ -52,6 +52,15 @@ pub(super) enum Growth {
     Pending(Error),
 }
 
+/// An object that is over.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    /// Its name.
+    pub(super) id: String,
+    /// What was known of it then.
+    pub(super) entry: Entry,
+}
+
 /// What has become of a new object.
 pub(super) fn outcome(state: &State, id: &str, now: Instant) -> Look<Outcome> {
     let Some(entry) = state.entry(id) else {

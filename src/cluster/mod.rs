@@ -15,6 +15,9 @@
 //!   take the finalizer off, answer
 //! ```
 //!
+//! A volume that has lost its object is reported by its node, and the controller makes the object
+//! again from the report (`mend`).
+//!
 //! A wish that no agent has taken up can be withdrawn: the version of the object decides who was
 //! first. One that was taken up belongs to its node until the node says what became of it.
 
@@ -22,6 +25,7 @@ pub mod agent;
 pub mod client;
 mod fate;
 mod lease;
+mod mend;
 pub mod objects;
 mod placement;
 mod provisioner;
@@ -37,3 +41,6 @@ const FINALIZER: &str = "tarn.dev/volume";
 /// With the value `true` on a NodeLocalStorage: an admin says that this node is gone for good, and
 /// deletions of its volumes need not wait for it. Only believed while it is silent.
 const RELEASE: &str = "tarn.dev/release-volumes";
+/// On an object that was made again from what its node has found: the node takes that up, and makes
+/// nothing new in its place.
+const FOUND: &str = "tarn.dev/found";

@@ -25,8 +25,8 @@ use crate::volume::{
 /// Makes volumes on the nodes of a cluster.
 #[derive(Clone)]
 pub struct ClusterProvisioner {
-    api: Api<LogicalVolume>,
-    view: View,
+    pub(super) api: Api<LogicalVolume>,
+    pub(super) view: View,
 }
 
 impl ClusterProvisioner {
@@ -66,19 +66,15 @@ impl ClusterProvisioner {
     ) -> Result<(), Error> {
         // Another replica may have made it a moment ago.
         let spec = self.view.with(|state| {
+            let now = Instant::now();
+            if let Some(node) = state.finder(id).filter(|it| state.alive_until(it, now).is_some()) {
+                return Err(found(id, node));
+            }
             let spec = place(state)?;
             state.reserve(id, &spec);
             Ok::<_, Error>(spec)
         })?;
-        let object = LogicalVolume {
-            metadata: ObjectMeta {
-                name: Some(id.to_owned()),
-                finalizers: Some(vec![FINALIZER.to_owned()]),
-                ..ObjectMeta::default()
-            },
-            spec: spec.clone(),
-            status: None,
-        };
+        let object = Self::object(id, spec.clone());
         let written = self.api.create(&PostParams::default(), &object).await;
         let known = match written {
             Err(kube::Error::Api(err)) if err.code == 409 => self.api.get(id).await,
@@ -91,8 +87,18 @@ impl ClusterProvisioner {
         known.map(drop).map_err(|err| api_failed(format!("writing {id}"), err))
     }
 
+    /// A new object.
+    pub(super) fn object(id: &str, spec: LogicalVolumeSpec) -> LogicalVolume {
+        let metadata = ObjectMeta {
+            name: Some(id.to_owned()),
+            finalizers: Some(vec![FINALIZER.to_owned()]),
+            ..ObjectMeta::default()
+        };
+        LogicalVolume { metadata, spec, status: None }
+    }
+
     /// Takes an object out of the API whose node has nothing of it, if nothing has changed since.
-    async fn withdraw(&self, id: &str, entry: &Entry) -> Result<(), Error> {
+    pub(super) async fn withdraw(&self, id: &str, entry: &Entry) -> Result<(), Error> {
         let failed = |err| api_failed(format!("withdrawing {id}"), err);
         let unchanged = DeleteParams {
             preconditions: Some(Preconditions {
@@ -141,7 +147,9 @@ impl ClusterProvisioner {
                 if let Some(entry) = self.view.with(|state| state.entry(id).cloned()) {
                     self.view.remove(id, &entry.uid);
                 }
-                return Ok(());
+                return self
+                    .view
+                    .with(|state| state.finder(id).map_or(Ok(()), |it| Err(found(id, it))));
             }
             Err(err) => return Err(api_failed(format!("deleting {id}"), err)),
         }
@@ -196,6 +204,11 @@ impl ClusterProvisioner {
         }
         Ok(())
     }
+}
+
+/// Nothing is said of a volume that is there until it has its object again.
+fn found(id: &str, node: &NodeId) -> Error {
+    Error::Busy(format!("node {node} has {id} without an object, which is being made again"))
 }
 
 /// A call to the API that failed may have been carried out all the same.

@@ -1,14 +1,18 @@
 //! What the controller knows: volumes, nodes, and what is promised. Pure; time is handed in.
 
+mod loose;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    RELEASE,
-    objects::{LogicalVolume, LogicalVolumeSpec, NodeLocalStorageStatus, Phase, Refusal},
+    FOUND, RELEASE,
+    objects::{
+        LogicalVolume, LogicalVolumeSpec, NodeLocalStorageStatus, Phase, Refusal, StrayReport,
+    },
     placement::{Candidate, Origin, PoolView, Promised, choose, silent},
     wish::{ensure_same, purpose_of, size_of, snapshot_spec, source_of, spec_of},
 };
@@ -40,12 +44,16 @@ pub(super) struct Entry {
     pub(super) sequence: i64,
     pub(super) refusal: Option<Refusal>,
     pub(super) is_deleting: bool,
+    /// Whether it was made again from what its node had found.
+    pub(super) is_found: bool,
 }
 
 /// One node.
 #[derive(Debug, Default)]
 struct Node {
     pools: Vec<PoolView>,
+    /// What it has and knows no object of.
+    strays: Vec<StrayReport>,
     sequence: i64,
     /// When its lease was last seen to be renewed.
     heard: Option<Instant>,
@@ -69,6 +77,8 @@ struct Promise {
 #[derive(Debug, Default)]
 pub(super) struct State {
     volumes: BTreeMap<String, Entry>,
+    /// Those of them that are on their way out.
+    ending: BTreeSet<String>,
     nodes: HashMap<NodeId, Node>,
     /// The uids of objects that are gone.
     gone: HashMap<String, Instant>,
@@ -87,6 +97,7 @@ impl Entry {
             sequence: status.map_or(0, |it| it.sequence),
             refusal: status.and_then(|it| it.refusal.clone()),
             is_deleting: object.metadata.deletion_timestamp.is_some(),
+            is_found: object.metadata.annotations.iter().any(|it| it.contains_key(FOUND)),
         })
     }
 
@@ -101,6 +112,7 @@ impl Entry {
             sequence: 0,
             refusal: None,
             is_deleting: false,
+            is_found: false,
         }
     }
 
@@ -176,6 +188,10 @@ impl State {
             return;
         }
         self.settle(id, Some(&new));
+        match new.is_ending() {
+            true => self.ending.insert(id.to_owned()),
+            false => self.ending.remove(id),
+        };
         self.volumes.insert(id.to_owned(), new);
     }
 
@@ -185,6 +201,7 @@ impl State {
         self.gone.insert(uid.to_owned(), now);
         if self.volumes.get(id).is_some_and(|entry| entry.uid == uid) {
             self.settle(id, None);
+            self.ending.remove(id);
             self.volumes.remove(id);
         }
     }
@@ -235,6 +252,7 @@ impl State {
     pub(super) fn report(&mut self, name: &NodeId, status: &NodeLocalStorageStatus) {
         let node = self.nodes.entry(name.clone()).or_default();
         node.sequence = status.sequence;
+        node.strays.clone_from(&status.strays);
         node.pools = status
             .pools
             .iter()
@@ -251,6 +269,7 @@ impl State {
     pub(super) fn forget_report(&mut self, name: &NodeId) {
         if let Some(node) = self.nodes.get_mut(name) {
             node.pools.clear();
+            node.strays.clear();
             node.is_lost = false;
         }
     }
@@ -259,6 +278,7 @@ impl State {
     pub(super) fn forget_unlisted_reports(&mut self, listed: &HashSet<NodeId>) {
         for (_, node) in self.nodes.iter_mut().filter(|(name, _)| !listed.contains(*name)) {
             node.pools.clear();
+            node.strays.clear();
             node.is_lost = false;
         }
     }

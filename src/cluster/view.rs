@@ -32,6 +32,8 @@ pub struct View {
     state: Arc<Mutex<State>>,
     /// Counts the changes of volumes and the silences of nodes.
     changes: Arc<watch::Sender<u64>>,
+    /// Counts what [`View::loose_ends`] tells.
+    loose: Arc<watch::Sender<u64>>,
     /// How many of the three first lists have come in.
     lists: Arc<watch::Sender<u8>>,
 }
@@ -46,6 +48,7 @@ impl View {
         Self {
             state: Arc::default(),
             changes: Arc::new(watch::Sender::new(0)),
+            loose: Arc::new(watch::Sender::new(0)),
             lists: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -67,10 +70,22 @@ impl View {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Changes when there is something new that no call may be waiting for.
+    pub(super) fn loose_ends(&self) -> watch::Receiver<u64> {
+        self.loose.subscribe()
+    }
+
     /// Takes note of an object that an own call has answered with.
     pub(super) fn enter(&self, object: &LogicalVolume) {
-        self.with(|state| state.enter(&object.name_any(), object));
+        let id = object.name_any();
+        let is_ending = self.with(|state| {
+            state.enter(&id, object);
+            state.is_ending(&id)
+        });
         self.changes.send_modify(|count| *count += 1);
+        if is_ending {
+            self.loose.send_modify(|count| *count += 1);
+        }
     }
 
     /// Takes note that an object is gone.
@@ -187,6 +202,9 @@ impl View {
         if has_changed {
             tracing::warn!(%node, is_lost, "an admin has said whether the node is lost for good");
             self.changes.send_modify(|count| *count += 1);
+        }
+        if has_changed || !status.strays.is_empty() {
+            self.loose.send_modify(|count| *count += 1);
         }
         Some(node)
     }

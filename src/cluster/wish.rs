@@ -1,10 +1,11 @@
 //! Wishes and refusals, as domain types and as fields of an object. Pure.
 
 use super::objects::{
-    CopySource, CopySourceKind, LogicalVolumeSpec, Refusal, RefusalReason, VolumeMode,
+    CopySource, CopySourceKind, LogicalVolumeSpec, Refusal, RefusalReason, StrayReport, VolumeMode,
 };
 use crate::{
     fs::FsKind,
+    host::Kept,
     lvm::Layout,
     pool::Class,
     units::Bytes,
@@ -34,12 +35,7 @@ pub(super) struct Placement {
 
 /// The object's spec for a volume that is wanted.
 pub(super) fn spec_of(wanted: &Wanted, place: &Placement) -> LogicalVolumeSpec {
-    let (layout, stripes, stripe_size) = match place.class.layout {
-        Layout::Linear => (LayoutWish::Linear, None, None),
-        Layout::Striped { stripes, stripe_size } => {
-            (LayoutWish::Striped, Some(stripes), stripe_size)
-        }
-    };
+    let (layout, stripes, stripe_size) = layout_fields(place.class.layout);
     LogicalVolumeSpec {
         node_name: place.node.to_string(),
         pool: place.pool.to_string(),
@@ -73,6 +69,59 @@ pub(super) fn snapshot_spec(
         mkfs_options: None,
         claim: None,
         ..of.clone()
+    }
+}
+
+fn layout_fields(layout: Layout) -> (LayoutWish, Option<u32>, Option<Bytes>) {
+    match layout {
+        Layout::Linear => (LayoutWish::Linear, None, None),
+        Layout::Striped { stripes, stripe_size } => {
+            (LayoutWish::Striped, Some(stripes), stripe_size)
+        }
+    }
+}
+
+/// What a node says of a volume or snapshot that has no object.
+pub(super) fn stray_of(kept: &Kept) -> StrayReport {
+    let (layout, stripes, stripe_size) = layout_fields(kept.layout);
+    let is_snapshot = kept.snapshot_of.is_some();
+    StrayReport {
+        name: kept.id.clone(),
+        csi_name: kept.name.as_str().to_owned(),
+        pool: kept.pool.to_string(),
+        size: kept.size,
+        volume_mode: mode_of(kept.purpose),
+        fs_type: kept.purpose.filesystem().map(|kind| kind.name().to_owned()),
+        provisioning: kept.provisioning,
+        layout,
+        stripes,
+        stripe_size,
+        wipe: kept.wipe,
+        mkfs_options: Some(kept.mkfs.clone()).filter(|it| !it.is_empty() && !is_snapshot),
+        source: kept.source.as_ref().map(copy_source),
+        snapshot_of: kept.snapshot_of.as_ref().map(ToString::to_string),
+        made_at: kept.created,
+    }
+}
+
+/// The spec of the object that a volume or snapshot of `node` has lost.
+pub(super) fn lost_spec(node: &NodeId, stray: &StrayReport) -> LogicalVolumeSpec {
+    LogicalVolumeSpec {
+        node_name: node.to_string(),
+        pool: stray.pool.clone(),
+        csi_name: stray.csi_name.clone(),
+        size: stray.size.to_string(),
+        volume_mode: stray.volume_mode,
+        fs_type: stray.fs_type.clone(),
+        provisioning: stray.provisioning,
+        layout: stray.layout,
+        stripes: stray.stripes,
+        stripe_size: stray.stripe_size.map(|size| size.to_string()),
+        wipe: stray.wipe,
+        mkfs_options: stray.mkfs_options.clone(),
+        source: stray.source.clone(),
+        snapshot_of: stray.snapshot_of.clone(),
+        claim: None,
     }
 }
 

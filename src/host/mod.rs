@@ -12,6 +12,7 @@ mod create;
 mod delete;
 mod expand;
 mod format;
+mod inventory;
 mod ledger;
 mod list;
 mod local;
@@ -30,6 +31,7 @@ mod status;
 mod trash;
 mod used;
 
+pub use inventory::Kept;
 pub use local::LocalProvisioner;
 pub use publish::Publish;
 pub use stage::Stage;

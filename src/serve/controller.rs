@@ -64,12 +64,17 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let complete = view.clone();
     let ready = Arc::new(move || Ok(complete.is_complete()));
     let provisioner = Arc::new(ClusterProvisioner::new(client, view));
+    let mending = {
+        let provisioner = Arc::clone(&provisioner);
+        tokio::spawn(async move { provisioner.mend().await })
+    };
     let services = Services {
         identity: IdentityService::new(driver.clone(), ready),
         controller: Some(ControllerService::new(driver.clone(), Turns::default(), provisioner)),
         node: None,
     };
     let served = serve(door, services, &metrics, listener, stop).await;
+    mending.abort();
     feed.abort();
     served
 }

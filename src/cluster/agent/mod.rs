@@ -7,20 +7,24 @@
 mod pools;
 mod report;
 mod step;
+mod strays;
 mod volumes;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use kube::{
     Client,
-    runtime::events::{Recorder, Reporter},
+    runtime::{
+        events::{Recorder, Reporter},
+        reflector::Store,
+    },
 };
 use tokio::sync::watch;
 
-use super::lease;
+use super::{lease, objects::LogicalVolume};
 use crate::{
     host::Host,
     volume::{NodeId, Turns},
@@ -55,6 +59,8 @@ struct Shared {
     trouble: Mutex<Trouble>,
     /// Grows with everything that a report says.
     changes: watch::Sender<u64>,
+    /// The objects of this node, from when all of them are known.
+    objects: OnceLock<Store<LogicalVolume>>,
 }
 
 impl Shared {
@@ -88,6 +94,7 @@ impl Agent {
             recorder: Recorder::new(self.client.clone(), reporter),
             trouble: Mutex::default(),
             changes,
+            objects: OnceLock::new(),
             agent: self,
         });
         tokio::join!(

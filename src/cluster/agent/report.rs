@@ -1,6 +1,9 @@
 //! What this node has to give, written into its own object when it has changed.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 use kube::{
     Api,
@@ -8,11 +11,11 @@ use kube::{
 };
 use serde_json::json;
 
-use super::Shared;
+use super::{Shared, strays::Strays};
 use crate::{
     cluster::objects::{
         DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
-        ThinReport,
+        StrayReport, ThinReport,
     },
     host::PoolStatus,
     volume::{Provisioning, chain},
@@ -22,20 +25,26 @@ use crate::{
 const BUNCH: Duration = Duration::from_millis(100);
 /// When a report that was not taken is written again.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How often it is looked, in memory, whether a volume has lost its object.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Keeps the report true until dropped.
 pub(super) async fn keep(shared: &Shared) {
     let mut changes = shared.changes.subscribe();
     let mut written: Option<NodeLocalStorageStatus> = None;
+    let mut strays = Strays::default();
     loop {
         changes.mark_unchanged();
-        let mut status = compose(shared);
+        let mut status = compose(shared, strays.look(shared, Instant::now()));
         if let Some(last) = &written {
             status.conditions.iter_mut().for_each(|it| it.keep_time(&last.conditions));
         }
         if written.as_ref() != Some(&status) {
             match write(shared, &status).await {
-                Ok(()) => written = Some(status),
+                Ok(object) => {
+                    strays.tell(shared, &object, &status.strays).await;
+                    written = Some(status);
+                }
                 Err(err) => {
                     tracing::warn!(error = chain(&err), "the node's report was not written");
                     tokio::time::sleep(AFTER_FAILURE).await;
@@ -43,20 +52,21 @@ pub(super) async fn keep(shared: &Shared) {
                 }
             }
         }
-        if changes.changed().await.is_err() {
-            return;
+        match tokio::time::timeout(LOOK, changes.changed()).await {
+            Ok(Ok(())) => tokio::time::sleep(BUNCH).await,
+            Ok(Err(_)) => return,
+            Err(_) => (),
         }
-        tokio::time::sleep(BUNCH).await;
     }
 }
 
-fn compose(shared: &Shared) -> NodeLocalStorageStatus {
+fn compose(shared: &Shared, strays: Vec<StrayReport>) -> NodeLocalStorageStatus {
     let status = shared.agent.host.status();
     let trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
     NodeLocalStorageStatus {
         sequence: i64::try_from(status.sequence).unwrap_or(i64::MAX),
         pools: status.pools.iter().map(pool_report).collect(),
-        strays: Vec::new(),
+        strays,
         conditions: vec![trouble.condition(status.pools.len())],
     }
 }
@@ -98,7 +108,10 @@ fn pool_report(pool: &PoolStatus) -> PoolReport {
     }
 }
 
-async fn write(shared: &Shared, status: &NodeLocalStorageStatus) -> Result<(), kube::Error> {
+async fn write(
+    shared: &Shared,
+    status: &NodeLocalStorageStatus,
+) -> Result<NodeLocalStorage, kube::Error> {
     let api: Api<NodeLocalStorage> = Api::all(shared.agent.client.clone());
     let name = shared.agent.node.as_str();
     let patch = json!({ "status": status });
@@ -108,8 +121,8 @@ async fn write(shared: &Shared, status: &NodeLocalStorageStatus) -> Result<(), k
             let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
             let object = NodeLocalStorage { metadata, spec: NodeLocalStorageSpec {}, status: None };
             api.create(&PostParams::default(), &object).await?;
-            api.patch_status(name, &params, &Patch::Merge(&patch)).await.map(drop)
+            api.patch_status(name, &params, &Patch::Merge(&patch)).await
         }
-        other => other.map(drop),
+        other => other,
     }
 }

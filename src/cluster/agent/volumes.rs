@@ -17,9 +17,11 @@ use tokio_stream::StreamExt as _;
 use super::{
     Shared,
     step::{Step, next},
+    strays::adopt,
 };
 use crate::{
     cluster::{
+        FOUND,
         objects::{LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase, Refusal},
         wish::{Wish, refusal_of, wish_of},
     },
@@ -58,13 +60,23 @@ pub(super) async fn carry_out(shared: Arc<Shared>) {
     let own = format!("spec.nodeName={}", shared.agent.node);
     let controller = Controller::new(api, watcher::Config::default().fields(&own));
     let config = Config::default().concurrency(AT_ONCE);
-    let results = controller.with_config(config).run(reconcile, after_failure, shared);
-    let mut results = std::pin::pin!(results);
-    while let Some(result) = results.next().await {
-        if let Err(err) = result {
-            tracing::debug!(error = chain(&err), "a step was not finished");
+    let objects = controller.store();
+    let known = async {
+        if objects.wait_until_ready().await.is_ok() {
+            drop(shared.objects.set(objects.clone()));
+            shared.changes.send_modify(|count| *count += 1);
         }
-    }
+    };
+    let results = controller.with_config(config).run(reconcile, after_failure, Arc::clone(&shared));
+    let work = async {
+        let mut results = std::pin::pin!(results);
+        while let Some(result) = results.next().await {
+            if let Err(err) = result {
+                tracing::debug!(error = chain(&err), "a step was not finished");
+            }
+        }
+    };
+    tokio::join!(known, work);
 }
 
 fn after_failure(object: Arc<LogicalVolume>, err: &Unfinished, _: Arc<Shared>) -> Action {
@@ -180,6 +192,10 @@ impl Work<'_> {
 
     async fn made(&self, object: &LogicalVolume) -> Result<(Bytes, Option<i64>), Error> {
         let id = self.id.clone();
+        if object.annotations().contains_key(FOUND) {
+            let (node, spec) = (self.shared.agent.node.clone(), object.spec.clone());
+            return self.on_host(move |host| adopt(host, &node, &id, &spec)).await;
+        }
         let own = |of_name: &str| match of_name == id {
             true => Ok(()),
             false => {

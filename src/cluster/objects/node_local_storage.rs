@@ -4,14 +4,16 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Condition;
+use super::{Condition, CopySource, VolumeMode};
 use crate::{
+    device::Wipe,
     lvm::PhysicalVolume,
     pool::{
         PoolSpec,
         capacity::{Stock, ThinStock},
     },
     units::Bytes,
+    volume::{LayoutWish, Provisioning},
 };
 
 /// Nothing: all of it is status.
@@ -52,8 +54,10 @@ pub struct NodeLocalStorageStatus {
     /// Its pools.
     #[serde(default)]
     pub pools: Vec<PoolReport>,
-    /// Volumes that are in its pools and have no object.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Volumes and snapshots that have been in its pools for a while without an object; at most 500,
+    /// in the order of their names.
+    // Written also when there are none: a merge leaves what it does not name.
+    #[serde(default)]
     pub strays: Vec<StrayReport>,
     /// `Ready`: every pool that is to be here is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -133,7 +137,8 @@ pub struct ThinReport {
     pub metadata_percent: Option<f64>,
 }
 
-/// A volume without an object. It is never removed by itself.
+/// A volume or snapshot without an object. It is never removed by itself. The fields are those of
+/// the LogicalVolume that it would have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StrayReport {
@@ -145,6 +150,35 @@ pub struct StrayReport {
     pub pool: String,
     /// How large it is.
     pub size: Bytes,
+    /// Whether it is used as a file system or as a raw block device.
+    pub volume_mode: VolumeMode,
+    /// Which file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs_type: Option<String>,
+    /// Thin or thick.
+    pub provisioning: Provisioning,
+    /// How a thick volume lies on the disks.
+    #[serde(default)]
+    pub layout: LayoutWish,
+    /// Over how many disks a striped volume lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripes: Option<u32>,
+    /// How much is written to one disk before the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe_size: Option<Bytes>,
+    /// What is done to its bytes when it is deleted.
+    pub wipe: Wipe,
+    /// Options for mkfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mkfs_options: Option<String>,
+    /// What its content was copied from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<CopySource>,
+    /// Of which volume it is a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_of: Option<String>,
+    /// When it was made, in seconds since 1970 UTC.
+    pub made_at: i64,
 }
 
 impl PoolReport {

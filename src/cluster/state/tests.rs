@@ -179,6 +179,64 @@ fn nothing_is_made_on_a_node_that_is_given_up() {
     assert_eq!(room(&state), Bytes::gib(10));
 }
 
+fn stray(id: &str) -> serde_json::Value {
+    json!({
+        "name": id, "csiName": "pvc", "pool": "fast", "size": "1Gi", "volumeMode": "Block",
+        "provisioning": "Thick", "wipe": "Zero", "madeAt": 1,
+    })
+}
+
+#[test]
+fn a_lost_object_is_made_again_where_its_node_is_alive_and_not_given_up() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let id = VolumeId::of(&"pvc".parse().unwrap()).to_string();
+    let mut status = report("fast", Bytes::gib(9), 101);
+    status.strays = vec![serde_json::from_value(stray(&id)).unwrap()];
+    state.report(&node("a"), &status);
+    let lost = state.lost_objects(now);
+    assert_eq!((lost.len(), lost[0].0.as_str()), (1, id.as_str()));
+    assert_eq!(lost[0].1.node_name, "a");
+    assert_eq!(state.finder(&id), Some(&node("a")));
+    assert!(state.lost_objects(now + PATIENCE).is_empty(), "its node is silent");
+    state.set_lost(&node("a"), true);
+    assert!(state.lost_objects(now).is_empty() && state.finder(&id).is_none(), "given up");
+    state.set_lost(&node("a"), false);
+    state.enter(&id, &object(&id, &lost[0].1, 1));
+    assert!(state.lost_objects(now).is_empty() && state.finder(&id).is_none(), "it has one");
+}
+
+#[test]
+fn what_is_over_is_taken_out() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let spec = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), now).unwrap();
+    let with_phase =
+        |version, phase| with_status(object("v-x", &spec, version), json!({ "phase": phase }));
+    let over = |state: &State| state.over(now).len();
+    let found = |mut object: LogicalVolume| {
+        object.metadata.annotations = Some([(FOUND.to_owned(), "true".to_owned())].into());
+        object
+    };
+    let deleted = |mut object: LogicalVolume| {
+        object.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        object
+    };
+    state.enter("v-x", &with_phase(1, "Failed"));
+    assert_eq!(over(&state), 0, "the call that made it answers for it");
+    state.enter("v-x", &found(with_phase(2, "Creating")));
+    assert_eq!(over(&state), 0);
+    state.enter("v-x", &found(with_phase(3, "Failed")));
+    assert_eq!(over(&state), 1, "no call waits for it");
+    state.enter("v-x", &deleted(with_phase(4, "Ready")));
+    assert_eq!(over(&state), 0, "its node still has it");
+    state.enter("v-x", &deleted(with_phase(5, "Deleted")));
+    assert_eq!(over(&state), 1, "perhaps it was deleted by hand");
+    state.remove("v-x", "uid-v-x", now);
+    assert!(!state.has_loose_ends());
+}
+
 #[test]
 fn without_a_wish_for_nodes_the_one_with_most_room_is_taken() {
     let now = Instant::now();

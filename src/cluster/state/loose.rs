@@ -1,0 +1,77 @@
+//! Loose ends: volumes without an object, and objects that are over. Pure.
+
+use std::time::Instant;
+
+use super::{Entry, State};
+use crate::{
+    cluster::{
+        fate::{Deletion, Ending, Look, deletion},
+        objects::{LogicalVolumeSpec, Phase},
+        wish::lost_spec,
+    },
+    volume::NodeId,
+};
+
+impl Entry {
+    /// Whether somebody has to take it out of the API sooner or later.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_deleting || self.is_refused_find()
+    }
+
+    /// Whether it was made from what a node had found, and the node does not have that.
+    fn is_refused_find(&self) -> bool {
+        self.is_found && matches!(self.phase, Some(Phase::Failed | Phase::Deleted))
+    }
+}
+
+impl State {
+    /// Whether there is anything that no call may be waiting for.
+    pub(in crate::cluster) fn has_loose_ends(&self) -> bool {
+        !self.ending.is_empty() || self.nodes.values().any(|node| !node.strays.is_empty())
+    }
+
+    /// Whether it is in [`State::has_loose_ends`].
+    pub(in crate::cluster) fn is_ending(&self, id: &str) -> bool {
+        self.ending.contains(id)
+    }
+
+    /// Objects that can be taken out now.
+    pub(in crate::cluster) fn over(&self, now: Instant) -> Vec<Ending> {
+        let is_over = |id: &str, entry: &Entry| {
+            let is_released =
+                || matches!(deletion(self, id, now), Look::Done(Deletion::Released(_)));
+            entry.is_refused_find() || is_released()
+        };
+        let ending = self.ending.iter().filter_map(|id| Some((id, self.volumes.get(id)?)));
+        ending
+            .filter(|(id, entry)| is_over(id, entry))
+            .map(|(id, entry)| Ending { id: id.clone(), entry: entry.clone() })
+            .collect()
+    }
+
+    /// The specs of the objects that volumes and snapshots have lost, on nodes that are alive and
+    /// not given up.
+    pub(in crate::cluster) fn lost_objects(
+        &self,
+        now: Instant,
+    ) -> Vec<(String, LogicalVolumeSpec)> {
+        let nodes = self.nodes.iter().filter(|(_, node)| !node.strays.is_empty());
+        let nodes = nodes.filter(|(name, _)| self.ensure_open(name, now).is_ok());
+        let strays = nodes.flat_map(|(name, node)| node.strays.iter().map(move |it| (name, it)));
+        strays
+            .filter(|(_, stray)| !self.volumes.contains_key(&stray.name))
+            .map(|(name, stray)| (stray.name.clone(), lost_spec(name, stray)))
+            .collect()
+    }
+
+    /// The node that reports a volume or snapshot of this id without an object; none that is given
+    /// up.
+    pub(in crate::cluster) fn finder(&self, id: &str) -> Option<&NodeId> {
+        if self.volumes.contains_key(id) {
+            return None;
+        }
+        let has = |strays: &[_]| strays.iter().any(|it: &super::StrayReport| it.name == id);
+        let mut finders = self.nodes.iter().filter(|(_, node)| has(&node.strays) && !node.is_lost);
+        finders.next().map(|(name, _)| name)
+    }
+}

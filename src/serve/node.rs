@@ -73,6 +73,7 @@ async fn run(
     let door = &config.door;
     let driver = &door.driver;
     let stop = Stop::listen()?;
+    let of_strays = metrics.clone();
     let agent = Agent {
         client: client::connect(config.kubeconfig.as_deref()).await?,
         namespace: config.namespace.clone(),
@@ -82,6 +83,7 @@ async fn run(
         host: Arc::clone(host),
         turns: turns.clone(),
         state: config.state.clone(),
+        on_strays: Box::new(move |count| of_strays.strays(count)),
     };
     // Blocks, but nobody is served yet.
     agent.recall_pools();

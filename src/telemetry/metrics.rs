@@ -26,6 +26,8 @@ pub struct Metrics {
     pools: PoolGauges,
     copied: Family<Volume, Count>,
     to_copy: Family<Volume, Count>,
+    /// Of nobody: shown from when it is known.
+    strays: Family<Nobody, Count>,
 }
 
 /// What is known of one pool at one time.
@@ -70,6 +72,8 @@ pub struct CopyProgress {
 
 type Count = Gauge<u64, AtomicU64>;
 type Ratio = Gauge<f64, AtomicU64>;
+/// No label at all.
+type Nobody = [(&'static str, &'static str); 0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Rpc {
@@ -138,8 +142,11 @@ impl Metrics {
         registry.register("copy_done_bytes", help, copied.clone());
         let help = "How much of a volume is copied from its source in all";
         registry.register("copy_size_bytes", help, to_copy.clone());
+        let strays = Family::default();
+        let help = "Volumes and snapshots that have had no object in the API for a while";
+        registry.register("volumes_without_object", help, strays.clone());
         let registry = Arc::new(registry);
-        Self { registry, rpcs, commands, pools, copied, to_copy }
+        Self { registry, rpcs, commands, pools, copied, to_copy, strays }
     }
 
     /// A CSI call was answered. `code` is the gRPC code, as `ALREADY_EXISTS`.
@@ -157,6 +164,11 @@ impl Metrics {
     /// What a pool looks like now.
     pub fn pool(&self, name: &str, figures: &PoolFigures) {
         self.pools.set(name, figures);
+    }
+
+    /// So many volumes and snapshots have no object in the API.
+    pub fn strays(&self, count: u64) {
+        self.strays.get_or_create(&[]).set(count);
     }
 
     /// A copy of `size` bytes into a volume begins.
@@ -296,6 +308,8 @@ mod tests {
             ..PoolFigures::default()
         };
         metrics.pool("fast", &figures);
+        assert!(!metrics.text().unwrap().contains("tarn_volumes_without_object{"), "not known");
+        metrics.strays(0);
         insta::assert_snapshot!(lines(&metrics).join("\n"), @r#"
         tarn_build_info{version="0.1.0"} 1
         tarn_lvm_command_duration_seconds_count{verb="lvcreate",outcome="failed"} 1
@@ -311,6 +325,7 @@ mod tests {
         tarn_pool_wipes_pending{pool="fast"} 0
         tarn_rpc_duration_seconds_count{method="CreateVolume",code="OK"} 1
         tarn_rpc_duration_seconds_sum{method="CreateVolume",code="OK"} 1.5
+        tarn_volumes_without_object{} 0
         "#);
     }
 

@@ -49,6 +49,8 @@ pub struct Agent {
     pub turns: Turns,
     /// A directory where the pools are remembered for a start without the API.
     pub state: PathBuf,
+    /// Told how many volumes are reported to have no object, whenever that is looked at.
+    pub on_strays: Box<dyn Fn(u64) + Send + Sync>,
 }
 
 /// What the parts of an agent share.

@@ -35,7 +35,9 @@ pub(super) async fn keep(shared: &Shared) {
     let mut strays = Strays::default();
     loop {
         changes.mark_unchanged();
-        let mut status = compose(shared, strays.look(shared, Instant::now()));
+        let found = strays.look(shared, Instant::now());
+        (shared.agent.on_strays)(found.len() as u64);
+        let mut status = compose(shared, found);
         if let Some(last) = &written {
             status.conditions.iter_mut().for_each(|it| it.keep_time(&last.conditions));
         }

@@ -15,6 +15,7 @@ const mebibyte = 1 << 20
 // settings are the flags of a run against a driver.
 type settings struct {
 	endpoint   string
+	controller string
 	name       string
 	pool       string
 	mountDir   string
@@ -30,6 +31,7 @@ var given settings
 
 func init() {
 	flag.StringVar(&given.endpoint, "csi.endpoint", "", "socket of the driver, unix:///path/csi.sock; without it the suite does not run")
+	flag.StringVar(&given.controller, "csi.controller", "", "socket of the driver's Controller, where that is another than -csi.endpoint")
 	flag.StringVar(&given.name, "csi.case", "ext4-thick", "what to make: ext4, xfs, btrfs or block, a hyphen, thick or thin")
 	flag.StringVar(&given.pool, "csi.pool", "", "value of the parameter `pool`; empty leaves the parameter out")
 	flag.StringVar(&given.mountDir, "csi.mountdir", "/tmp/csi-mount", "parent of the target path; made and removed by the suite, must not exist")
@@ -72,6 +74,7 @@ func (s settings) config(c sanityCase) (suite.TestConfig, error) {
 	}
 	config := suite.NewTestConfig()
 	config.Address = s.endpoint
+	config.ControllerAddress = s.controller
 	config.TargetPath = s.mountDir
 	config.StagingPath = s.stagingDir
 	config.TestVolumeSize = s.size

@@ -51,7 +51,7 @@ pub(super) fn spec_of(wanted: &Wanted, place: &Placement) -> LogicalVolumeSpec {
         mkfs_options: wanted.parameters.mkfs.clone(),
         source: wanted.source.as_ref().map(copy_source),
         snapshot_of: None,
-        claim: None,
+        claim: wanted.claim.clone(),
     }
 }
 
@@ -204,6 +204,7 @@ pub(super) fn wish_of(spec: &LogicalVolumeSpec) -> Result<Wish, Error> {
         },
         source: source_of(spec)?,
         nodes: Some(vec![parsed("spec.nodeName", &spec.node_name)?]),
+        claim: spec.claim.clone(),
     }))
 }
 

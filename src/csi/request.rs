@@ -40,7 +40,16 @@ pub(super) fn wanted(request: CreateVolumeRequest, driver: &Driver) -> Result<Wa
         parameters,
         source: request.volume_content_source.as_ref().map(source).transpose()?,
         nodes: nodes(request.accessibility_requirements.as_ref(), driver)?,
+        claim: claim(&request.parameters),
     })
+}
+
+/// For which claim a volume is (external-provisioner, `--extra-create-metadata`).
+fn claim(parameters: &BTreeMap<String, String>) -> Option<String> {
+    let of = |key: &str| parameters.get(&format!("csi.storage.k8s.io/pvc/{key}"));
+    let text = format!("{}/{}", of("namespace")?, of("name")?);
+    // Longer than Kubernetes allows names to be (63 and 253 characters), it is no claim.
+    Some(text).filter(|text| text.len() <= 317)
 }
 
 /// Reads a name that the caller gives to something new.

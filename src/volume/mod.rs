@@ -91,6 +91,8 @@ pub struct Wanted {
     pub source: Option<Source>,
     /// On which nodes it may be, best first; none given means any.
     pub nodes: Option<Vec<NodeId>>,
+    /// For which claim, as namespace/name, where the caller says so. For people.
+    pub claim: Option<String>,
 }
 
 /// What a volume's content is copied from.

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::{
     driver::Driver,
-    kubectl::{run, scripts},
+    kubectl::{await_that, kubectl, run, scripts},
 };
 
 #[rstest]
@@ -16,7 +16,19 @@ fn the_official_suite_passes(#[case] what: &str) {
     let _driver = Driver::installed();
     let suite = std::env::var("TARN_SANITY").unwrap();
     let script = scripts().join("guest/sanity");
+    // The suite asks for volumes on any node, and stages them on the one where it is.
+    only_node_a(r#"{"spec":{"nodeSelector":{"kubernetes.io/hostname":"node-a"}}}"#, "");
     let said = run(scripts().join("in-node"), &["node-a", script.to_str().unwrap(), &suite, what]);
     println!("{said}");
     assert!(said.contains(" 0 Failed"), "{said}");
+    only_node_a(r#"{"spec":{"nodeSelector":null}}"#, "local");
+}
+
+/// Says which nodes have the pool, and waits until node-b has or has it no more.
+fn only_node_a(patch: &str, of_b: &str) {
+    kubectl(&format!("patch storagepool local --type merge --patch {patch}"));
+    await_that("node-b does not follow", || {
+        let pools = kubectl("get nls node-b -o jsonpath={.status.pools[*].name}");
+        if pools == of_b { Ok(()) } else { Err(pools) }
+    });
 }

@@ -102,7 +102,6 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
             }
         };
     }
-    let Ok(turn) = shared.agent.turns.take(&work.id) else { return Ok(Action::requeue(IN_HAND)) };
     let done = match step {
         Step::Nothing => Ok(Action::await_change()),
         Step::TakeUp => work.take_up(&object).await,
@@ -110,7 +109,6 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
         Step::Grow(size) => work.grow(&object, size).await,
         Step::Remove => work.remove(&object).await,
     };
-    drop(turn);
     match done {
         // It has changed since: there is a newer event on its way.
         Err(Unfinished::Api(kube::Error::Api(err))) if err.code == 409 || err.code == 404 => {
@@ -127,14 +125,19 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Does blocking work on the host, to its end.
+    /// Does blocking work on the host, to its end and in the volume's turn. The turn is given back
+    /// before anybody is told of the result, since their next call needs it.
     async fn on_host<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Host) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let turn = self.shared.agent.turns.take(&self.id)?;
         let host = Arc::clone(&self.shared.agent.host);
-        let done = tokio::task::spawn_blocking(move || work(&host)).await;
-        done.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&host)
+        });
+        done.await.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
     }
 
     /// Writes the status, if the object is still as it was: the version decides whether this node
@@ -185,7 +188,7 @@ impl Work<'_> {
                 self.write(object, &status).await?;
                 Ok(Action::await_change())
             }
-            Err(Error::Busy(_)) => Ok(Action::requeue(IN_USE)),
+            Err(Error::Busy(_)) => Ok(Action::requeue(IN_HAND)),
             Err(err) => self.refuse(object, &err).await,
         }
     }
@@ -211,8 +214,12 @@ impl Work<'_> {
             }
             Wish::Snapshot(wanted) => {
                 own(SnapshotId::of(&wanted.name).as_str())?;
-                let _of_source = self.shared.agent.turns.take(wanted.source.as_str())?;
-                let taken = self.on_host(move |host| host.snapshot(&wanted)).await?;
+                let of_source = self.shared.agent.turns.take(wanted.source.as_str())?;
+                let take = move |host: &Host| {
+                    let _of_source = of_source;
+                    host.snapshot(&wanted)
+                };
+                let taken = self.on_host(take).await?;
                 Ok((taken.size, Some(taken.created)))
             }
         }
@@ -253,7 +260,7 @@ impl Work<'_> {
             },
             Err(err) => {
                 let Some(refusal) = refusal_of(&err) else {
-                    return Ok(Action::requeue(IN_USE));
+                    return Ok(Action::requeue(IN_HAND));
                 };
                 let size = Some(object.spec.size.clone());
                 self.tell(object, "GrowthRefused", &refusal.message).await;

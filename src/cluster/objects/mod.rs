@@ -36,7 +36,9 @@ pub use storage_pool::{StoragePool, StoragePoolSpec};
 
 use std::io;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::CustomResourceExt as _;
 
 /// The group of all objects.
@@ -44,7 +46,21 @@ pub const GROUP: &str = "tarn.dev";
 
 /// What must be in the API before Tarn can use it, in the order of the names.
 pub fn definitions() -> [CustomResourceDefinition; 3] {
-    [LogicalVolume::crd(), NodeLocalStorage::crd(), StoragePool::crd()]
+    [LogicalVolume::crd(), NodeLocalStorage::crd(), StoragePool::crd()].map(|mut definition| {
+        let versions = definition.spec.versions.iter_mut();
+        let schemas = versions.filter_map(|it| it.schema.as_mut()?.open_api_v3_schema.as_mut());
+        schemas.for_each(forget_rust_formats);
+        definition
+    })
+}
+
+/// Rust's names of numbers are no formats of OpenAPI; the API server warns of each.
+fn forget_rust_formats(schema: &mut JSONSchemaProps) {
+    schema.format.take_if(|format| format.starts_with("uint"));
+    schema.properties.iter_mut().flatten().for_each(|(_, inner)| forget_rust_formats(inner));
+    if let Some(JSONSchemaPropsOrArray::Schema(inner)) = &mut schema.items {
+        forget_rust_formats(inner);
+    }
 }
 
 /// [`definitions`] in YAML, as `kubectl apply` takes them and as `deploy/chart/crds` has them.

@@ -42,6 +42,7 @@ fn wanted(name: &str, size: Bytes, nodes: Option<&[&str]>) -> Wanted {
         parameters: Parameters::default(),
         source: None,
         nodes: nodes.map(|nodes| nodes.iter().map(|it| node(it)).collect()),
+        claim: None,
     }
 }
 

@@ -61,6 +61,7 @@ fn wanted(name: &str, provisioning: Provisioning) -> Wanted {
         },
         source: None,
         nodes: None,
+        claim: None,
     }
 }
 

@@ -15,6 +15,5 @@ mod claims;
 mod driver;
 mod examples;
 mod kubectl;
-mod rights;
 mod sanity;
 mod trouble;

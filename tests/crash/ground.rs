@@ -180,12 +180,10 @@ fn compare_volumes(models: &[Model]) -> Result<(), String> {
         if !state.is_empty() {
             return Err(format!("{name} is {}", state.join(" ")));
         }
-        // What a deleted copy-on-write snapshot leaves keeps its name until it is wiped.
-        let is_split_off = !name.starts_with("v-") && kind != "thin" && origin.is_empty();
-        if is_split_off {
-            continue;
-        }
-        if name != "tarn-thin" && !name.starts_with("x-") {
+        // What is deleted waits to be wiped: a volume under another name, a copy-on-write snapshot
+        // split off from its origin.
+        let is_there = name.starts_with("v-") || kind == "thin" || !origin.is_empty();
+        if is_there {
             has.insert(name);
         }
     }

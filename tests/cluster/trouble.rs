@@ -2,7 +2,7 @@
 
 use crate::{
     driver::Driver,
-    kubectl::{apply, await_that, kubectl, kubectl_can, run, scripts},
+    kubectl::{apply, await_that, kubectl, kubectl_can, on_node, run, scripts},
 };
 
 fn writer(node: &str) -> String {
@@ -71,4 +71,56 @@ fn a_node_whose_plug_is_pulled_has_its_volumes_again() {
     });
     kubectl("rollout status -n tarn-system daemonset/tarn-node --timeout=2m");
     clean_up();
+}
+
+/// The name and uid of the only object there is.
+fn only_object() -> (String, String) {
+    let told = kubectl("get lvol -o jsonpath={.items[*].metadata.name}:{.items[*].metadata.uid}");
+    let (name, uid) = told.split_once(':').unwrap();
+    (name.to_owned(), uid.to_owned())
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn an_object_that_was_lost_is_made_again() {
+    let _driver = Driver::installed();
+    apply(&writer("node-a"));
+    ready();
+    let (name, lost) = only_object();
+    kubectl(&format!(
+        r#"patch lvol {name} --type merge --patch {{"metadata":{{"finalizers":null}}}}"#
+    ));
+    kubectl(&format!("delete lvol {name}"));
+    await_that("the object does not come back", || {
+        let phase =
+            kubectl(&format!("get lvol {name} --ignore-not-found -o jsonpath={{.status.phase}}"));
+        if phase == "Ready" { Ok(()) } else { Err(kubectl("get lvol,nls -o yaml")) }
+    });
+    assert_ne!(only_object().1, lost);
+    assert!(kubectl_can("exec survivor -- grep -q acknowledged /data/said"));
+    clean_up();
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn a_node_that_is_given_up_does_not_hold_claims_back() {
+    let _driver = Driver::installed();
+    apply(&writer("node-b"));
+    ready();
+    let (name, _) = only_object();
+    run(scripts().join("cut-power"), &["node-b"]);
+    kubectl("delete pod survivor --force --grace-period=0");
+    kubectl("delete pvc survivor --wait=false");
+    kubectl("annotate nls node-b tarn.dev/release-volumes=true");
+    await_that("the volume is not released", || {
+        if kubectl_can(&format!("get lvol {name}")) { Err(name.clone()) } else { Ok(()) }
+    });
+    // It was not gone for good after all. What is on its disk is reported and left alone.
+    run(scripts().join("boot-node"), &["node-b"]);
+    await_that("the volume is not reported", || {
+        let strays = kubectl("get nls node-b -o jsonpath={.status.strays[*].name}");
+        if strays == name { Ok(()) } else { Err(strays) }
+    });
+    on_node("node-b", &format!("lvremove -qq -y tarn/{name}"));
+    kubectl("annotate nls node-b tarn.dev/release-volumes-");
 }

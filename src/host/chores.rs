@@ -86,6 +86,12 @@ impl Chores {
         if list.stopping { None } else { list.unfinished.pop_front() }
     }
 
+    /// Waits, unless it is time to stop.
+    pub(super) fn rest(&self, pause: Duration) {
+        let woken = self.wake.wait_timeout_while(self.lock(), pause, |list| !list.stopping);
+        drop(woken.unwrap_or_else(PoisonError::into_inner));
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.lock().stopping
     }

@@ -4,6 +4,7 @@ use std::{
     io,
     sync::{Arc, Mutex, RwLock},
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -26,6 +27,10 @@ use crate::{
 /// The oldest LVM that has everything used here, thin snapshots' activation skip and JSON reports
 /// among it, in the behaviour that the tests saw.
 const OLDEST_LVM: (u32, u32, u32) = (2, 3, 11);
+
+/// When what something else is in the way of is tried again, at first and at the latest.
+const SOON: Duration = Duration::from_millis(200);
+const LATE: Duration = Duration::from_secs(30);
 
 /// Why a machine cannot be used. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -128,21 +133,28 @@ impl Host {
     /// Finishes volumes whose making was cut short, one after the other, until [`Host::stop`]. One
     /// that a call has in hand is that call's.
     fn finish_unfinished(&self, turns: &Turns) {
+        let mut pause = SOON;
         while let Some(id) = self.chores.await_unfinished() {
-            if let Ok(_turn) = turns.take(id.as_str()) {
-                self.resume(&id);
+            let Ok(_turn) = turns.take(id.as_str()) else { continue };
+            if self.resume(&id) {
+                pause = SOON;
+                continue;
             }
+            self.chores.resume(vec![id]);
+            self.chores.rest(pause);
+            pause = (pause * 2).min(LATE);
         }
     }
 
     /// Finishes one of them; nobody was told that it exists, so an error is only logged, and the
-    /// caller's next call meets it again.
-    fn resume(&self, id: &VolumeId) {
-        let Some(found) = self.volume(id) else { return };
+    /// caller's next call meets it again. False when it is to be tried again: what is in its way, such
+    /// as an earlier snapshot that is being wiped, goes by itself.
+    fn resume(&self, id: &VolumeId) -> bool {
+        let Some(found) = self.volume(id) else { return true };
         tracing::info!(volume = %id, "finishing what a restart cut short");
-        if let Err(err) = self.finish_or_undo(&found) {
-            tracing::warn!(volume = %id, error = chain(&err), "not finished yet");
-        }
+        let Err(err) = self.finish_or_undo(&found) else { return true };
+        tracing::warn!(volume = %id, error = chain(&err), "not finished yet");
+        !matches!(err, Error::Busy(_))
     }
 }
 

@@ -60,9 +60,9 @@ pub(crate) fn scripts() -> PathBuf {
     checkout().join("tests/cluster")
 }
 
-/// Looks until it is so, for at most two minutes; what was seen last otherwise.
+/// Looks until it is so, for at most four minutes; what was seen last otherwise.
 pub(crate) fn await_that(what: &str, mut look: impl FnMut() -> Result<(), String>) {
-    let until = Instant::now() + Duration::from_secs(120);
+    let until = Instant::now() + Duration::from_secs(240);
     loop {
         match look() {
             Ok(()) => return,

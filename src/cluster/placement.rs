@@ -5,6 +5,7 @@ use crate::{
     pool::{
         Class, PoolSpec,
         capacity::{Stock, room, unit_of},
+        pick, wanted_pool,
     },
     units::Bytes,
     volume::{Capacity, Error, NodeId, Parameters, PoolName, Provisioning, Purpose, Wanted},
@@ -64,10 +65,7 @@ impl Candidate<'_> {
                 let class = Class::resolve(parameters, &pool.name, &pool.spec, None).ok()?;
                 Some(pool.room(&class, *taken))
             });
-        rooms.fold(Capacity::default(), |sum, room| Capacity {
-            available: Bytes(sum.available.0.saturating_add(room.available.0)),
-            largest: sum.largest.max(room.largest),
-        })
+        rooms.sum()
     }
 
     /// Where in this node the volume goes.
@@ -75,17 +73,16 @@ impl Candidate<'_> {
     /// # Errors
     /// [`Error::Invalid`] and [`Error::OutOfRange`] where no node could, [`Error::NoRoom`] where
     /// another may.
-    fn place(&self, wanted: &Wanted, origin: Option<&Origin>) -> Result<Placement, Error> {
+    pub(super) fn place(
+        &self,
+        wanted: &Wanted,
+        origin: Option<&Origin>,
+    ) -> Result<Placement, Error> {
         let (pool, promised) = self.pool(wanted, origin)?;
         let provisioned = origin.map(|it| it.provisioning);
         let class = Class::resolve(&wanted.parameters, &pool.name, &pool.spec, provisioned)?;
         let floor = origin.map_or(Bytes::ZERO, |it| it.size);
         let size = wanted.size.fit(unit_of(pool.stock.extent, class.layout), floor)?;
-        if size < floor {
-            return Err(Error::OutOfRange(format!(
-                "{size} is less than the {floor} of the source; ask for at least that"
-            )));
-        }
         let room = pool.room(&class, promised);
         if size > room.largest {
             return Err(Error::NoRoom(format!(
@@ -102,65 +99,52 @@ impl Candidate<'_> {
         origin: Option<&Origin>,
     ) -> Result<(&PoolView, Promised), Error> {
         let named = wanted.parameters.pool.as_ref();
-        if let (Some(origin), Some(named)) = (origin, named)
-            && *named != origin.pool
-        {
-            let allowed = format!("a copy is made in its source's pool, {}", origin.pool);
-            return Err(Error::invalid("parameters[pool]", named.as_str(), allowed));
-        }
-        match (origin.map(|it| &it.pool).or(named), self.pools.as_slice()) {
-            (Some(name), pools) => pools
-                .iter()
-                .find(|(pool, _)| pool.name == *name)
-                .map(|(pool, promised)| (*pool, *promised))
-                .ok_or_else(|| Error::NoRoom(format!("node {} has no pool {name}", self.node))),
-            (None, [(only, promised)]) => Ok((*only, *promised)),
-            (None, []) => Err(Error::NoRoom(format!("node {} has no pools", self.node))),
-            (None, pools) => {
-                let names: Vec<&str> = pools.iter().map(|(pool, _)| pool.name.as_str()).collect();
-                let allowed = format!("say which pool: {}", names.join(", "));
-                Err(Error::invalid("parameters[pool]", "", allowed))
-            }
-        }
+        let named = wanted_pool(named, origin.map(|it| &it.pool))?;
+        let node = format!("node {}", self.node);
+        let (pool, promised) = pick(&self.pools, |(pool, _)| &pool.name, named, &node)?;
+        Ok((*pool, *promised))
     }
 }
 
-/// Chooses among the nodes that are alive. A copy goes to its source's node, which must be one of
-/// those allowed. With a wish for nodes only the first of them is tried: the scheduler has chosen
-/// it, and an answer that there is no room makes it choose again. Without one the node with the
-/// most room is taken.
+/// The node that a volume must be on: its source's, which must be one of those allowed; else the
+/// first of those wished for, since the scheduler has chosen it, and an answer that there is no room
+/// makes it choose again. `None` leaves it to [`roomiest`].
 ///
 /// # Errors
-/// As [`Candidate::place`].
-pub(super) fn choose(
-    wanted: &Wanted,
-    origin: Option<&Origin>,
-    alive: &[Candidate<'_>],
-) -> Result<Placement, Error> {
-    if let Some(origin) = origin {
-        if origin.purpose != wanted.purpose {
-            return Err(Error::invalid(
-                "volume_content_source",
-                wanted.source.as_ref().map_or("", |it| it.as_str()),
-                format!("it was made for {}, wanted is {}", origin.purpose, wanted.purpose),
-            ));
-        }
-        if wanted.nodes.as_ref().is_some_and(|nodes| !nodes.contains(&origin.node)) {
-            return Err(Error::NoRoom(format!(
-                "the source is on node {}, where the volume is not to be",
-                origin.node
-            )));
-        }
+/// [`Error::Invalid`] for a source of another kind, [`Error::NoRoom`] for one elsewhere.
+pub(super) fn node_of<'a>(
+    wanted: &'a Wanted,
+    origin: Option<&'a Origin>,
+) -> Result<Option<&'a NodeId>, Error> {
+    let Some(origin) = origin else {
+        return Ok(wanted.nodes.as_ref().and_then(|nodes| nodes.first()));
+    };
+    if origin.purpose != wanted.purpose {
+        return Err(Error::invalid(
+            "volume_content_source",
+            wanted.source.as_ref().map_or("", |it| it.as_str()),
+            format!("it was made for {}, wanted is {}", origin.purpose, wanted.purpose),
+        ));
     }
-    let node = origin.map(|it| &it.node).or(wanted.nodes.as_ref().and_then(|it| it.first()));
-    if let Some(node) = node {
-        let chosen = alive.iter().find(|it| it.node == node);
-        let chosen = chosen.ok_or_else(|| silent(node))?;
-        return chosen.place(wanted, origin);
+    if wanted.nodes.as_ref().is_some_and(|nodes| !nodes.contains(&origin.node)) {
+        return Err(Error::NoRoom(format!(
+            "the source is on node {}, where the volume is not to be",
+            origin.node
+        )));
     }
-    let most = alive.iter().max_by_key(|it| it.capacity(&wanted.parameters).largest);
+    Ok(Some(&origin.node))
+}
+
+/// The node with the most room for volumes of these parameters.
+///
+/// # Errors
+/// [`Error::NoRoom`] where there is no node.
+pub(super) fn roomiest<'a>(
+    parameters: &Parameters,
+    open: impl Iterator<Item = Candidate<'a>>,
+) -> Result<Candidate<'a>, Error> {
     let none = || Error::NoRoom("no node of the driver is alive".to_owned());
-    most.ok_or_else(none)?.place(wanted, None)
+    open.max_by_key(|it| it.capacity(parameters).largest).ok_or_else(none)
 }
 
 /// Nothing is made on a node that says nothing.

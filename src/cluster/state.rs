@@ -13,7 +13,7 @@ use super::{
     objects::{
         LogicalVolume, LogicalVolumeSpec, NodeLocalStorageStatus, Phase, Refusal, StrayReport,
     },
-    placement::{Candidate, Origin, PoolView, Promised, choose, silent},
+    placement::{Candidate, Origin, PoolView, Promised, node_of, roomiest, silent},
     wish::{ensure_same, purpose_of, size_of, snapshot_spec, source_of, spec_of},
 };
 use crate::{
@@ -61,6 +61,25 @@ struct Node {
     is_lost: bool,
     /// Volumes that its report does not count yet.
     unsettled: HashMap<String, Promise>,
+}
+
+impl Node {
+    fn pool(&self, name: &str) -> Option<&PoolView> {
+        self.pools.iter().find(|pool| pool.name.as_str() == name)
+    }
+
+    /// What is promised to a volume here.
+    fn promise_to(&self, entry: &Entry) -> Option<Promise> {
+        let pool = self.pool(&entry.spec.pool);
+        entry.promise(pool.map_or(Bytes::mib(4), |it| it.stock.extent))
+    }
+
+    /// Without its report nothing is known of it but its lease.
+    fn forget_report(&mut self) {
+        self.pools.clear();
+        self.strays.clear();
+        self.is_lost = false;
+    }
 }
 
 /// Room that a volume will take.
@@ -216,9 +235,7 @@ impl State {
             return;
         };
         let node = self.nodes.entry(node).or_default();
-        let pool = node.pools.iter().find(|it| it.name.as_str() == entry.spec.pool);
-        let extent = pool.map_or(Bytes::mib(4), |it| it.stock.extent);
-        if let Some(promise) = entry.promise(extent)
+        if let Some(promise) = node.promise_to(entry)
             && promise.sequence.is_none_or(|sequence| sequence > node.sequence)
         {
             node.unsettled.insert(id.to_owned(), promise);
@@ -228,11 +245,8 @@ impl State {
     /// Promises the room for an object that is being written, so that nobody else is promised it.
     pub(super) fn reserve(&mut self, id: &str, spec: &LogicalVolumeSpec) {
         let Ok(name) = spec.node_name.parse::<NodeId>() else { return };
-        let entry = Entry::unwritten(spec);
         let node = self.nodes.entry(name).or_default();
-        let pool = node.pools.iter().find(|it| it.name.as_str() == spec.pool);
-        let extent = pool.map_or(Bytes::mib(4), |it| it.stock.extent);
-        if let Some(promise) = entry.promise(extent) {
+        if let Some(promise) = node.promise_to(&Entry::unwritten(spec)) {
             node.unsettled.entry(id.to_owned()).or_insert(promise);
         }
     }
@@ -268,19 +282,14 @@ impl State {
     /// Takes note that a node's report is gone, and with it what was said there.
     pub(super) fn forget_report(&mut self, name: &NodeId) {
         if let Some(node) = self.nodes.get_mut(name) {
-            node.pools.clear();
-            node.strays.clear();
-            node.is_lost = false;
+            node.forget_report();
         }
     }
 
     /// Forgets the reports of nodes that are not in a new list of them.
     pub(super) fn forget_unlisted_reports(&mut self, listed: &HashSet<NodeId>) {
-        for (_, node) in self.nodes.iter_mut().filter(|(name, _)| !listed.contains(*name)) {
-            node.pools.clear();
-            node.strays.clear();
-            node.is_lost = false;
-        }
+        let unlisted = self.nodes.iter_mut().filter(|(name, _)| !listed.contains(*name));
+        unlisted.for_each(|(_, node)| node.forget_report());
     }
 
     /// Takes note of whether an admin says that a node is gone for good, and tells whether that is
@@ -337,9 +346,9 @@ impl State {
         Candidate { node: name, pools }
     }
 
-    fn open(&self, now: Instant) -> Vec<Candidate<'_>> {
-        let open = self.nodes.iter().filter(|(name, _)| self.ensure_open(name, now).is_ok());
-        open.map(|(name, node)| self.candidate(name, node)).collect()
+    fn open(&self, now: Instant) -> impl Iterator<Item = Candidate<'_>> {
+        let open = self.nodes.iter().filter(move |(name, _)| self.ensure_open(name, now).is_ok());
+        open.map(|(name, node)| self.candidate(name, node))
     }
 
     /// Room for volumes of these parameters, on one node or on all; none on one that is silent.
@@ -349,38 +358,30 @@ impl State {
         node: Option<&NodeId>,
         now: Instant,
     ) -> Capacity {
-        let open = |name: &&NodeId| self.ensure_open(name, now).is_ok();
-        let of = |name: &NodeId| {
-            let (name, node) = self.nodes.get_key_value(name)?;
-            Some(self.candidate(name, node).capacity(parameters))
+        let Some(name) = node else {
+            return self.open(now).map(|it| it.capacity(parameters)).sum();
         };
-        match node {
-            Some(name) => Some(name).filter(open).and_then(of).unwrap_or_default(),
-            None => self.nodes.keys().filter(open).filter_map(of).fold(
-                Capacity::default(),
-                |sum, room| Capacity {
-                    available: Bytes(sum.available.0.saturating_add(room.available.0)),
-                    largest: sum.largest.max(room.largest),
-                },
-            ),
-        }
+        let known = self.nodes.get_key_value(name).filter(|_| self.ensure_open(name, now).is_ok());
+        known
+            .map(|(name, node)| self.candidate(name, node).capacity(parameters))
+            .unwrap_or_default()
     }
 
     /// The spec of the object for a new volume.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for its source, and those of [`choose`].
+    /// [`Error::NotFound`] for its source, and those of [`node_of`] and [`Candidate::place`].
     pub(super) fn place(&self, wanted: &Wanted, now: Instant) -> Result<LogicalVolumeSpec, Error> {
         let origin = wanted.source.as_ref().map(|source| self.origin(source)).transpose()?;
-        let place = match wanted.nodes.as_deref() {
-            // The common case looks at one node, not at thousands.
-            Some([first, ..]) if origin.is_none() => {
-                self.ensure_open(first, now)?;
-                let known = self.nodes.get_key_value(first).ok_or_else(|| silent(first))?;
-                choose(wanted, None, &[self.candidate(known.0, known.1)])?
+        let chosen = match node_of(wanted, origin.as_ref())? {
+            Some(node) => {
+                self.ensure_open(node, now)?;
+                let known = self.nodes.get_key_value(node).ok_or_else(|| silent(node))?;
+                self.candidate(known.0, known.1)
             }
-            _ => choose(wanted, origin.as_ref(), &self.open(now))?,
+            None => roomiest(&wanted.parameters, self.open(now))?,
         };
+        let place = chosen.place(wanted, origin.as_ref())?;
         Ok(spec_of(wanted, &place))
     }
 
@@ -426,13 +427,11 @@ impl State {
     /// Whether the object under `id` is what a repeated call wants.
     ///
     /// # Errors
-    /// [`Error::Exists`], and [`Error::Busy`] while it is being deleted.
+    /// [`Error::Exists`].
     pub(super) fn ensure_same(&self, id: &str, wanted: &Wanted) -> Result<(), Error> {
         let Some(entry) = self.entry(id) else { return Ok(()) };
-        let pool = entry.node().and_then(|node| {
-            let node = self.nodes.get(&node)?;
-            node.pools.iter().find(|pool| pool.name.as_str() == entry.spec.pool)
-        });
+        let node = entry.node().and_then(|node| self.nodes.get(&node));
+        let pool = node.and_then(|node| node.pool(&entry.spec.pool));
         let provisioned = wanted.source.as_ref().map(|_| entry.spec.provisioning);
         let class = pool
             .map(|pool| Class::resolve(&wanted.parameters, &pool.name, &pool.spec, provisioned));

@@ -6,7 +6,6 @@ use super::{class::pool_for, pool::Pool};
 use crate::{
     host::Host,
     pool::{Class, capacity},
-    units::Bytes,
     volume::{Capacity, NodeId, Parameters},
 };
 
@@ -26,10 +25,7 @@ impl Host {
         let rooms = chosen
             .into_iter()
             .filter_map(|pool| Some(pool.room(&pool.class(parameters, None).ok()?)));
-        rooms.fold(Capacity::default(), |sum, room| Capacity {
-            available: Bytes(sum.available.0.saturating_add(room.available.0)),
-            largest: sum.largest.max(room.largest),
-        })
+        rooms.sum()
     }
 }
 

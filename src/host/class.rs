@@ -6,7 +6,7 @@ use super::{Found, pool::Pool};
 use crate::{
     fs::MkfsOptions,
     lvm::Kind,
-    pool::Class,
+    pool::{Class, pick, wanted_pool},
     volume::{Error, Parameters, PoolName, Provisioning, Purpose},
 };
 
@@ -46,28 +46,10 @@ pub(super) fn pool_for<'a>(
     named: Option<&PoolName>,
     source: Option<&'a Found>,
 ) -> Result<&'a Arc<Pool>, Error> {
-    if let Some(source) = source {
-        return match named {
-            Some(name) if *name != source.pool.name => Err(Error::invalid(
-                "parameters[pool]",
-                name.as_str(),
-                format!("a copy is made in its source's pool, {}", source.pool.name),
-            )),
-            _ => Ok(&source.pool),
-        };
-    }
-    match (named, pools) {
-        (Some(name), _) => pools
-            .iter()
-            .find(|pool| pool.name == *name)
-            .ok_or_else(|| Error::NoRoom(format!("this node has no pool {name}"))),
-        (None, [only]) => Ok(only),
-        (None, []) => Err(Error::NoRoom("this node has no pool".to_owned())),
-        (None, _) => {
-            let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
-            let allowed = format!("say which pool: {}", names.join(", "));
-            Err(Error::invalid("parameters[pool]", "", allowed))
-        }
+    let wanted = wanted_pool(named, source.map(|it| &it.pool.name))?;
+    match source {
+        Some(source) => Ok(&source.pool),
+        None => pick(pools, |pool| &pool.name, wanted, "this node"),
     }
 }
 

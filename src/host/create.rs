@@ -137,11 +137,6 @@ impl Host {
         let unit = unit_of(extent, class.layout);
         let floor = source.map_or(Bytes::ZERO, |it| it.lv.size);
         let size = wanted.size.fit(unit, floor)?;
-        if size < floor {
-            return Err(Error::OutOfRange(format!(
-                "{size} is less than the {floor} of the source; ask for at least that"
-            )));
-        }
         let size = least_for(wanted.purpose, size, wanted)?;
         let copied = source.is_some();
         let record = Record {

@@ -1,4 +1,4 @@
-//! How volumes of a StorageClass are made in one pool. Pure.
+//! In which pool volumes of a StorageClass are made, and how. Pure.
 
 use super::PoolSpec;
 use crate::{
@@ -48,5 +48,50 @@ impl Class {
         }
         let layout = if provisioning == Provisioning::Thin { Layout::Linear } else { layout };
         Ok(Self { provisioning, layout, wipe: parameters.wipe.unwrap_or(spec.wipe) })
+    }
+}
+
+/// The pool that a new volume must be in: that of its source, else the one that its class names;
+/// `None` leaves it to [`pick`].
+///
+/// # Errors
+/// [`Error::Invalid`] when the class names another than the source's.
+pub fn wanted_pool<'a>(
+    named: Option<&'a PoolName>,
+    source: Option<&'a PoolName>,
+) -> Result<Option<&'a PoolName>, Error> {
+    match (named, source) {
+        (Some(named), Some(source)) if named != source => Err(Error::invalid(
+            "parameters[pool]",
+            named.as_str(),
+            format!("a copy is made in its source's pool, {source}"),
+        )),
+        _ => Ok(source.or(named)),
+    }
+}
+
+/// The pool of that name, else the only one there is. `node` is what messages call where they are.
+///
+/// # Errors
+/// [`Error::Invalid`] when the class must say which, [`Error::NoRoom`] when there is none of that
+/// name, or none at all: another node may have it.
+pub fn pick<'a, P>(
+    pools: &'a [P],
+    name_of: impl Fn(&P) -> &PoolName,
+    wanted: Option<&PoolName>,
+    node: &str,
+) -> Result<&'a P, Error> {
+    match (wanted, pools) {
+        (Some(wanted), _) => pools
+            .iter()
+            .find(|pool| name_of(pool) == wanted)
+            .ok_or_else(|| Error::NoRoom(format!("{node} has no pool {wanted}"))),
+        (None, [only]) => Ok(only),
+        (None, []) => Err(Error::NoRoom(format!("{node} has no pool"))),
+        (None, _) => {
+            let names: Vec<&str> = pools.iter().map(|pool| name_of(pool).as_str()).collect();
+            let allowed = format!("say which pool: {}", names.join(", "));
+            Err(Error::invalid("parameters[pool]", "", allowed))
+        }
     }
 }

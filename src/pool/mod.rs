@@ -5,6 +5,6 @@ mod class;
 mod file;
 mod spec;
 
-pub use class::Class;
+pub use class::{Class, pick, wanted_pool};
 pub use file::{Mistake, PoolEntry, PoolsFile};
 pub use spec::{Autoextend, LoopFile, PoolSpec, Provisions, ThinPoolSpec};

@@ -18,6 +18,8 @@ pub use parameters::{LayoutWish, Parameters, Provisioning};
 pub use size::SizeRange;
 pub use turn::{Turn, Turns};
 
+use std::iter::Sum;
+
 use crate::units::Bytes;
 
 /// Whatever makes volumes: this machine, or a cluster of them.
@@ -167,4 +169,14 @@ pub struct Capacity {
     pub available: Bytes,
     /// The largest single volume that would be made now.
     pub largest: Bytes,
+}
+
+/// The room of several pools or nodes together: a volume is in one of them.
+impl Sum for Capacity {
+    fn sum<I: Iterator<Item = Self>>(rooms: I) -> Self {
+        rooms.fold(Self::default(), |sum, room| Self {
+            available: Bytes(sum.available.0.saturating_add(room.available.0)),
+            largest: sum.largest.max(room.largest),
+        })
+    }
 }

@@ -65,7 +65,8 @@ impl SizeRange {
     /// The least size in range that is a whole number of `unit`s and not below `floor`.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] when rounding up leaves the range.
+    /// [`Error::OutOfRange`] when rounding up leaves the range, or the size asked for is less than
+    /// `floor`, that of a source.
     pub fn fit(self, unit: Bytes, floor: Bytes) -> Result<Bytes, Error> {
         let least =
             if self.required == Bytes::ZERO { floor.max(self.least()) } else { self.least() };
@@ -77,6 +78,9 @@ impl SizeRange {
             Some(limit) if size > limit => Err(Error::OutOfRange(format!(
                 "{} bytes become {} in whole extents of {unit}, over limit_bytes {}",
                 least.0, size.0, limit.0
+            ))),
+            _ if size < floor => Err(Error::OutOfRange(format!(
+                "{size} is less than the {floor} of the source; ask for at least that"
             ))),
             _ => Ok(size),
         }
@@ -121,5 +125,11 @@ mod tests {
     fn a_copy_without_a_wish_is_as_large_as_its_source() {
         let range = SizeRange::new(0, 0).unwrap();
         assert_eq!(range.fit(EXTENT, Bytes::gib(7)).unwrap(), Bytes::gib(7));
+    }
+
+    #[test]
+    fn a_copy_is_not_smaller_than_its_source() {
+        let refused = SizeRange::at_least(Bytes::GIB).fit(EXTENT, Bytes::gib(7)).unwrap_err();
+        assert!(matches!(refused, Error::OutOfRange(_)) && refused.to_string().contains("source"));
     }
 }

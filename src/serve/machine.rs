@@ -1,8 +1,8 @@
 //! This machine: its tools, its pools, and what its metrics show.
 
-use std::{sync::Arc, thread::JoinHandle, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use super::Stop;
+use super::{Stop, runtime};
 use crate::{
     csi::Readiness,
     device::{self, host::HostDevices},
@@ -12,7 +12,7 @@ use crate::{
     pool::PoolEntry,
     process::{self, Failure, Invocation},
     telemetry::{Metrics, Outcome, PoolFigures, ThinUse, http},
-    volume::{Driver, NodeId},
+    volume::{Driver, NodeId, Turns},
 };
 
 /// Opens this machine with its pools.
@@ -127,12 +127,26 @@ pub(super) fn stop_with(host: &Arc<Host>, stop: Stop) {
     });
 }
 
-/// Waits for the background to end.
-pub(super) fn join(background: Vec<JoinHandle<()>>) {
+/// Serves over a machine, with its background beside it; at the end all that was begun is waited for.
+///
+/// # Errors
+/// Those of `serve`, and what kept it from being started.
+pub(super) fn run<F>(host: &Arc<Host>, serve: impl FnOnce(Turns) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let turns = Turns::default();
+    let runtime = runtime()?;
+    let background = host.start_background(&turns)?;
+    let served = runtime.block_on(serve(turns));
+    host.stop();
+    // Changes whose callers are gone are waited for here.
+    drop(runtime);
     for thread in background {
         if thread.join().is_err() {
             tracing::error!("a background thread had panicked");
         }
     }
     tracing::info!("stopped");
+    served
 }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-use super::{Door, Services, Stop, bind, machine, runtime, serve, serve_pages};
+use super::{Door, Services, Stop, bind, machine, serve, serve_pages};
 use crate::{
     cluster::{agent::Agent, client},
     csi::{
@@ -52,21 +52,13 @@ pub fn node(config: &Config) -> anyhow::Result<()> {
     let began = Instant::now();
     let metrics = Metrics::new();
     let host = machine::open(&config.node, &config.door.driver, Vec::new(), &metrics)?;
-    let turns = Turns::default();
-    let runtime = runtime()?;
-    let background = host.start_background(&turns)?;
-    let served = runtime.block_on(run(config, &host, &turns, &metrics, began));
-    host.stop();
-    // Changes whose callers are gone are waited for here.
-    drop(runtime);
-    machine::join(background);
-    served
+    machine::run(&host, |turns| run(config, &host, turns, &metrics, began))
 }
 
 async fn run(
     config: &Config,
     host: &Arc<Host>,
-    turns: &Turns,
+    turns: Turns,
     metrics: &Metrics,
     began: Instant,
 ) -> anyhow::Result<()> {
@@ -103,7 +95,7 @@ async fn run(
     let services = Services::<LocalProvisioner> {
         identity: IdentityService::new(driver.clone(), machine::readiness()),
         controller: None,
-        node: Some(NodeService::new(driver.clone(), turns.clone(), Arc::clone(host))),
+        node: Some(NodeService::new(driver.clone(), turns, Arc::clone(host))),
     };
     let served = serve(door, services, metrics, listener, stop).await;
     agent.abort();

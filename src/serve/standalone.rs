@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Door, Services, Stop, bind, machine, runtime, serve, serve_pages};
+use super::{Door, Services, Stop, bind, machine, serve, serve_pages};
 use crate::{
     csi::{ControllerService, IdentityService, NodeService},
     host::{Host, LocalProvisioner},
@@ -31,21 +31,13 @@ pub fn standalone(config: &Config) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let Config { door, pools, node } = config;
     let host = machine::open(node, &door.driver, pools.clone(), &metrics)?;
-    let turns = Turns::default();
-    let runtime = runtime()?;
-    let background = host.start_background(&turns)?;
-    let served = runtime.block_on(run(config, &host, &turns, &metrics, began));
-    host.stop();
-    // Changes whose callers are gone are waited for here.
-    drop(runtime);
-    machine::join(background);
-    served
+    machine::run(&host, |turns| run(config, &host, turns, &metrics, began))
 }
 
 async fn run(
     config: &Config,
     host: &Arc<Host>,
-    turns: &Turns,
+    turns: Turns,
     metrics: &Metrics,
     began: Instant,
 ) -> anyhow::Result<()> {
@@ -67,7 +59,7 @@ async fn run(
     let services = Services {
         identity: IdentityService::new(driver.clone(), machine::readiness()),
         controller: Some(ControllerService::new(driver.clone(), turns.clone(), provisioner)),
-        node: Some(NodeService::new(driver.clone(), turns.clone(), Arc::clone(host))),
+        node: Some(NodeService::new(driver.clone(), turns, Arc::clone(host))),
     };
     serve(door, services, metrics, listener, stop).await
 }

@@ -30,10 +30,10 @@ use crate::volume::NodeId;
 #[derive(Clone)]
 pub struct View {
     state: Arc<Mutex<State>>,
-    /// Counts the changes of volumes and the silences of nodes.
-    changes: Arc<watch::Sender<u64>>,
-    /// Counts what [`View::loose_ends`] tells.
-    loose: Arc<watch::Sender<u64>>,
+    /// Told when a volume changes, or what an admin says of a node.
+    changes: Arc<watch::Sender<()>>,
+    /// Told what [`View::loose_ends`] tells.
+    loose: Arc<watch::Sender<()>>,
     /// How many of the three first lists have come in.
     lists: Arc<watch::Sender<u8>>,
 }
@@ -47,8 +47,8 @@ impl View {
     pub fn new() -> Self {
         Self {
             state: Arc::default(),
-            changes: Arc::new(watch::Sender::new(0)),
-            loose: Arc::new(watch::Sender::new(0)),
+            changes: Arc::new(watch::Sender::new(())),
+            loose: Arc::new(watch::Sender::new(())),
             lists: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -71,7 +71,7 @@ impl View {
     }
 
     /// Changes when there is something new that no call may be waiting for.
-    pub(super) fn loose_ends(&self) -> watch::Receiver<u64> {
+    pub(super) fn loose_ends(&self) -> watch::Receiver<()> {
         self.loose.subscribe()
     }
 
@@ -82,16 +82,16 @@ impl View {
             state.enter(&id, object);
             state.is_ending(&id)
         });
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.send_replace(());
         if is_ending {
-            self.loose.send_modify(|count| *count += 1);
+            self.loose.send_replace(());
         }
     }
 
     /// Takes note that an object is gone.
     pub(super) fn remove(&self, id: &str, uid: &str) {
         self.with(|state| state.remove(id, uid, Instant::now()));
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.send_replace(());
     }
 
     /// Looks after every change until it is over.
@@ -129,7 +129,7 @@ impl View {
 
     async fn feed_volumes(&self, api: Api<LogicalVolume>) {
         let mut listed = HashSet::new();
-        let mut events = std::pin::pin!(watcher(api, config()).default_backoff());
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Apply(object)) => self.enter(&object),
@@ -169,7 +169,7 @@ impl View {
 
     async fn feed_nodes(&self, api: Api<NodeLocalStorage>) {
         let mut listed = HashSet::new();
-        let mut events = std::pin::pin!(watcher(api, config()).default_backoff());
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Apply(object)) => drop(self.enter_node(&object)),
@@ -201,10 +201,10 @@ impl View {
         });
         if has_changed {
             tracing::warn!(%node, is_lost, "an admin has said whether the node is lost for good");
-            self.changes.send_modify(|count| *count += 1);
+            self.changes.send_replace(());
         }
         if has_changed || !status.strays.is_empty() {
-            self.loose.send_modify(|count| *count += 1);
+            self.loose.send_replace(());
         }
         Some(node)
     }
@@ -228,8 +228,4 @@ impl View {
     fn came_in(&self) {
         self.lists.send_modify(|count| *count = count.saturating_add(1).min(LISTS));
     }
-}
-
-fn config() -> watcher::Config {
-    watcher::Config::default()
 }

@@ -15,10 +15,11 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
     runtime::{
-        events::{Recorder, Reporter},
+        events::{Event, EventType, Recorder, Reporter},
         reflector::Store,
     },
 };
@@ -59,8 +60,8 @@ struct Shared {
     recorder: Recorder,
     /// Pools that cannot be served, and why.
     trouble: Mutex<Trouble>,
-    /// Grows with everything that a report says.
-    changes: watch::Sender<u64>,
+    /// Told when anything changes that a report says.
+    changes: watch::Sender<()>,
     /// The objects of this node, from when all of them are known.
     objects: OnceLock<Store<LogicalVolume>>,
 }
@@ -70,6 +71,35 @@ impl Shared {
     fn knows_pools(&self) -> bool {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_told()
     }
+
+    /// Something that a report says has changed.
+    fn has_changed(&self) {
+        self.changes.send_replace(());
+    }
+
+    /// A warning about an object, as an Event; that one cannot be written is no reason not to go on.
+    async fn warn(&self, about: &ObjectReference, event: Warning<'_>) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: event.reason.to_owned(),
+            // As much as the API takes.
+            note: Some(event.note.chars().take(1000).collect()),
+            action: event.action.to_owned(),
+            secondary: event.secondary,
+        };
+        if let Err(err) = self.recorder.publish(&event, about).await {
+            tracing::debug!(%err, "an event was not written");
+        }
+    }
+}
+
+/// What [`Shared::warn`] says.
+struct Warning<'a> {
+    reason: &'a str,
+    action: &'a str,
+    note: &'a str,
+    /// What else it is about: Events that say the same of the same are counted as one.
+    secondary: Option<ObjectReference>,
 }
 
 impl Agent {
@@ -83,9 +113,9 @@ impl Agent {
     pub async fn run(self) {
         let reporter =
             Reporter { controller: self.driver.clone(), instance: Some(self.node_name.clone()) };
-        let changes = watch::Sender::new(0);
+        let changes = watch::Sender::new(());
         let listener = changes.clone();
-        self.host.on_change(move |_| listener.send_modify(|count| *count += 1));
+        self.host.on_change(move |_| listener.send_replace(()));
         let renewal = lease::renew(
             self.client.clone(),
             self.namespace.clone(),

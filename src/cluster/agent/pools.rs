@@ -214,7 +214,7 @@ async fn apply(shared: &Arc<Shared>, said: &Said) {
     let mut trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
     *trouble = Trouble { is_told: true, why: bad };
     drop(trouble);
-    shared.changes.send_modify(|count| *count += 1);
+    shared.has_changed();
 }
 
 fn serve(host: &Host, state: &Path, own: Vec<PoolEntry>) -> BTreeMap<String, String> {

@@ -18,7 +18,7 @@ use crate::{
         StrayReport, ThinReport,
     },
     host::PoolStatus,
-    volume::{Provisioning, chain},
+    volume::chain,
 };
 
 /// Changes come in bunches: so long after the first of one the report is written.
@@ -74,14 +74,13 @@ fn compose(shared: &Shared, strays: Vec<StrayReport>) -> NodeLocalStorageStatus 
 }
 
 fn pool_report(pool: &PoolStatus) -> PoolReport {
-    let offers = |provisioning| pool.spec.offers(provisioning);
     PoolReport {
         name: pool.name.to_string(),
         volume_group: pool.group.to_string(),
         size: pool.size,
         free: pool.free,
-        largest_thick: pool.largest_thick.filter(|_| offers(Provisioning::Thick)),
-        largest_thin: pool.largest_thin.filter(|_| offers(Provisioning::Thin)),
+        largest_thick: pool.largest_thick,
+        largest_thin: pool.largest_thin,
         volumes: pool.volumes,
         snapshots: pool.snapshots,
         wiping: pool.wipe_bytes,

@@ -7,15 +7,9 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Resource as _,
-    runtime::{
-        events::{Event, EventType},
-        reflector::ObjectRef,
-    },
-};
+use kube::{Resource as _, runtime::reflector::ObjectRef};
 
-use super::Shared;
+use super::{Shared, Warning};
 use crate::{
     cluster::{
         objects::{LogicalVolume, LogicalVolumeSpec, NodeLocalStorage, StrayReport},
@@ -62,7 +56,7 @@ impl Strays {
         lost.iter().take(MOST).map(stray_of).collect()
     }
 
-    /// One Event about each; that one cannot be written is no reason not to go on.
+    /// One Event about each.
     pub(super) async fn tell(
         &mut self,
         shared: &Shared,
@@ -76,12 +70,10 @@ impl Strays {
             let StrayReport { name, csi_name, pool, size, .. } = stray;
             let note = format!("{name} ({csi_name}, {size}) is in pool {pool} and has no object");
             tracing::warn!("{note}");
-            let event = Event {
-                type_: EventType::Warning,
-                reason: "VolumeWithoutObject".to_owned(),
-                note: Some(note),
-                action: "Reported".to_owned(),
-                // Events that say the same of the same are counted as one.
+            let warning = Warning {
+                reason: "VolumeWithoutObject",
+                action: "Reported",
+                note: &note,
                 secondary: Some(ObjectReference {
                     api_version: Some(LogicalVolume::api_version(&()).into_owned()),
                     kind: Some(LogicalVolume::kind(&()).into_owned()),
@@ -89,9 +81,7 @@ impl Strays {
                     ..ObjectReference::default()
                 }),
             };
-            if let Err(err) = shared.recorder.publish(&event, &object.object_ref(&())).await {
-                tracing::debug!(%err, "an event was not written");
-            }
+            shared.warn(&object.object_ref(&()), warning).await;
         }
     }
 }

@@ -7,7 +7,6 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{
         controller::{Action, Config, Controller},
-        events::{Event, EventType},
         watcher,
     },
 };
@@ -15,7 +14,7 @@ use serde_json::json;
 use tokio_stream::StreamExt as _;
 
 use super::{
-    Shared,
+    Shared, Warning,
     step::{Step, next},
     strays::adopt,
 };
@@ -39,14 +38,10 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// How many wishes are worked on at once.
 const AT_ONCE: u16 = 64;
 
-/// Why a step has not been finished.
+/// The API has not taken a status.
 #[derive(Debug, thiserror::Error)]
-enum Unfinished {
-    #[error("the API has not taken a status")]
-    Api(#[from] kube::Error),
-    #[error(transparent)]
-    Work(#[from] Error),
-}
+#[error("the API has not taken a status")]
+struct Unwritten(#[from] kube::Error);
 
 /// Carries out the wishes for this node until dropped, from when it is known which pools it has.
 pub(super) async fn carry_out(shared: Arc<Shared>) {
@@ -64,7 +59,7 @@ pub(super) async fn carry_out(shared: Arc<Shared>) {
     let known = async {
         if objects.wait_until_ready().await.is_ok() {
             drop(shared.objects.set(objects.clone()));
-            shared.changes.send_modify(|count| *count += 1);
+            shared.has_changed();
         }
     };
     let results = controller.with_config(config).run(reconcile, after_failure, Arc::clone(&shared));
@@ -79,31 +74,23 @@ pub(super) async fn carry_out(shared: Arc<Shared>) {
     tokio::join!(known, work);
 }
 
-fn after_failure(object: Arc<LogicalVolume>, err: &Unfinished, _: Arc<Shared>) -> Action {
+fn after_failure(object: Arc<LogicalVolume>, err: &Unwritten, _: Arc<Shared>) -> Action {
     tracing::warn!(volume = object.name_any(), error = chain(err), "tried again later");
     Action::requeue(AFTER_FAILURE)
 }
 
-async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Action, Unfinished> {
+async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Action, Unwritten> {
     let work = Work { shared: &shared, id: object.name_any() };
     let step = match next(&object) {
         Ok(step) => step,
         Err(err) => return work.refuse(&object, &err).await,
     };
-    if step == Step::Nothing {
-        return Ok(Action::await_change());
-    }
-    if !work.serves(&object.spec.pool) {
-        // Nothing can be said about what is in a pool that is not open.
-        return match step {
-            Step::TakeUp => work.refuse(&object, &work.no_pool(&object)).await,
-            Step::Nothing | Step::Make | Step::Grow(_) | Step::Remove => {
-                Ok(Action::requeue(AFTER_FAILURE))
-            }
-        };
-    }
+    let serves = shared.agent.host.serves_pool(&object.spec.pool);
     let done = match step {
         Step::Nothing => Ok(Action::await_change()),
+        Step::TakeUp if !serves => work.refuse(&object, &no_pool(&object)).await,
+        // Nothing can be said about what is in a pool that is not open.
+        Step::Make | Step::Grow(_) | Step::Remove if !serves => Ok(Action::requeue(AFTER_FAILURE)),
         Step::TakeUp => work.take_up(&object).await,
         Step::Make => work.make(&object).await,
         Step::Grow(size) => work.grow(&object, size).await,
@@ -111,11 +98,16 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
     };
     match done {
         // It has changed since: there is a newer event on its way.
-        Err(Unfinished::Api(kube::Error::Api(err))) if err.code == 409 || err.code == 404 => {
+        Err(Unwritten(kube::Error::Api(err))) if err.code == 409 || err.code == 404 => {
             Ok(Action::await_change())
         }
         done => done,
     }
+}
+
+fn no_pool(object: &LogicalVolume) -> Error {
+    let LogicalVolumeSpec { node_name, pool, .. } = &object.spec;
+    Error::NoRoom(format!("node {node_name} has no pool {pool}"))
 }
 
 /// The work on one object.
@@ -146,7 +138,7 @@ impl Work<'_> {
         &self,
         object: &LogicalVolume,
         status: &LogicalVolumeStatus,
-    ) -> Result<LogicalVolume, Unfinished> {
+    ) -> Result<LogicalVolume, Unwritten> {
         let api: Api<LogicalVolume> = Api::all(self.shared.agent.client.clone());
         let mut patch = json!({
             "metadata": { "resourceVersion": object.metadata.resource_version },
@@ -159,23 +151,14 @@ impl Work<'_> {
         Ok(api.patch_status(&self.id, &PatchParams::default(), &Patch::Merge(&patch)).await?)
     }
 
-    fn serves(&self, pool: &str) -> bool {
-        self.shared.agent.host.serves_pool(pool)
-    }
-
-    fn no_pool(&self, object: &LogicalVolume) -> Error {
-        let LogicalVolumeSpec { node_name, pool, .. } = &object.spec;
-        Error::NoRoom(format!("node {node_name} has no pool {pool}"))
-    }
-
-    async fn take_up(&self, object: &LogicalVolume) -> Result<Action, Unfinished> {
+    async fn take_up(&self, object: &LogicalVolume) -> Result<Action, Unwritten> {
         let phase = Some(Phase::Creating);
         let status = LogicalVolumeStatus { phase, ..LogicalVolumeStatus::default() };
         let object = self.write(object, &status).await?;
         self.make(&object).await
     }
 
-    async fn make(&self, object: &LogicalVolume) -> Result<Action, Unfinished> {
+    async fn make(&self, object: &LogicalVolume) -> Result<Action, Unwritten> {
         match self.made(object).await {
             Ok((size, made_at)) => {
                 let status = LogicalVolumeStatus {
@@ -226,7 +209,7 @@ impl Work<'_> {
     }
 
     /// Writes that a wish is not granted, where that is the last word.
-    async fn refuse(&self, object: &LogicalVolume, err: &Error) -> Result<Action, Unfinished> {
+    async fn refuse(&self, object: &LogicalVolume, err: &Error) -> Result<Action, Unwritten> {
         let Some(refusal) = refusal_of(err) else {
             tracing::warn!(volume = self.id, error = chain(err), "not finished yet");
             return Ok(Action::requeue(AFTER_FAILURE));
@@ -245,7 +228,7 @@ impl Work<'_> {
         Ok(Action::await_change())
     }
 
-    async fn grow(&self, object: &LogicalVolume, size: Bytes) -> Result<Action, Unfinished> {
+    async fn grow(&self, object: &LogicalVolume, size: Bytes) -> Result<Action, Unwritten> {
         let there = object.status.clone().unwrap_or_default();
         let result = match self.id.parse::<VolumeId>() {
             Ok(id) => self.on_host(move |host| host.expand(&id, SizeRange::at_least(size))).await,
@@ -271,7 +254,7 @@ impl Work<'_> {
         Ok(Action::await_change())
     }
 
-    async fn remove(&self, object: &LogicalVolume) -> Result<Action, Unfinished> {
+    async fn remove(&self, object: &LogicalVolume) -> Result<Action, Unwritten> {
         let id = self.id.clone();
         let result = self
             .on_host(move |host| match (id.parse::<VolumeId>(), id.parse::<SnapshotId>()) {
@@ -314,17 +297,9 @@ impl Work<'_> {
         i64::try_from(self.shared.agent.host.sequence()).unwrap_or(i64::MAX)
     }
 
-    /// An Event about the object; that it cannot be written is no reason not to go on.
+    /// An Event about the object.
     async fn tell(&self, object: &LogicalVolume, reason: &str, note: &str) {
-        let event = Event {
-            type_: EventType::Warning,
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(1000).collect()),
-            action: reason.to_owned(),
-            secondary: None,
-        };
-        if let Err(err) = self.shared.recorder.publish(&event, &object.object_ref(&())).await {
-            tracing::debug!(%err, "an event was not written");
-        }
+        let warning = Warning { reason, action: reason, note, secondary: None };
+        self.shared.warn(&object.object_ref(&()), warning).await;
     }
 }

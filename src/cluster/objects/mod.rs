@@ -3,24 +3,15 @@
 //! Texts that a person could have edited are texts here, not parsed types: a watch that meets one
 //! object that it cannot read would show none at all. They are parsed where they are used.
 
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derive repeats the struct where nobody sees it, and columns are alike"
+)]
+
 mod condition;
-#[allow(
-    unreachable_pub,
-    clippy::duplicated_attributes,
-    reason = "the derive repeats the struct where nobody sees it, and columns are alike"
-)]
 mod logical_volume;
-#[allow(
-    unreachable_pub,
-    clippy::duplicated_attributes,
-    reason = "the derive repeats the struct where nobody sees it, and columns are alike"
-)]
 mod node_local_storage;
-#[allow(
-    unreachable_pub,
-    clippy::duplicated_attributes,
-    reason = "the derive repeats the struct where nobody sees it, and columns are alike"
-)]
 mod storage_pool;
 
 pub use condition::Condition;
@@ -40,9 +31,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use kube::CustomResourceExt as _;
-
-/// The group of all objects.
-pub const GROUP: &str = "tarn.dev";
 
 /// What must be in the API before Tarn can use it, in the order of the names.
 pub fn definitions() -> [CustomResourceDefinition; 3] {

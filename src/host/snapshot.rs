@@ -115,7 +115,12 @@ impl Host {
             Some(lv) if provisioning_of(&lv.kind) == Provisioning::Thin => {
                 self.ensure_known_to_pool(change, &lv)
             }
-            Some(_) => Ok(true),
+            Some(lv) if lv.kind == Kind::CopyOnWrite => Ok(true),
+            // Only its room, which counts as a deleted snapshot's.
+            Some(_) => {
+                self.chores.trash_soon();
+                Ok(false)
+            }
         }
     }
 

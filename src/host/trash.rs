@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     device::{Part, Wipe},
-    lvm::{Kind, LogicalVolume, LvName},
+    lvm::{self, Kind, LogicalVolume, LvName},
     units::Bytes,
     volume::{Error, chain},
 };
@@ -120,11 +120,9 @@ impl Host {
         let device = pool.device(&lv.name);
         let doing = || format!("wiping {}", lv.name);
         let failed = |err| Error::machine(doing(), err);
-        if self.tools.devices.size(&device).map_err(failed)?.is_none() {
-            let change = pool.change();
-            let activated = self.tools.lvm.activate(&pool.vg, &lv.name);
-            drop(change);
-            activated.map_err(|err| lvm_failed(doing(), err))?;
+        let shown = self.tools.devices.size(&device).map_err(failed)?;
+        if shown != Some(lv.size) {
+            self.show(pool, lv, shown.is_some()).map_err(|err| lvm_failed(doing(), err))?;
         }
         for part in parts(lv.size) {
             if self.chores.is_stopping() {
@@ -133,6 +131,17 @@ impl Host {
             self.tools.devices.wipe(&device, part, how).map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Activates a volume. A device of another size that has its name shows something else: a
+    /// snapshot that was cut short leaves its room as a plain volume in the group, and in the kernel
+    /// the snapshot, which nobody can read. That one is taken down first.
+    fn show(&self, pool: &Pool, lv: &LogicalVolume, is_another: bool) -> Result<(), lvm::Error> {
+        let _change = pool.change();
+        if is_another {
+            self.tools.lvm.deactivate(&pool.vg, &lv.name)?;
+        }
+        self.tools.lvm.activate(&pool.vg, &lv.name)
     }
 }
 

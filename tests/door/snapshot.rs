@@ -150,6 +150,24 @@ fn a_snapshot_keeps_its_name_until_it_is_wiped() {
     assert_eq!(ground.lvs().len(), 2, "the new one was left alone, then deleted as the first");
 }
 
+/// A kill in the middle of `lvcreate --snapshot` leaves its room as a plain volume in the group, and
+/// the half-made snapshot as that one's device.
+#[test]
+fn what_a_cut_short_snapshot_leaves_is_wiped() {
+    let ground = Ground::thick();
+    let id = ground.made(volume("a"));
+    let snapshot = ground.snapshot("s", &id).unwrap().snapshot_id;
+    ground.delete_snapshot(&snapshot).unwrap();
+    let path = ground.device(&snapshot);
+    ground.devices.set_size(&path, tarn::units::Bytes::mib(64));
+    ground.devices.fail_once(tarn::device::fake::Call::Wipe);
+    let emptied = ground.commands(|| assert!(!ground.host().empty_trash_now()));
+    assert_eq!(emptied, ["deactivate", "activate"]);
+    ground.devices.remove_device(&path);
+    let emptied = ground.commands(|| assert!(ground.host().empty_trash_now()));
+    assert_eq!(emptied, ["remove"]);
+}
+
 #[rstest]
 #[case::thick_before(Ground::thick(), FailAt::Before)]
 #[case::thick_after(Ground::thick(), FailAt::After)]

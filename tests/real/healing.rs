@@ -121,3 +121,30 @@ fn half_made_things_are_taken_away() {
     scene.clear();
     wait_until("all of the room is back", || scene.capacity(&[]) == all);
 }
+
+/// A kill in the middle of `lvcreate --snapshot` leaves the snapshot's room as a plain volume, and in
+/// the kernel, under that one's name, a snapshot that cannot be read.
+#[test]
+#[ignore = "guest: real LVM"]
+fn the_room_of_a_snapshot_that_was_cut_short_is_given_back() {
+    let mut scene = Scene::usual();
+    let vg = scene.ground.vg.clone();
+    let all = scene.capacity(&[]);
+    let origin = scene.make(&Wish::new("origin", "block", mib(16)));
+    let before = scene.capacity(&[]);
+    let id = scene.snapshot("then", &origin).unwrap().snapshot_id;
+    scene.delete_snapshot(&id).unwrap();
+    wait_until("the first snapshot is gone", || scene.capacity(&[]) == before);
+    scene.kill();
+    let lv = format!("{vg}/{id}");
+    run("lvcreate", &["-qq", "-an", "-n", &id, "-L", "20m", "-Wn", "-Zn", &vg]);
+    let uuid = run("lvs", &["--noheadings", "-o", "vg_uuid,lv_uuid", &lv]);
+    let uuid: String = uuid.chars().filter(char::is_ascii_alphanumeric).collect();
+    let (uuid, name) = (format!("LVM-{uuid}"), mapped(&vg, &id));
+    run("dmsetup", &["create", "--uuid", &uuid, &name, "--table", "0 32768 error"]);
+    scene.start();
+    wait_until("its room is wiped and given back", || scene.capacity(&[]) == before);
+    scene.snapshot("then", &origin).unwrap();
+    scene.clear();
+    wait_until("all of the room is back", || scene.capacity(&[]) == all);
+}

@@ -10,7 +10,8 @@ use std::{
 };
 
 use tarn::csi::proto::{
-    controller_client::ControllerClient, node_client::NodeClient, volume_capability::*, *,
+    controller_client::ControllerClient, identity_client::IdentityClient, node_client::NodeClient,
+    volume_capability::*, *,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -134,6 +135,12 @@ impl Driver {
         self.node().node_unstage_volume(unstage).await.unwrap();
     }
 
+    pub(crate) async fn capabilities(&self) {
+        let request = GetPluginCapabilitiesRequest::default();
+        let mut identity = IdentityClient::new(self.channel.clone());
+        identity.get_plugin_capabilities(request).await.unwrap();
+    }
+
     pub(crate) async fn capacity(&self, pool: &str) -> i64 {
         let request = GetCapacityRequest {
             parameters: [("pool".to_owned(), pool.to_owned())].into(),
@@ -143,7 +150,7 @@ impl Driver {
     }
 }
 
-fn mounted() -> VolumeCapability {
+pub(crate) fn mounted() -> VolumeCapability {
     let mount = MountVolume { fs_type: "ext4".to_owned(), ..Default::default() };
     VolumeCapability {
         access_mode: Some(AccessMode { mode: access_mode::Mode::SingleNodeMultiWriter.into() }),

@@ -1,10 +1,12 @@
 //! Measures Tarn beside the plain tools, in one run, and writes the figures as a table.
 //!
-//! `figures TARN RESULTS` runs as root in the disposable guest, on two scratch disks; `./run bench`
-//! calls it. Every figure is a median of alternating runs, so that both sides meet the same machine.
+//! `figures beside-tools TARN RESULTS` runs as root in the disposable guest, on two scratch disks;
+//! `figures waiting RESULTS` anywhere, over an LVM whose commands only take time. `./run bench` calls
+//! both. Every ratio is one of medians of alternating runs, so that both sides meet the same machine.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -14,6 +16,7 @@
 mod by_hand;
 mod driver;
 mod sections;
+mod waiting;
 
 use std::{env, fs, time::Duration};
 
@@ -21,24 +24,32 @@ use std::{env, fs, time::Duration};
 const ROUNDS: usize = 30;
 
 fn main() {
-    let mut args = env::args().skip(1);
-    let (tarn, results) = (args.next().expect("TARN"), args.next().expect("RESULTS"));
-    let rows = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(sections::all(&tarn));
-    let mut text = fs::read_to_string(&results).unwrap_or_default();
-    let mark = "<!-- figures -->";
-    text.truncate(text.find(mark).unwrap_or(text.len()));
-    text.push_str(mark);
-    text.push_str("\n\n| what | measured | at most |\n|---|---|---|\n");
-    for row in &rows {
-        text.push_str(&format!("| {} | {} | {} |\n", row.what, row.measured, row.most));
-    }
-    fs::write(&results, &text).unwrap();
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (section, rows, results) = match args[..] {
+        ["beside-tools", tarn, results] => {
+            ("beside-tools", runtime.block_on(sections::all(tarn)), results)
+        }
+        ["waiting", results] => ("waiting", runtime.block_on(waiting::all()), results),
+        _ => panic!("figures beside-tools TARN RESULTS | figures waiting RESULTS"),
+    };
+    write(results, section, &rows);
     let kept = rows.iter().filter(|row| row.kept).count();
     println!("figures: {kept} of {} within what was promised", rows.len());
+}
+
+/// Replaces what stands between the two marks of a section.
+fn write(results: &str, section: &str, rows: &[Row]) {
+    let text = fs::read_to_string(results).unwrap();
+    let (begin, end) = (format!("<!-- {section} -->\n"), format!("<!-- end of {section} -->\n"));
+    let (before, rest) = text.split_once(&begin).expect("the section's first mark");
+    let (_, after) = rest.split_once(&end).expect("the section's last mark");
+    let mut table = String::from("\n| what | measured | at most |\n|---|---|---|\n");
+    for row in rows {
+        table.push_str(&format!("| {} | {} | {} |\n", row.what, row.measured, row.most));
+    }
+    fs::write(results, format!("{before}{begin}{table}\n{end}{after}")).unwrap();
 }
 
 /// One line of the table.
@@ -62,11 +73,30 @@ impl Row {
         theirs: &mut [Duration],
         most: f64,
     ) -> Self {
-        let (ours, theirs) = (median(ours), median(theirs));
+        Self::of_times(what, median(ours), median(theirs), most)
+    }
+
+    /// A ratio of the times that 99 of 100 stay below.
+    pub(crate) fn p99_ratio(
+        what: &str,
+        ours: &mut [Duration],
+        theirs: &mut [Duration],
+        most: f64,
+    ) -> Self {
+        Self::of_times(what, p99(ours), p99(theirs), most)
+    }
+
+    fn of_times(what: &str, ours: Duration, theirs: Duration, most: f64) -> Self {
         let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
         let measured = format!("{ratio:.2} ({} / {})", millis(ours), millis(theirs));
         Self::new(what, measured, &most.to_string(), ratio <= most)
     }
+}
+
+/// The time that 99 of 100 stay below.
+pub(crate) fn p99(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
 }
 
 pub(crate) fn median(times: &mut [Duration]) -> Duration {

@@ -41,6 +41,7 @@ pub struct FakeDevices {
 struct State {
     sizes: BTreeMap<PathBuf, Bytes>,
     blocks: BTreeMap<PathBuf, BTreeMap<u64, Vec<u8>>>,
+    hidden: BTreeSet<PathBuf>,
     open: BTreeMap<PathBuf, u32>,
     loops: BTreeMap<PathBuf, PathBuf>,
     failing: BTreeSet<Call>,
@@ -96,6 +97,11 @@ impl FakeDevices {
     /// The device becomes larger (or smaller).
     pub fn set_size(&self, path: impl AsRef<Path>, size: Bytes) {
         self.lock().sizes.insert(path.as_ref().to_owned(), size);
+    }
+
+    /// The device is there, but its node is not.
+    pub fn hide(&self, path: impl AsRef<Path>) {
+        self.lock().hidden.insert(path.as_ref().to_owned());
     }
 
     /// So many hold it open.
@@ -163,6 +169,9 @@ impl FakeDevices {
     }
 
     fn find(&self, state: &State, path: &Path) -> Option<Bytes> {
+        if state.hidden.contains(path) {
+            return None;
+        }
         let known = state.sizes.get(path).copied();
         known.or_else(|| self.lookup.as_ref().and_then(|lookup| lookup(path)))
     }

@@ -24,6 +24,7 @@ impl Host {
             self.wake(pool, lv);
             changed = true;
         }
+        self.show_hidden(pool, &all);
         if let Some(snapshot) = youngest_thin(pool, &all).filter(|lv| is_asleep(lv)) {
             let known = self.ensure_known_to_pool(&change, snapshot);
             changed |= !matches!(known, Ok(true));
@@ -89,6 +90,18 @@ impl Host {
             self.log_failure(self.tools.lvm.remove(&pool.vg, &lv.name), &lv.name);
         } else {
             tracing::error!(volume = %lv.name, error = chain(&err), "cannot be activated; it stays");
+        }
+    }
+
+    /// Has LVM make the device nodes that active volumes lack, where no udev makes them: those of a
+    /// volume whose activation was cut short, or all when somebody emptied `/dev`. To LVM such a
+    /// volume is active, and activation does nothing.
+    fn show_hidden(&self, pool: &Pool, all: &[LogicalVolume]) {
+        for lv in all.iter().filter(|lv| lv.active && lv.name.as_str().starts_with("v-")) {
+            if let Ok(None) = self.tools.devices.size(&pool.device(&lv.name)) {
+                tracing::warn!(volume = %lv.name, "is active without a device node; making it");
+                self.log_failure(self.tools.lvm.refresh(&pool.vg, &lv.name), &lv.name);
+            }
         }
     }
 

@@ -120,9 +120,8 @@ impl Host {
         let device = pool.device(&lv.name);
         let doing = || format!("wiping {}", lv.name);
         let failed = |err| Error::machine(doing(), err);
-        let shown = self.tools.devices.size(&device).map_err(failed)?;
-        if shown != Some(lv.size) {
-            self.show(pool, lv, shown.is_some()).map_err(|err| lvm_failed(doing(), err))?;
+        if self.tools.devices.size(&device).map_err(failed)? != Some(lv.size) {
+            self.show(pool, lv).map_err(|err| lvm_failed(doing(), err))?;
         }
         for part in parts(lv.size) {
             if self.chores.is_stopping() {
@@ -133,14 +132,12 @@ impl Host {
         Ok(())
     }
 
-    /// Activates a volume. A device of another size that has its name shows something else: a
-    /// snapshot that was cut short leaves its room as a plain volume in the group, and in the kernel
-    /// the snapshot, which nobody can read. That one is taken down first.
-    fn show(&self, pool: &Pool, lv: &LogicalVolume, is_another: bool) -> Result<(), lvm::Error> {
+    /// Activates a volume anew. A snapshot that was cut short leaves its room as a plain volume in
+    /// the group, and in the kernel, under that one's name, the snapshot, which nobody can read and
+    /// which counts as the volume being active: that one is taken down first.
+    fn show(&self, pool: &Pool, lv: &LogicalVolume) -> Result<(), lvm::Error> {
         let _change = pool.change();
-        if is_another {
-            self.tools.lvm.deactivate(&pool.vg, &lv.name)?;
-        }
+        self.tools.lvm.deactivate(&pool.vg, &lv.name)?;
         self.tools.lvm.activate(&pool.vg, &lv.name)
     }
 }

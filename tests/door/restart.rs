@@ -30,6 +30,15 @@ fn the_youngest_snapshot_is_looked_at_and_sleeps_on() {
     ground.create(copy("b", &snapshot)).unwrap();
 }
 
+#[test]
+fn a_volume_without_a_device_node_gets_one() {
+    let mut ground = Ground::thick();
+    let (a, _) = (ground.made(volume("a")), ground.made(volume("b")));
+    ground.devices.hide(ground.device(&a));
+    ground.start();
+    assert_eq!(ground.lvm.count("refresh"), 1);
+}
+
 /// A volume that was never staged was not acknowledged either, also when it has its source's
 /// content.
 #[rstest]

@@ -117,6 +117,13 @@ fn half_made_things_are_taken_away() {
     run("lvchange", &["-qq", "-an", &format!("{vg}/{}", origin.id)]);
     scene.start();
     assert!(holds(&scene.take_up(&origin), 0, 3));
+
+    // An active one without its node, as without udev, when it is killed just after.
+    scene.put_down(&origin);
+    scene.kill();
+    fs::remove_file(scene.device(&origin.id)).unwrap();
+    scene.start();
+    assert!(holds(&scene.take_up(&origin), 0, 3));
     assert!(attempt("test", &["-b", scene.device(&origin.id).to_str().unwrap()]).status.success());
     scene.clear();
     wait_until("all of the room is back", || scene.capacity(&[]) == all);

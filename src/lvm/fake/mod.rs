@@ -16,6 +16,8 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -38,6 +40,7 @@ const EXTENT: Bytes = Bytes::mib(4);
 pub struct FakeLvm {
     state: Mutex<State>,
     hooks: Mutex<hooks::Hooks>,
+    pace: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +61,13 @@ impl FakeLvm {
         let disks = disks.map(|(at, extents)| Disk::new(device(vg, at), *extents)).collect();
         let name: VgName = name(vg);
         self.state().groups.insert(name.clone(), FakeGroup::new(name, extent, Vec::new(), disks));
+        self
+    }
+
+    /// Makes every change of a group take so long, as starting a program and writing to disks does.
+    #[must_use]
+    pub fn taking(mut self, pace: Duration) -> Self {
+        self.pace = pace;
         self
     }
 
@@ -103,6 +113,7 @@ impl FakeLvm {
         vg: &VgName,
         act: impl FnOnce(&mut FakeGroup) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        thread::sleep(self.pace);
         self.call(verb, |state| {
             let group = state.group(vg)?;
             if group.disks.iter().any(|disk| disk.missing) {

@@ -1,8 +1,9 @@
 //! Measures Tarn beside the plain tools, in one run, and writes the figures as a table.
 //!
 //! `figures beside-tools TARN RESULTS` runs as root in the disposable guest, on two scratch disks;
-//! `figures waiting RESULTS` anywhere, over an LVM whose commands only take time. `./run bench` calls
-//! both. Every ratio is one of medians of alternating runs, so that both sides meet the same machine.
+//! `figures waiting RESULTS` anywhere, over an LVM whose commands only take time; `./run bench` calls
+//! both. `figures claims RESULTS` asks a cluster with the driver; `./run bench cluster` has one. Every
+//! ratio is one of medians of alternating runs, so that both sides meet the same machine.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +15,7 @@
 )]
 
 mod by_hand;
+mod claims;
 mod driver;
 mod sections;
 mod waiting;
@@ -32,7 +34,10 @@ fn main() {
             ("beside-tools", runtime.block_on(sections::all(tarn)), results)
         }
         ["waiting", results] => ("waiting", runtime.block_on(waiting::all()), results),
-        _ => panic!("figures beside-tools TARN RESULTS | figures waiting RESULTS"),
+        ["claims", results] => ("claims", runtime.block_on(claims::all()), results),
+        _ => panic!(
+            "figures claims RESULTS | figures beside-tools TARN RESULTS | figures waiting RESULTS"
+        ),
     };
     write(results, section, &rows);
     let kept = rows.iter().filter(|row| row.kept).count();

@@ -152,7 +152,7 @@ Example:
 const CHECK_EXAMPLE: &str = "\
 Example:
   $ tarn check --pools pools.yaml
-  pools.yaml: 1 mistake
+  tarn: pools.yaml: 1 mistake
     line 4: provisioning: `thin` is not one of Thick, Thin, ThickAndThin";
 
 const SCHEMA_EXAMPLE: &str = "\

@@ -218,11 +218,7 @@ impl Host {
             let all = plan.record.size.checked_add(beside);
             plan.record.size <= room.largest && all.is_some_and(|all| all <= room.available)
         };
-        if fits() {
-            return Ok(());
-        }
-        change.refresh_unless_young(&*self.tools.lvm)?;
-        if fits() {
+        if change.has_room(&*self.tools.lvm, fits)? {
             return Ok(());
         }
         let largest = plan.pool.room(&plan.class).largest;

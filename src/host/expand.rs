@@ -47,14 +47,12 @@ impl Host {
             wipe: found.record.wipe,
         };
         let more = size.saturating_sub(found.lv.size);
-        if more > pool.room(&class).available {
-            change.refresh_unless_young(&*self.tools.lvm)?;
-        }
-        let room = pool.room(&class).available;
-        if more > room {
+        let room = || pool.room(&class).available;
+        if !change.has_room(&*self.tools.lvm, || more <= room())? {
             return Err(Error::OutOfRange(format!(
-                "pool {} has no room for {more} more; there are {room}",
-                pool.name
+                "pool {} has no room for {more} more; there are {}",
+                pool.name,
+                room()
             )));
         }
         match self.tools.lvm.extend(&pool.vg, name, size) {

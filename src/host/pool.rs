@@ -159,11 +159,19 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Reads the group again unless that has just been done and nothing has changed since: which
-    /// free extents a change took or gave back is only known from a report.
-    pub(super) fn refresh_unless_young(&self, lvm: &dyn Lvm) -> Result<(), Error> {
+    /// Whether something fits. Before a no the group is read again, unless that has just been done
+    /// and nothing has changed since: which free extents a change took or gave back is only known
+    /// from a report.
+    pub(super) fn has_room(&self, lvm: &dyn Lvm, fits: impl Fn() -> bool) -> Result<bool, Error> {
+        if fits() {
+            return Ok(true);
+        }
         let at = *self.books.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.is_some_and(|at| at.elapsed() < YOUNG) { Ok(()) } else { self.refresh(lvm) }
+        if at.is_some_and(|at| at.elapsed() < YOUNG) {
+            return Ok(false);
+        }
+        self.refresh(lvm)?;
+        Ok(fits())
     }
 }
 
@@ -180,11 +188,15 @@ mod tests {
         let books = Books::new(lvm.peek("vg"), &Arc::default());
         let pool = Pool::new("pool".parse().unwrap(), spec, thin, books);
         let change = pool.change();
-        change.refresh_unless_young(&lvm).unwrap();
+        assert!(!change.has_room(&lvm, || false).unwrap());
         assert_eq!(lvm.count("report"), 0);
         change.enter(|_| ());
-        change.refresh_unless_young(&lvm).unwrap();
-        change.refresh_unless_young(&lvm).unwrap();
+        assert!(change.has_room(&lvm, || true).unwrap());
+        assert_eq!(lvm.count("report"), 0);
+        assert!(!change.has_room(&lvm, || false).unwrap());
+        assert!(!change.has_room(&lvm, || false).unwrap());
         assert_eq!(lvm.count("report"), 1);
+        change.enter(|_| ());
+        assert!(change.has_room(&lvm, || lvm.count("report") == 2).unwrap());
     }
 }

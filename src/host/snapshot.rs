@@ -130,24 +130,22 @@ impl Host {
         }
         let pool = &source.pool;
         let extent = pool.read(|ledger| ledger.group().extent);
-        let room = cow_size(source.lv.size, extent)
+        let needed = cow_size(source.lv.size, extent)
             .ok_or_else(|| Error::OutOfRange(format!("{} is too large", source.lv.name)))?;
         let class = Class {
             provisioning: Provisioning::Thick,
             layout: Layout::Linear,
             wipe: source.record.wipe,
         };
-        if room > pool.room(&class).available {
-            change.refresh_unless_young(&*self.tools.lvm)?;
-        }
-        let free = pool.room(&class).available;
-        if room > free {
+        let free = || pool.room(&class).available;
+        if !change.has_room(&*self.tools.lvm, || needed <= free())? {
             return Err(Error::NoRoom(format!(
-                "a snapshot of a thick volume takes its whole size: pool {} has {free} free, {room} are needed",
-                pool.name
+                "a snapshot of a thick volume takes its whole size: pool {} has {} free, {needed} are needed",
+                pool.name,
+                free()
             )));
         }
-        Ok(SnapshotKind::CopyOnWrite(room))
+        Ok(SnapshotKind::CopyOnWrite(needed))
     }
 }
 

@@ -22,6 +22,7 @@
 //! first. One that was taken up belongs to its node until the node says what became of it.
 
 pub mod agent;
+mod claims;
 pub mod client;
 mod fate;
 mod lease;
@@ -29,6 +30,7 @@ mod mend;
 pub mod objects;
 mod placement;
 mod provisioner;
+mod siblings;
 mod state;
 mod view;
 mod wish;

@@ -8,7 +8,9 @@ use crate::{
         pick, wanted_pool,
     },
     units::Bytes,
-    volume::{Capacity, Error, NodeId, Parameters, PoolName, Provisioning, Purpose, Wanted},
+    volume::{
+        Capacity, Error, NodeId, Parameters, PoolName, Provisioning, Purpose, SizeRange, Wanted,
+    },
 };
 
 /// One pool of one node, as the controller knows it.
@@ -41,6 +43,17 @@ pub(super) struct Origin {
     pub(super) size: Bytes,
 }
 
+impl Promised {
+    /// Counts one volume more.
+    pub(super) fn add(&mut self, provisioning: Provisioning, size: Bytes) {
+        let taken = match provisioning {
+            Provisioning::Thick => &mut self.thick,
+            Provisioning::Thin => &mut self.thin,
+        };
+        *taken = Bytes(taken.0.saturating_add(size.0));
+    }
+}
+
 impl PoolView {
     /// The room for a class, with what is promised taken off.
     pub(super) fn room(&self, class: &Class, promised: Promised) -> Capacity {
@@ -68,21 +81,22 @@ impl Candidate<'_> {
         rooms.sum()
     }
 
-    /// Where in this node the volume goes.
+    /// Where in this node a volume goes.
     ///
     /// # Errors
     /// [`Error::Invalid`] and [`Error::OutOfRange`] where no node could, [`Error::NoRoom`] where
     /// another may.
     pub(super) fn place(
         &self,
-        wanted: &Wanted,
+        size: SizeRange,
+        parameters: &Parameters,
         origin: Option<&Origin>,
     ) -> Result<Placement, Error> {
-        let (pool, promised) = self.pool(wanted, origin)?;
+        let (pool, promised) = self.pool(parameters, origin)?;
         let provisioned = origin.map(|it| it.provisioning);
-        let class = Class::resolve(&wanted.parameters, &pool.name, &pool.spec, provisioned)?;
+        let class = Class::resolve(parameters, &pool.name, &pool.spec, provisioned)?;
         let floor = origin.map_or(Bytes::ZERO, |it| it.size);
-        let size = wanted.size.fit(unit_of(pool.stock.extent, class.layout), floor)?;
+        let size = size.fit(unit_of(pool.stock.extent, class.layout), floor)?;
         let room = pool.room(&class, promised);
         if size > room.largest {
             return Err(Error::NoRoom(format!(
@@ -93,13 +107,20 @@ impl Candidate<'_> {
         Ok(Placement { node: self.node.clone(), pool: pool.name.clone(), class, size })
     }
 
+    /// Counts a volume that goes here as promised.
+    pub(super) fn take(&mut self, place: &Placement) {
+        let its = self.pools.iter_mut().find(|(pool, _)| pool.name == place.pool);
+        if let Some((_, promised)) = its {
+            promised.add(place.class.provisioning, place.size);
+        }
+    }
+
     fn pool(
         &self,
-        wanted: &Wanted,
+        parameters: &Parameters,
         origin: Option<&Origin>,
     ) -> Result<(&PoolView, Promised), Error> {
-        let named = wanted.parameters.pool.as_ref();
-        let named = wanted_pool(named, origin.map(|it| &it.pool))?;
+        let named = wanted_pool(parameters.pool.as_ref(), origin.map(|it| &it.pool))?;
         let node = format!("node {}", self.node);
         let (pool, promised) = pick(&self.pools, |(pool, _)| &pool.name, named, &node)?;
         Ok((*pool, *promised))

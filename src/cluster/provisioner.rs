@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{
     FINALIZER,
+    claims::Claims,
     fate::{Deletion, Growth, Outcome, deletion, growth, outcome},
     objects::{LogicalVolume, LogicalVolumeSpec, Phase},
     state::{Entry, State},
@@ -27,19 +28,22 @@ use crate::volume::{
 pub struct ClusterProvisioner {
     pub(super) api: Api<LogicalVolume>,
     pub(super) view: View,
+    claims: Claims,
 }
 
 impl ClusterProvisioner {
     /// Makes volumes through the API that `client` speaks to; `view` must be fed from the same.
-    pub fn new(client: Client, view: View) -> Self {
-        Self { api: Api::all(client), view }
+    /// Classes are ours that name `driver` as their provisioner.
+    pub fn new(client: Client, view: View, driver: &str) -> Self {
+        let claims = Claims::new(client.clone(), driver);
+        Self { api: Api::all(client), view, claims }
     }
 
     /// Makes the object unless it is there, waits for its node, and cleans up after a refusal.
     async fn make(
         &self,
         id: &str,
-        place: impl Fn(&State) -> Result<LogicalVolumeSpec, Error>,
+        place: impl Fn(&mut State) -> Result<LogicalVolumeSpec, Error>,
         same: impl Fn(&State) -> Result<(), Error>,
     ) -> Result<(), Error> {
         if self.view.with(|state| state.entry(id).is_none()) {
@@ -62,7 +66,7 @@ impl ClusterProvisioner {
     async fn write(
         &self,
         id: &str,
-        place: impl Fn(&State) -> Result<LogicalVolumeSpec, Error>,
+        place: impl Fn(&mut State) -> Result<LogicalVolumeSpec, Error>,
     ) -> Result<(), Error> {
         // Another replica may have made it a moment ago.
         let spec = self.view.with(|state| {
@@ -219,7 +223,9 @@ fn api_failed(doing: String, err: kube::Error) -> Error {
 impl Provisioner for ClusterProvisioner {
     async fn create(&self, wanted: Wanted) -> Result<Volume, Error> {
         let id = VolumeId::of(&wanted.name);
-        let place = |state: &State| state.place(&wanted, Instant::now());
+        let is_new = self.view.with(|state| state.entry(id.as_str()).is_none());
+        let siblings = if is_new { self.claims.siblings(&wanted).await } else { Vec::new() };
+        let place = |state: &mut State| state.place(&wanted, &siblings, Instant::now());
         let same = |state: &State| state.ensure_same(id.as_str(), &wanted);
         self.make(id.as_str(), place, same).await?;
         self.find(id.clone()).await?.ok_or_else(|| Error::Busy(format!("{id} was deleted")))
@@ -253,7 +259,7 @@ impl Provisioner for ClusterProvisioner {
 
     async fn snapshot(&self, wanted: WantedSnapshot) -> Result<Snapshot, Error> {
         let id = SnapshotId::of(&wanted.name);
-        let place = |state: &State| state.place_snapshot(&wanted, Instant::now());
+        let place = |state: &mut State| state.place_snapshot(&wanted, Instant::now());
         let same = |state: &State| match state.entry(id.as_str()) {
             Some(entry) if entry.spec.snapshot_of.as_deref() != Some(wanted.source.as_str()) => {
                 let has = entry.spec.snapshot_of.clone().unwrap_or_default();

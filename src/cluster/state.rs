@@ -1,5 +1,6 @@
 //! What the controller knows: volumes, nodes, and what is promised. Pure; time is handed in.
 
+mod kept;
 mod loose;
 
 use std::{
@@ -13,8 +14,8 @@ use super::{
     objects::{
         LogicalVolume, LogicalVolumeSpec, NodeLocalStorageStatus, Phase, Refusal, StrayReport,
     },
-    placement::{Candidate, Origin, PoolView, Promised, node_of, roomiest, silent},
-    wish::{ensure_same, purpose_of, size_of, snapshot_spec, source_of, spec_of},
+    placement::{Candidate, Origin, PoolView, Promised, silent},
+    wish::{ensure_same, purpose_of, size_of, snapshot_spec, source_of},
 };
 use crate::{
     lvm::cow_size,
@@ -99,6 +100,8 @@ pub(super) struct State {
     /// Those of them that are on their way out.
     ending: BTreeSet<String>,
     nodes: HashMap<NodeId, Node>,
+    /// Room for claims whose calls are still to come, by the ids of their volumes.
+    kept: HashMap<String, kept::Kept>,
     /// The uids of objects that are gone.
     gone: HashMap<String, Instant>,
 }
@@ -234,6 +237,7 @@ impl State {
         let Some((entry, node)) = new.and_then(|entry| Some((entry, entry.node()?))) else {
             return;
         };
+        self.kept.remove(id);
         let node = self.nodes.entry(node).or_default();
         if let Some(promise) = node.promise_to(entry)
             && promise.sequence.is_none_or(|sequence| sequence > node.sequence)
@@ -330,15 +334,12 @@ impl State {
         Some(heard + PATIENCE).filter(|until| *until > now)
     }
 
-    fn candidate<'a>(&'a self, name: &'a NodeId, node: &'a Node) -> Candidate<'a> {
+    fn candidate<'a>(&'a self, name: &'a NodeId, node: &'a Node, now: Instant) -> Candidate<'a> {
         let promised = |pool: &PoolView| {
-            let of_pool = node.unsettled.values().filter(|it| it.pool == pool.name.as_str());
+            let all = node.unsettled.values().chain(self.kept_on(name, now));
+            let of_pool = all.filter(|it| it.pool == pool.name.as_str());
             of_pool.fold(Promised::default(), |mut sum, promise| {
-                let taken = match promise.provisioning {
-                    Provisioning::Thick => &mut sum.thick,
-                    Provisioning::Thin => &mut sum.thin,
-                };
-                *taken = Bytes(taken.0.saturating_add(promise.bytes.0));
+                sum.add(promise.provisioning, promise.bytes);
                 sum
             })
         };
@@ -348,7 +349,7 @@ impl State {
 
     fn open(&self, now: Instant) -> impl Iterator<Item = Candidate<'_>> {
         let open = self.nodes.iter().filter(move |(name, _)| self.ensure_open(name, now).is_ok());
-        open.map(|(name, node)| self.candidate(name, node))
+        open.map(move |(name, node)| self.candidate(name, node, now))
     }
 
     /// Room for volumes of these parameters, on one node or on all; none on one that is silent.
@@ -363,26 +364,8 @@ impl State {
         };
         let known = self.nodes.get_key_value(name).filter(|_| self.ensure_open(name, now).is_ok());
         known
-            .map(|(name, node)| self.candidate(name, node).capacity(parameters))
+            .map(|(name, node)| self.candidate(name, node, now).capacity(parameters))
             .unwrap_or_default()
-    }
-
-    /// The spec of the object for a new volume.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for its source, and those of [`node_of`] and [`Candidate::place`].
-    pub(super) fn place(&self, wanted: &Wanted, now: Instant) -> Result<LogicalVolumeSpec, Error> {
-        let origin = wanted.source.as_ref().map(|source| self.origin(source)).transpose()?;
-        let chosen = match node_of(wanted, origin.as_ref())? {
-            Some(node) => {
-                self.ensure_open(node, now)?;
-                let known = self.nodes.get_key_value(node).ok_or_else(|| silent(node))?;
-                self.candidate(known.0, known.1)
-            }
-            None => roomiest(&wanted.parameters, self.open(now))?,
-        };
-        let place = chosen.place(wanted, origin.as_ref())?;
-        Ok(spec_of(wanted, &place))
     }
 
     fn origin(&self, source: &Source) -> Result<Origin, Error> {

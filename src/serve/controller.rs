@@ -63,7 +63,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let driver = &door.driver;
     let complete = view.clone();
     let ready = Arc::new(move || Ok(complete.is_complete()));
-    let provisioner = Arc::new(ClusterProvisioner::new(client, view));
+    let provisioner = Arc::new(ClusterProvisioner::new(client, view, driver.name()));
     let mending = {
         let provisioner = Arc::clone(&provisioner);
         tokio::spawn(async move { provisioner.mend().await })

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::{
     driver::Driver,
-    kubectl::{apply, await_that, kubectl, on_node},
+    kubectl::{apply, await_that, kubectl, kubectl_can, on_node},
 };
 
 const CHOSEN: &str = "volume.kubernetes.io/selected-node";
@@ -104,5 +104,98 @@ fn a_controller_that_restarts_amid_claims_loses_none_and_doubles_none() {
     });
     let on_b = on_node("node-b", "lvs --noheadings -o lv_name tarn | grep -c ' v-'");
     assert_eq!(on_b.trim(), "20");
+    kubectl("delete pvc -l test=crowd");
+}
+
+/// A pod with two claims of this size, which goes where the scheduler wants it.
+fn pair(mebibytes: u64) -> String {
+    let claim = |name: &str| {
+        format!(
+            "---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}}}
+spec:
+  storageClassName: local
+  accessModes: [ReadWriteOnce]
+  resources: {{requests: {{storage: {mebibytes}Mi}}}}
+"
+        )
+    };
+    let (data, logs) = (claim("pair-data"), claim("pair-logs"));
+    format!(
+        "{data}{logs}---
+apiVersion: v1
+kind: Pod
+metadata: {{name: pair}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: box
+    image: registry.k8s.io/e2e-test-images/busybox:1.37.0-1
+    command: [sleep, '1000000']
+    volumeMounts: [{{name: data, mountPath: /data}}, {{name: logs, mountPath: /logs}}]
+  volumes:
+  - {{name: data, persistentVolumeClaim: {{claimName: pair-data}}}}
+  - {{name: logs, persistentVolumeClaim: {{claimName: pair-logs}}}}
+"
+    )
+}
+
+/// A node that the scheduler leaves out until this is dropped.
+struct Cordoned(&'static str);
+
+impl Cordoned {
+    fn new(node: &'static str) -> Self {
+        kubectl(&format!("cordon {node}"));
+        Self(node)
+    }
+}
+
+impl Drop for Cordoned {
+    fn drop(&mut self) {
+        assert!(kubectl_can(&format!("uncordon {}", self.0)) || std::thread::panicking());
+    }
+}
+
+/// Whether the claims of the pair have been refused together, each with both names.
+fn refused_together() -> Result<(), String> {
+    for claim in ["pair-data", "pair-logs"] {
+        let said = kubectl(&format!(
+            "get events --field-selector involvedObject.name={claim} -o jsonpath={{.items[*].message}}"
+        ));
+        let names = ["ResourceExhausted", "default/pair-data", "default/pair-logs"];
+        if !said.contains("do not fit on node node-a together")
+            || !names.iter().all(|it| said.contains(it))
+        {
+            return Err(format!("{claim}: {said}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn of_two_claims_that_do_not_fit_together_none_is_made() {
+    let _driver = Driver::installed();
+    let extents = extents_free("node-a");
+    apply(&claims(1, "node-a", extents / 2 * 4, "local"));
+    await_that("node-a is not filled", || match counted() {
+        (1, 0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // Each takes more than half of what is left there; node-b has room for both.
+    let only_a = Cordoned::new("node-b");
+    apply(&pair(extents / 10 * 3 * 4));
+    await_that("the claims are not refused together", refused_together);
+    let made = kubectl("get lvol -o name");
+    assert_eq!(made.lines().count(), 1, "{made}");
+    drop(only_a);
+    let only_b = Cordoned::new("node-a");
+    kubectl("wait --for=condition=Ready pod/pair --timeout=4m");
+    let nodes = kubectl("get lvol -o jsonpath={.items[*].spec.nodeName}");
+    assert_eq!(nodes.matches("node-b").count(), 2, "{nodes}");
+    drop(only_b);
+    kubectl("delete pod/pair pvc/pair-data pvc/pair-logs");
     kubectl("delete pvc -l test=crowd");
 }

@@ -43,8 +43,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 const EDGES: &[&str] = &["cluster", "csi", "serve", "telemetry", "host/local"];
 
 /// Files of other rooms that decide and do nothing.
-const DECISIONS: &[&str] =
-    &["cluster/fate", "cluster/state", "cluster/placement", "cluster/wish", "cluster/agent/step"];
+const DECISIONS: &[&str] = &[
+    "cluster/fate",
+    "cluster/state",
+    "cluster/state/kept",
+    "cluster/state/loose",
+    "cluster/placement",
+    "cluster/siblings",
+    "cluster/wish",
+    "cluster/agent/step",
+];
 
 /// The traits of the three families of tools.
 const TOOLS: &[&str] = &["Lvm", "Filesystems", "Devices"];

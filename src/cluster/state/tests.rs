@@ -71,7 +71,7 @@ fn two_nodes(now: Instant) -> State {
 /// Places a volume and enters its object, as writing it does.
 fn write(state: &mut State, name: &str, wanted: &Wanted, now: Instant) -> Result<String, Error> {
     let id = VolumeId::of(&name.parse().unwrap()).to_string();
-    let spec = state.place(wanted, now)?;
+    let spec = state.place(wanted, &[], now)?;
     state.reserve(&id, &spec);
     state.enter(&id, &object(&id, &spec, 1));
     state.release(&id, &spec);
@@ -106,7 +106,7 @@ fn a_reservation_counts_until_it_is_written_or_given_up() {
     let mut state = two_nodes(now);
     let room =
         |state: &State| state.capacity(&Parameters::default(), Some(&node("a")), now).largest;
-    let spec = state.place(&wanted("pvc", Bytes::gib(4), Some(&["a"])), now).unwrap();
+    let spec = state.place(&wanted("pvc", Bytes::gib(4), Some(&["a"])), &[], now).unwrap();
     state.reserve("v-x", &spec);
     assert_eq!(room(&state), Bytes::gib(6));
     state.release("v-x", &spec);
@@ -149,14 +149,14 @@ fn a_refused_volume_takes_no_room() {
 #[test]
 fn a_silent_node_has_no_room_and_gets_nothing() {
     let now = Instant::now();
-    let state = two_nodes(now);
+    let mut state = two_nodes(now);
     let later = now + PATIENCE;
     assert_eq!(
         state.capacity(&Parameters::default(), Some(&node("a")), later),
         Capacity::default()
     );
     assert_eq!(state.capacity(&Parameters::default(), Some(&node("c")), now), Capacity::default());
-    let refused = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), later).unwrap_err();
+    let refused = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), &[], later).unwrap_err();
     assert!(matches!(refused, Error::NoRoom(_)) && refused.to_string().contains("silent"));
 }
 
@@ -169,7 +169,7 @@ fn nothing_is_made_on_a_node_that_is_given_up() {
     let room =
         |state: &State| state.capacity(&Parameters::default(), Some(&node("a")), now).largest;
     assert_eq!(room(&state), Bytes::ZERO);
-    let refused = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), now).unwrap_err();
+    let refused = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), &[], now).unwrap_err();
     assert!(matches!(refused, Error::NoRoom(_)) && refused.to_string().contains(RELEASE));
     assert!(!state.is_lost(&node("a"), now), "it is alive");
     assert!(state.is_lost(&node("a"), now + PATIENCE));
@@ -211,7 +211,7 @@ fn a_lost_object_is_made_again_where_its_node_is_alive_and_not_given_up() {
 fn what_is_over_is_taken_out() {
     let now = Instant::now();
     let mut state = two_nodes(now);
-    let spec = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), now).unwrap();
+    let spec = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), &[], now).unwrap();
     let with_phase =
         |version, phase| with_status(object("v-x", &spec, version), json!({ "phase": phase }));
     let over = |state: &State| state.over(now).len();
@@ -241,8 +241,8 @@ fn what_is_over_is_taken_out() {
 #[test]
 fn without_a_wish_for_nodes_the_one_with_most_room_is_taken() {
     let now = Instant::now();
-    let state = two_nodes(now);
-    let spec = state.place(&wanted("pvc", Bytes::GIB, None), now).unwrap();
+    let mut state = two_nodes(now);
+    let spec = state.place(&wanted("pvc", Bytes::GIB, None), &[], now).unwrap();
     assert_eq!(spec.node_name, "b");
 }
 
@@ -256,28 +256,28 @@ fn a_copy_goes_to_its_source() {
         source: Some(Source::Volume(id.parse().unwrap())),
         ..wanted("copy", Bytes::GIB, nodes)
     };
-    let unfinished = state.place(&copy(Some(&["b", "a"])), now).unwrap_err();
+    let unfinished = state.place(&copy(Some(&["b", "a"])), &[], now).unwrap_err();
     assert!(matches!(unfinished, Error::Busy(_)));
     let spec = state.entry(&id).unwrap().spec.clone();
     let ready = json!({ "phase": "Ready", "size": "1Gi", "sequence": 101 });
     state.enter(&id, &with_status(object(&id, &spec, 2), ready));
-    assert_eq!(state.place(&copy(Some(&["b", "a"])), now).unwrap().node_name, "a");
-    let elsewhere = state.place(&copy(Some(&["b"])), now).unwrap_err();
+    assert_eq!(state.place(&copy(Some(&["b", "a"])), &[], now).unwrap().node_name, "a");
+    let elsewhere = state.place(&copy(Some(&["b"])), &[], now).unwrap_err();
     assert!(matches!(elsewhere, Error::NoRoom(_)));
     let small = Wanted { size: SizeRange::at_least(Bytes::mib(512)), ..copy(None) };
-    assert!(matches!(state.place(&small, now).unwrap_err(), Error::OutOfRange(_)));
+    assert!(matches!(state.place(&small, &[], now).unwrap_err(), Error::OutOfRange(_)));
     let unknown = Wanted {
         source: Some(Source::Volume(VolumeId::of(&"nobody".parse().unwrap()))),
         ..wanted("copy", Bytes::GIB, None)
     };
-    assert!(matches!(state.place(&unknown, now).unwrap_err(), Error::NotFound(_)));
+    assert!(matches!(state.place(&unknown, &[], now).unwrap_err(), Error::NotFound(_)));
 }
 
 #[test]
 fn old_news_change_nothing() {
     let now = Instant::now();
     let mut state = two_nodes(now);
-    let spec = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), now).unwrap();
+    let spec = state.place(&wanted("pvc", Bytes::GIB, Some(&["a"])), &[], now).unwrap();
     let ready = json!({ "phase": "Ready", "size": "1Gi" });
     state.enter("v-x", &with_status(object("v-x", &spec, 7), ready));
     state.enter("v-x", &object("v-x", &spec, 5));

@@ -58,6 +58,20 @@ pub(super) struct NodeArgs {
     /// Where the pools are remembered, for a start while the API is away.
     #[arg(long, value_name = "DIRECTORY", env = "TARN_STATE_DIR", default_value = "/var/lib/tarn")]
     state_dir: PathBuf,
+
+    /// How much of this node may be deleted within a minute before it asks, in percent; 100: all.
+    ///
+    /// When more than this share of its volumes and snapshots is to be deleted within a minute, and
+    /// more than 10, all that are left are kept until an admin says on the NodeLocalStorage until
+    /// when deletions are meant: tarn.dev/allow-deletions=2026-01-31T18:00:00Z.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        env = "TARN_DELETION_BRAKE",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u8).range(1..=100)
+    )]
+    deletion_brake: u8,
 }
 
 /// How the API is reached.
@@ -103,6 +117,7 @@ impl NodeArgs {
             registration: registration.map(PathBuf::from),
             kubelet_endpoint: self.kubelet_endpoint.unwrap_or_else(|| door.endpoint.clone()),
             state: self.state_dir,
+            deletion_brake: self.deletion_brake,
             door,
         })
     }

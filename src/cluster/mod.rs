@@ -46,3 +46,5 @@ const RELEASE: &str = "tarn.dev/release-volumes";
 /// On an object that was made again from what its node has found: the node takes that up, and makes
 /// nothing new in its place.
 const FOUND: &str = "tarn.dev/found";
+/// On a NodeLocalStorage: until when, in RFC 3339, an admin allows any number of deletions at once.
+const ALLOW: &str = "tarn.dev/allow-deletions";

@@ -41,6 +41,9 @@ pub struct Config {
     pub kubelet_endpoint: PathBuf,
     /// Where the agent remembers its pools.
     pub state: PathBuf,
+    /// Which share of the node's volumes, in percent, may be deleted within a minute before the agent
+    /// asks.
+    pub deletion_brake: u8,
 }
 
 /// Serves the kubelet and carries out this node's wishes until SIGTERM or SIGINT; then takes no new
@@ -75,6 +78,7 @@ async fn run(
         host: Arc::clone(host),
         turns: turns.clone(),
         state: config.state.clone(),
+        brake_percent: config.deletion_brake,
         on_strays: Box::new(move |count| of_strays.strays(count)),
     };
     // Blocks, but nobody is served yet.

@@ -10,7 +10,8 @@ use crate::{
 
 const CHOSEN: &str = "volume.kubernetes.io/selected-node";
 
-fn claims(count: u32, node: &str, mebibytes: u64, class: &str) -> String {
+/// Claims that have chosen their node.
+pub(crate) fn claims(count: u32, node: &str, mebibytes: u64, class: &str) -> String {
     (0..count).fold(String::new(), |mut text, number| {
         write!(
             text,
@@ -33,7 +34,7 @@ spec:
 }
 
 /// How many claims are bound, and how many have been sent back to the scheduler.
-fn counted() -> (usize, usize) {
+pub(crate) fn counted() -> (usize, usize) {
     let all = kubectl("get pvc -l test=crowd -o json");
     let all: serde_json::Value = serde_json::from_str(&all).unwrap();
     let all = all["items"].as_array().unwrap();

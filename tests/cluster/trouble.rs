@@ -1,7 +1,10 @@
 //! Pods that are killed, plugs that are pulled: what was written is there afterwards.
 
+use std::time::Duration;
+
 use crate::{
-    driver::Driver,
+    claims::{claims, counted},
+    driver::{Driver, allow_deletions},
     kubectl::{apply, await_that, kubectl, kubectl_can, on_node, run, scripts},
 };
 
@@ -123,4 +126,44 @@ fn a_node_that_is_given_up_does_not_hold_claims_back() {
     });
     on_node("node-b", &format!("lvremove -qq -y tarn/{name}"));
     kubectl("annotate nls node-b tarn.dev/release-volumes-");
+}
+
+/// How many objects there are, and how many of them are a mass deletion that waits.
+fn left_and_held() -> (usize, usize) {
+    let all = kubectl("get lvol -o json");
+    let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+    let all = all["items"].as_array().unwrap();
+    let is_held = |it: &&serde_json::Value| {
+        it["metadata"]["deletionTimestamp"].is_string()
+            && it["status"]["conditions"][0]["reason"] == "MassDeletion"
+    };
+    (all.len(), all.iter().filter(is_held).count())
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn a_mass_deletion_waits_until_it_is_allowed() {
+    let _driver = Driver::installed();
+    kubectl("annotate nls node-a tarn.dev/allow-deletions-");
+    apply(&claims(24, "node-a", 16, "local"));
+    await_that("not all claims are granted", || match counted() {
+        (24, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // What is younger than a minute is nothing to ask about.
+    std::thread::sleep(Duration::from_secs(65));
+    kubectl("delete pvc -l test=crowd --wait=false");
+    await_that("the deletions do not wait", || match left_and_held() {
+        (left, held) if left > 0 && left == held => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    std::thread::sleep(Duration::from_secs(10));
+    let (left, held) = left_and_held();
+    assert!(left == held && left >= 12, "{left} are left, {held} wait");
+    let on_a = on_node("node-a", "lvs --noheadings -o lv_name tarn | grep -c ' v-'");
+    assert_eq!(on_a.trim(), left.to_string());
+    let events = kubectl("get events -n default --field-selector reason=MassDeletion -o json");
+    assert!(events.contains("NodeLocalStorage"), "{events}");
+    // All of it goes now; what the driver's end looks at.
+    allow_deletions("node-a");
 }

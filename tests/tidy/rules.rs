@@ -52,6 +52,7 @@ const DECISIONS: &[&str] = &[
     "cluster/siblings",
     "cluster/wish",
     "cluster/agent/step",
+    "cluster/agent/brake",
 ];
 
 /// The traits of the three families of tools.

@@ -4,6 +4,8 @@
 //! stats) goes on while that is away. What it holds in memory can be lost at any moment: the truth
 //! is in LVM, and every step may be done again.
 
+mod brake;
+mod permission;
 mod pools;
 mod report;
 mod step;
@@ -30,6 +32,8 @@ use crate::{
     host::Host,
     volume::{NodeId, Turns},
 };
+use brake::Brake;
+use permission::Permission;
 use pools::Trouble;
 
 /// Everything that an agent needs.
@@ -50,6 +54,8 @@ pub struct Agent {
     pub turns: Turns,
     /// A directory where the pools are remembered for a start without the API.
     pub state: PathBuf,
+    /// Which share of its volumes may be deleted within a minute before it asks; 100: all.
+    pub brake_percent: u8,
     /// Told how many volumes are reported to have no object, whenever that is looked at.
     pub on_strays: Box<dyn Fn(u64) + Send + Sync>,
 }
@@ -64,6 +70,10 @@ struct Shared {
     changes: watch::Sender<()>,
     /// The objects of this node, from when all of them are known.
     objects: OnceLock<Store<LogicalVolume>>,
+    /// Stops mass deletions.
+    brake: Mutex<Brake>,
+    /// Whether they are allowed.
+    permission: Permission,
 }
 
 impl Shared {
@@ -127,6 +137,8 @@ impl Agent {
             trouble: Mutex::default(),
             changes,
             objects: OnceLock::new(),
+            brake: Mutex::new(Brake::new(self.brake_percent)),
+            permission: Permission::default(),
             agent: self,
         });
         tokio::join!(

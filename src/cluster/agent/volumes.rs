@@ -1,7 +1,11 @@
 //! The wishes for this node, carried out one step at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams},
@@ -15,13 +19,17 @@ use tokio_stream::StreamExt as _;
 
 use super::{
     Shared, Warning,
+    brake::{Crowd, Deletion, MASS, Verdict},
+    permission,
     step::{Step, next},
     strays::adopt,
 };
 use crate::{
     cluster::{
         FOUND,
-        objects::{LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase, Refusal},
+        objects::{
+            Condition, LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase, Refusal,
+        },
         wish::{Wish, refusal_of, wish_of},
     },
     host::Host,
@@ -35,6 +43,8 @@ const IN_HAND: Duration = Duration::from_millis(50);
 const IN_USE: Duration = Duration::from_millis(500);
 /// When what failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// The reason of the condition and the Event of what cannot be deleted now, as while it is in use.
+const WAITS: &str = "DeletionWaits";
 /// How many wishes are worked on at once.
 const AT_ONCE: u16 = 64;
 
@@ -53,7 +63,8 @@ pub(super) async fn carry_out(shared: Arc<Shared>) {
     }
     let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
     let own = format!("spec.nodeName={}", shared.agent.node);
-    let controller = Controller::new(api, watcher::Config::default().fields(&own));
+    let controller = Controller::new(api, watcher::Config::default().fields(&own))
+        .reconcile_all_on(permission::follow(Arc::clone(&shared)));
     let config = Config::default().concurrency(AT_ONCE);
     let objects = controller.store();
     let known = async {
@@ -144,9 +155,12 @@ impl Work<'_> {
             "metadata": { "resourceVersion": object.metadata.resource_version },
             "status": status,
         });
-        if let (None, Some(fields)) = (&status.refusal, patch.pointer_mut("/status")) {
-            // A merge leaves what it does not name.
-            fields["refusal"] = serde_json::Value::Null;
+        // A merge leaves what it does not name.
+        let absent =
+            [("refusal", status.refusal.is_none()), ("conditions", status.conditions.is_empty())];
+        if let Some(fields) = patch.pointer_mut("/status") {
+            let absent = absent.into_iter().filter(|(_, is_absent)| *is_absent);
+            absent.for_each(|(field, _)| fields[field] = serde_json::Value::Null);
         }
         Ok(api.patch_status(&self.id, &PatchParams::default(), &Patch::Merge(&patch)).await?)
     }
@@ -254,7 +268,59 @@ impl Work<'_> {
         Ok(Action::await_change())
     }
 
+    /// Whether the deletion may be carried out now.
+    fn verdict(&self, object: &LogicalVolume) -> Option<Verdict> {
+        let Some(deletion) = Deletion::of(object) else { return Some(Verdict::Go) };
+        let objects = self.shared.objects.get()?.state();
+        let is_allowed = self.shared.permission.is_given(Timestamp::now());
+        let mut brake = self.shared.brake.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(brake.decide(deletion, &objects, is_allowed))
+    }
+
+    /// Leaves what is one of too many as it is, until an admin allows it.
+    async fn hold(&self, object: &LogicalVolume, crowd: Crowd) -> Result<Action, Unwritten> {
+        let message = crowd.message(self.shared.agent.node.as_str());
+        if crowd.is_first {
+            tracing::warn!("{message}");
+            if let Some(node) = self.shared.permission.about() {
+                let warning =
+                    Warning { reason: MASS, action: "Asked", note: &message, secondary: None };
+                self.shared.warn(&node, warning).await;
+            }
+        }
+        if let Some(refusal) = refusal_of(&Error::Precondition(message)) {
+            self.write_waiting(object, MASS, refusal).await?;
+        }
+        Ok(Action::await_change())
+    }
+
+    /// Writes that a deletion waits, and for what.
+    async fn write_waiting(
+        &self,
+        object: &LogicalVolume,
+        reason: &str,
+        refusal: Refusal,
+    ) -> Result<(), Unwritten> {
+        let there = object.status.clone().unwrap_or_default();
+        let mut condition = Condition::new("Deleted", false, reason, refusal.message.clone());
+        condition.keep_time(&there.conditions);
+        let status = LogicalVolumeStatus {
+            phase: there.phase.or(Some(Phase::Creating)),
+            refusal: Some(refusal),
+            conditions: vec![condition],
+            ..there
+        };
+        self.write(object, &status).await.map(drop)
+    }
+
     async fn remove(&self, object: &LogicalVolume) -> Result<Action, Unwritten> {
+        match self.verdict(object) {
+            Some(Verdict::Go) => (),
+            Some(Verdict::Held) => return Ok(Action::await_change()),
+            Some(Verdict::Hold(crowd)) => return self.hold(object, crowd).await,
+            // Not all of the node's objects are known yet.
+            None => return Ok(Action::requeue(IN_HAND)),
+        }
         let id = self.id.clone();
         let result = self
             .on_host(move |host| match (id.parse::<VolumeId>(), id.parse::<SnapshotId>()) {
@@ -272,6 +338,7 @@ impl Work<'_> {
                     phase,
                     sequence: self.sequence(),
                     refusal: None,
+                    conditions: Vec::new(),
                     ..there
                 };
                 self.write(object, &status).await?;
@@ -280,13 +347,8 @@ impl Work<'_> {
             Err(err) => {
                 let refusal = refusal_of(&err).filter(|it| there.refusal.as_ref() != Some(it));
                 if let Some(refusal) = refusal {
-                    self.tell(object, "DeletionWaits", &refusal.message).await;
-                    let status = LogicalVolumeStatus {
-                        phase: there.phase.or(Some(Phase::Creating)),
-                        refusal: Some(refusal),
-                        ..there
-                    };
-                    self.write(object, &status).await?;
+                    self.tell(object, WAITS, &refusal.message).await;
+                    self.write_waiting(object, WAITS, refusal).await?;
                 }
                 Ok(Action::requeue(IN_USE))
             }

@@ -69,7 +69,8 @@ pub(super) struct NodeArgs {
         value_name = "PERCENT",
         env = "TARN_DELETION_BRAKE",
         default_value_t = 50,
-        value_parser = clap::value_parser!(u8).range(1..=100)
+        value_parser = clap::value_parser!(u8).range(1..=100),
+        verbatim_doc_comment
     )]
     deletion_brake: u8,
 }

@@ -17,11 +17,26 @@ fn the_official_suite_passes(#[case] what: &str) {
     let suite = std::env::var("TARN_SANITY").unwrap();
     let script = scripts().join("guest/sanity");
     // The suite asks for volumes on any node, and stages them on the one where it is.
-    only_node_a(r#"{"spec":{"nodeSelector":{"kubernetes.io/hostname":"node-a"}}}"#, "");
+    let _only_there = OnlyNodeA::begin();
     let said = run(scripts().join("in-node"), &["node-a", script.to_str().unwrap(), &suite, what]);
     println!("{said}");
     assert!(said.contains(" 0 Failed"), "{said}");
-    only_node_a(r#"{"spec":{"nodeSelector":null}}"#, "local");
+}
+
+/// As long as it lives, only node-a has the pool; also when the suite fails, since other tests follow.
+struct OnlyNodeA;
+
+impl OnlyNodeA {
+    fn begin() -> Self {
+        only_node_a(r#"{"spec":{"nodeSelector":{"kubernetes.io/hostname":"node-a"}}}"#, "");
+        Self
+    }
+}
+
+impl Drop for OnlyNodeA {
+    fn drop(&mut self) {
+        only_node_a(r#"{"spec":{"nodeSelector":null}}"#, "local");
+    }
 }
 
 /// Says which nodes have the pool, and waits until node-b has or has it no more.

@@ -53,6 +53,7 @@ const DECISIONS: &[&str] = &[
     "cluster/wish",
     "cluster/agent/step",
     "cluster/agent/brake",
+    "cluster/agent/written",
 ];
 
 /// The traits of the three families of tools.

@@ -11,10 +11,11 @@ mod report;
 mod step;
 mod strays;
 mod volumes;
+mod written;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -35,6 +36,7 @@ use crate::{
 use brake::Brake;
 use permission::Permission;
 use pools::Trouble;
+use written::Written;
 
 /// Everything that an agent needs.
 pub struct Agent {
@@ -74,9 +76,15 @@ struct Shared {
     brake: Mutex<Brake>,
     /// Whether they are allowed.
     permission: Permission,
+    /// What it wrote last of its objects.
+    written: Mutex<Written>,
 }
 
 impl Shared {
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the API has said which pools this node has, and they are open as far as they can be.
     fn knows_pools(&self) -> bool {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_told()
@@ -139,6 +147,7 @@ impl Agent {
             objects: OnceLock::new(),
             brake: Mutex::new(Brake::new(self.brake_percent)),
             permission: Permission::default(),
+            written: Mutex::default(),
             agent: self,
         });
         tokio::join!(

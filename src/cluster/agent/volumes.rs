@@ -92,6 +92,9 @@ fn after_failure(object: Arc<LogicalVolume>, err: &Unwritten, _: Arc<Shared>) ->
 
 async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Action, Unwritten> {
     let work = Work { shared: &shared, id: object.name_any() };
+    if shared.written().is_ahead_of(&work.id, object.metadata.resource_version.as_deref()) {
+        return Ok(Action::await_change());
+    }
     let step = match next(&object) {
         Ok(step) => step,
         Err(err) => return work.refuse(&object, &err).await,
@@ -162,7 +165,14 @@ impl Work<'_> {
             let absent = absent.into_iter().filter(|(_, is_absent)| *is_absent);
             absent.for_each(|(field, _)| fields[field] = serde_json::Value::Null);
         }
-        Ok(api.patch_status(&self.id, &PatchParams::default(), &Patch::Merge(&patch)).await?)
+        let written =
+            api.patch_status(&self.id, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        // One that was deleted is gone next, and never shown again.
+        if status.phase != Some(Phase::Deleted) {
+            let version = written.metadata.resource_version.as_deref();
+            self.shared.written().note(&self.id, version);
+        }
+        Ok(written)
     }
 
     async fn take_up(&self, object: &LogicalVolume) -> Result<Action, Unwritten> {

@@ -135,8 +135,10 @@ impl Host {
     fn finish_unfinished(&self, turns: &Turns) {
         let mut pause = SOON;
         while let Some(id) = self.chores.await_unfinished() {
-            let Ok(_turn) = turns.take(id.as_str()) else { continue };
-            if self.resume(&id) {
+            let Ok(turn) = turns.take(id.as_str()) else { continue };
+            let is_over = self.resume(&id);
+            drop(turn);
+            if is_over {
                 pause = SOON;
                 continue;
             }

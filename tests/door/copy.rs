@@ -1,6 +1,9 @@
 //! CreateVolume from a volume or a snapshot: thin ones share, thick ones are copied.
 
-use std::thread;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use rstest::rstest;
 use tarn::{
@@ -186,6 +189,25 @@ fn a_copy_that_a_restart_cut_short_goes_on_by_itself() {
         }
     };
     assert!(!ground.has_tag(&b, "tarn.copying"));
+}
+
+/// What is in its way here never goes: its snapshot of before, which cannot be wiped.
+#[test]
+fn a_copy_that_waits_leaves_its_turn_to_calls() {
+    let mut ground = Ground::thick();
+    let a = ground.made(volume("a"));
+    ground.lvm.fail_once("change_tags", FailAt::Before);
+    assert_eq!(code(ground.create(copy("b", &a))), Code::Aborted);
+    let passing = ground.lvs().into_iter().find(|it| it.starts_with("c-")).unwrap();
+    ground.devices.hide(ground.device(&passing));
+    ground.start();
+    ground.start_background();
+    let until = Instant::now() + Duration::from_secs(5);
+    let answered = |status: tonic::Status| status.message().contains("is still being wiped");
+    while !ground.create(copy("b", &a)).is_err_and(answered) {
+        assert!(Instant::now() < until, "no call gets its turn");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[rstest]

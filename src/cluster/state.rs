@@ -352,6 +352,16 @@ impl State {
         open.map(move |(name, node)| self.candidate(name, node, now))
     }
 
+    /// A node, if volumes may be made there.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] for one that is silent or given up.
+    fn open_node(&self, name: &NodeId, now: Instant) -> Result<Candidate<'_>, Error> {
+        self.ensure_open(name, now)?;
+        let (name, node) = self.nodes.get_key_value(name).ok_or_else(|| silent(name))?;
+        Ok(self.candidate(name, node, now))
+    }
+
     /// Room for volumes of these parameters, on one node or on all; none on one that is silent.
     pub(super) fn capacity(
         &self,
@@ -359,13 +369,13 @@ impl State {
         node: Option<&NodeId>,
         now: Instant,
     ) -> Capacity {
-        let Some(name) = node else {
-            return self.open(now).map(|it| it.capacity(parameters)).sum();
-        };
-        let known = self.nodes.get_key_value(name).filter(|_| self.ensure_open(name, now).is_ok());
-        known
-            .map(|(name, node)| self.candidate(name, node, now).capacity(parameters))
-            .unwrap_or_default()
+        match node {
+            Some(node) => {
+                let open = self.open_node(node, now);
+                open.map(|it| it.capacity(parameters)).unwrap_or_default()
+            }
+            None => self.open(now).map(|it| it.capacity(parameters)).sum(),
+        }
     }
 
     fn origin(&self, source: &Source) -> Result<Origin, Error> {

@@ -81,13 +81,9 @@ struct Shared {
 }
 
 impl Shared {
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether the API has said which pools this node has, and they are open as far as they can be.
     fn knows_pools(&self) -> bool {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_told()
+        locked(&self.trouble).is_told()
     }
 
     /// Something that a report says has changed.
@@ -109,6 +105,11 @@ impl Shared {
             tracing::debug!(%err, "an event was not written");
         }
     }
+}
+
+/// No work that holds one of the agent's locks can be left half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What [`Shared::warn`] says.

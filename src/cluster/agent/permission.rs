@@ -1,6 +1,6 @@
 //! Whether an admin allows many deletions at once, as said on this node's own object.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
 use kube::{
@@ -16,6 +16,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use super::{
     Shared, Warning,
     brake::{MASS, allowed_until},
+    locked,
 };
 use crate::cluster::{ALLOW, objects::NodeLocalStorage};
 
@@ -36,7 +37,7 @@ struct Said {
 
 impl Permission {
     fn with<T>(&self, look: impl FnOnce(&mut Said) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut locked(&self.0))
     }
 
     /// Whether all deletions are allowed now.

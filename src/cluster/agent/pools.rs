@@ -1,11 +1,6 @@
 //! Which pools this node has: those whose selector its labels match.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::Path,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{
@@ -20,7 +15,7 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use tokio_stream::StreamExt as _;
 
-use super::Shared;
+use super::{Shared, locked};
 use crate::{
     cluster::objects::{Condition, StoragePool, StoragePoolSpec},
     host::Host,
@@ -211,7 +206,7 @@ async fn apply(shared: &Arc<Shared>, said: &Said) {
     for (pool, why) in &bad {
         tracing::warn!(pool, why, "the pool is not served");
     }
-    let mut trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut trouble = locked(&shared.trouble);
     *trouble = Trouble { is_told: true, why: bad };
     drop(trouble);
     shared.has_changed();

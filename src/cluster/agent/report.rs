@@ -1,9 +1,6 @@
 //! What this node has to give, written into its own object when it has changed.
 
-use std::{
-    sync::PoisonError,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use kube::{
     Api,
@@ -11,7 +8,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Shared, strays::Strays};
+use super::{Shared, locked, strays::Strays};
 use crate::{
     cluster::objects::{
         DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
@@ -64,7 +61,7 @@ pub(super) async fn keep(shared: &Shared) {
 
 fn compose(shared: &Shared, strays: Vec<StrayReport>) -> NodeLocalStorageStatus {
     let status = shared.agent.host.status();
-    let trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    let trouble = locked(&shared.trouble);
     NodeLocalStorageStatus {
         sequence: i64::try_from(status.sequence).unwrap_or(i64::MAX),
         pools: status.pools.iter().map(pool_report).collect(),

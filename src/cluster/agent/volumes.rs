@@ -1,9 +1,6 @@
 //! The wishes for this node, carried out one step at a time.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
@@ -20,7 +17,7 @@ use tokio_stream::StreamExt as _;
 use super::{
     Shared, Warning,
     brake::{Crowd, Deletion, MASS, Verdict},
-    permission,
+    locked, permission,
     step::{Step, next},
     strays::adopt,
 };
@@ -92,7 +89,7 @@ fn after_failure(object: Arc<LogicalVolume>, err: &Unwritten, _: Arc<Shared>) ->
 
 async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Action, Unwritten> {
     let work = Work { shared: &shared, id: object.name_any() };
-    if shared.written().is_ahead_of(&work.id, object.metadata.resource_version.as_deref()) {
+    if locked(&shared.written).is_ahead_of(&work.id, object.metadata.resource_version.as_deref()) {
         return Ok(Action::await_change());
     }
     let step = match next(&object) {
@@ -170,7 +167,7 @@ impl Work<'_> {
         // One that was deleted is gone next, and never shown again.
         if status.phase != Some(Phase::Deleted) {
             let version = written.metadata.resource_version.as_deref();
-            self.shared.written().note(&self.id, version);
+            locked(&self.shared.written).note(&self.id, version);
         }
         Ok(written)
     }
@@ -283,7 +280,7 @@ impl Work<'_> {
         let Some(deletion) = Deletion::of(object) else { return Some(Verdict::Go) };
         let objects = self.shared.objects.get()?.state();
         let is_allowed = self.shared.permission.is_given(Timestamp::now());
-        let mut brake = self.shared.brake.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut brake = locked(&self.shared.brake);
         Some(brake.decide(deletion, &objects, is_allowed))
     }
 

@@ -6,7 +6,7 @@ use super::{Promise, State};
 use crate::{
     cluster::{
         objects::{LogicalVolumeSpec, Phase},
-        placement::{node_of, roomiest, silent},
+        placement::{node_of, roomiest},
         siblings::{Sibling, place_all},
         wish::{Placement, spec_of},
     },
@@ -47,11 +47,7 @@ impl State {
         siblings.iter().for_each(|it| drop(self.kept.remove(it.id.as_str())));
         let origin = wanted.source.as_ref().map(|source| self.origin(source)).transpose()?;
         let mut chosen = match node_of(wanted, origin.as_ref())? {
-            Some(node) => {
-                self.ensure_open(node, now)?;
-                let known = self.nodes.get_key_value(node).ok_or_else(|| silent(node))?;
-                self.candidate(known.0, known.1, now)
-            }
+            Some(node) => self.open_node(node, now)?,
             None => roomiest(&wanted.parameters, self.open(now))?,
         };
         let place = chosen.place(wanted.size, &wanted.parameters, origin.as_ref())?;

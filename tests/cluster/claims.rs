@@ -34,13 +34,20 @@ spec:
 }
 
 /// How many claims are bound, and how many have been sent back to the scheduler.
-pub(crate) fn counted() -> (usize, usize) {
+fn counted() -> (usize, usize) {
     let all = kubectl("get pvc -l test=crowd -o json");
     let all: serde_json::Value = serde_json::from_str(&all).unwrap();
     let all = all["items"].as_array().unwrap();
     let bound = |it: &&serde_json::Value| it["status"]["phase"] == "Bound";
     let sent_back = |it: &&serde_json::Value| it["metadata"]["annotations"][CHOSEN].is_null();
     (all.iter().filter(bound).count(), all.iter().filter(sent_back).count())
+}
+
+pub(crate) fn await_granted(count: usize) {
+    await_that("not all claims are granted", || match counted() {
+        (bound, _) if bound == count => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 }
 
 fn extents_free(node: &str) -> u64 {
@@ -99,10 +106,7 @@ fn a_controller_that_restarts_amid_claims_loses_none_and_doubles_none() {
         _ => Ok(()),
     });
     kubectl("delete pods -n tarn-system -l app.kubernetes.io/component=controller --wait=false");
-    await_that("not all claims are granted", || match counted() {
-        (20, _) => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    await_granted(20);
     let on_b = on_node("node-b", "lvs --noheadings -o lv_name tarn | grep -c ' v-'");
     assert_eq!(on_b.trim(), "20");
     kubectl("delete pvc -l test=crowd");

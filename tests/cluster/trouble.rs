@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    claims::{claims, counted},
+    claims::{await_granted, claims},
     driver::{Driver, allow_deletions},
     kubectl::{apply, await_that, kubectl, kubectl_can, on_node, run, scripts},
 };
@@ -146,10 +146,7 @@ fn a_mass_deletion_waits_until_it_is_allowed() {
     let _driver = Driver::installed();
     kubectl("annotate nls node-a tarn.dev/allow-deletions-");
     apply(&claims(24, "node-a", 16, "local"));
-    await_that("not all claims are granted", || match counted() {
-        (24, _) => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    await_granted(24);
     // What is younger than a minute is nothing to ask about.
     std::thread::sleep(Duration::from_secs(65));
     kubectl("delete pvc -l test=crowd --wait=false");

@@ -15,7 +15,9 @@
 )]
 
 mod by_hand;
+mod calls;
 mod claims;
+mod crowd;
 mod driver;
 mod sections;
 mod waiting;

@@ -10,6 +10,8 @@ use tarn::csi::proto::{
 use super::{
     ROUNDS, Row,
     by_hand::{fill, make_group, run},
+    calls::Calls,
+    crowd::{at_once, while_making},
     driver::Driver,
 };
 
@@ -29,8 +31,8 @@ pub(crate) async fn all(tarn: &str) -> Vec<Row> {
     rows.extend(commands(&driver).await);
     rows.push(creates(&driver, 5).await);
     rows.push(stage_and_publish(&driver).await);
-    rows.extend(at_once(&driver).await);
-    rows.push(capacity(&driver).await);
+    rows.extend(at_once(&driver.calls, QUIET / 2).await);
+    rows.push(capacity(&driver.calls).await);
     rows.push(memory_with_volumes(&driver).await);
     fill("a", 5, 400);
     driver.stop();
@@ -54,12 +56,12 @@ async fn creates(driver: &Driver, present: usize) -> Row {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let began = Instant::now();
-        let id = driver.create(&format!("create-{present}-{round}"), "a", GIB).await;
+        let id = driver.calls.create(&format!("create-{present}-{round}"), "a", GIB).await;
         let took = began.elapsed();
         tokio::time::sleep(QUIET).await;
         let by_hand = run("lvcreate -qq --yes --wipesignatures y --zero y --size 1g --name hand a");
         run("lvremove -qq --yes a/hand");
-        driver.delete(&id).await;
+        driver.calls.delete(&id).await;
         tokio::time::sleep(QUIET).await;
         // The first round warms both up.
         if round > 0 {
@@ -76,12 +78,12 @@ async fn stage_and_publish(driver: &Driver) -> Row {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     run("mkdir -p /run/by-hand /run/by-hand-bind");
     for round in 0..=ROUNDS {
-        let id = driver.create(&format!("stage-{round}"), "a", GIB).await;
+        let id = driver.calls.create(&format!("stage-{round}"), "a", GIB).await;
         run("lvcreate -qq --yes --wipesignatures y --zero y --size 1g --name hand a");
         tokio::time::sleep(QUIET).await;
         let began = Instant::now();
-        driver.stage(&id).await;
-        driver.publish(&id).await;
+        driver.calls.stage(&id).await;
+        driver.calls.publish(&id).await;
         let took = began.elapsed();
         tokio::time::sleep(QUIET).await;
         let by_hand = run(&format!("{MKFS} /dev/a/hand"))
@@ -89,8 +91,8 @@ async fn stage_and_publish(driver: &Driver) -> Row {
             + run("mount --bind /run/by-hand /run/by-hand-bind");
         run("umount /run/by-hand-bind");
         run("umount /run/by-hand");
-        driver.take_down(&id).await;
-        driver.delete(&id).await;
+        driver.calls.take_down(&id).await;
+        driver.calls.delete(&id).await;
         run("lvremove -qq --yes a/hand");
         if round > 0 {
             ours.push(took);
@@ -113,25 +115,25 @@ async fn commands(driver: &Driver) -> Vec<Row> {
         let say = format!("{most}, and 1 report");
         rows.push(Row::new(&format!("LVM commands: {what}"), measured, &say, others <= most));
     };
-    let mut controller = driver.controller();
-    let id = driver.create("counted", "b", 64 * MIB).await;
+    let mut controller = driver.calls.controller();
+    let id = driver.calls.create("counted", "b", 64 * MIB).await;
     tokio::time::sleep(QUIET).await;
     count("create", 1);
-    driver.stage(&id).await;
-    driver.publish(&id).await;
+    driver.calls.stage(&id).await;
+    driver.calls.publish(&id).await;
     count("first stage + publish, as the caller waits", 0);
     tokio::time::sleep(QUIET).await;
     count("first stage, later: the tag `fresh` is taken off", 1);
-    driver.stage(&id).await;
-    driver.publish(&id).await;
+    driver.calls.stage(&id).await;
+    driver.calls.publish(&id).await;
     let path = format!("/run/published/{id}");
     let stats = NodeGetVolumeStatsRequest {
         volume_id: id.clone(),
         volume_path: path,
         ..Default::default()
     };
-    driver.node().node_get_volume_stats(stats).await.unwrap();
-    driver.capacity("b").await;
+    driver.calls.node().node_get_volume_stats(stats).await.unwrap();
+    driver.calls.capacity("b").await;
     controller.list_volumes(ListVolumesRequest::default()).await.unwrap();
     tokio::time::sleep(QUIET).await;
     count("stage, publish, stats, capacity, list", 0);
@@ -154,101 +156,32 @@ async fn commands(driver: &Driver) -> Vec<Row> {
     count("snapshot", 1);
     let gone = DeleteSnapshotRequest { snapshot_id: taken.snapshot_id, ..Default::default() };
     controller.delete_snapshot(gone).await.unwrap();
-    driver.take_down(&id).await;
+    driver.calls.take_down(&id).await;
     tokio::time::sleep(QUIET).await;
     count("delete of a thick snapshot: split off, remove", 2);
-    driver.delete(&id).await;
+    driver.calls.delete(&id).await;
     tokio::time::sleep(QUIET).await;
     count("delete of a thick volume", 2);
     rows
 }
 
-/// Eight creates at once, on one group and on two, beside eight in a row.
-async fn at_once(driver: &Driver) -> Vec<Row> {
-    let (mut row, mut one, mut two) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..=ROUNDS {
-        let mut times = [Duration::ZERO; 3];
-        for (how, took) in times.iter_mut().enumerate() {
-            let names: Vec<(String, &str)> = (0..8)
-                .map(|at| {
-                    let pool = if how == 2 && at % 2 == 1 { "b" } else { "a" };
-                    (format!("at-once-{round}-{how}-{at}"), pool)
-                })
-                .collect();
-            let began = Instant::now();
-            let mut ids = Vec::new();
-            if how == 0 {
-                for (name, pool) in &names {
-                    ids.push(driver.create(name, pool, 64 * MIB).await);
-                }
-            } else {
-                let calls = names.iter().map(|(name, pool)| driver.create(name, pool, 64 * MIB));
-                ids = join_all(calls).await;
-            }
-            *took = began.elapsed();
-            for id in ids {
-                driver.delete(&id).await;
-            }
-            tokio::time::sleep(QUIET / 2).await;
-        }
-        if round > 0 {
-            row.push(times[0]);
-            one.push(times[1]);
-            two.push(times[2]);
-        }
-    }
-    vec![
-        Row::ratio("8 creates at once on one group / 8 in a row", &mut one, &mut row.clone(), 1.05),
-        Row::ratio("8 creates at once on two groups / 8 in a row on one", &mut two, &mut row, 0.9),
-    ]
-}
-
-/// Polls all futures of one task until each is done.
-pub(crate) async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut running: Vec<_> = futures.map(|it| (Box::pin(it), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut all = true;
-        for (future, done) in &mut running {
-            if done.is_none() {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *done = Some(value),
-                    std::task::Poll::Pending => all = false,
-                }
-            }
-        }
-        if all { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    running.into_iter().map(|(_, done)| done.unwrap()).collect()
-}
-
 /// GetCapacity, 1,000 times while volumes are being made, and in turn with it a call that does
 /// nothing: on the guest's one processor every call waits for LVM's programs.
-async fn capacity(driver: &Driver) -> Row {
-    let making = async {
-        let mut ids = Vec::new();
-        for at in 0..60 {
-            ids.push(driver.create(&format!("busy-{at}"), "a", 64 * MIB).await);
-        }
-        ids
-    };
+async fn capacity(calls: &Calls) -> Row {
     let asking = async {
         let (mut times, mut empty) = (Vec::new(), Vec::new());
         for _ in 0..1000 {
             let began = Instant::now();
-            driver.capacity("a").await;
+            calls.capacity("a").await;
             times.push(began.elapsed());
             let began = Instant::now();
-            driver.capabilities().await;
+            calls.capabilities().await;
             empty.push(began.elapsed());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         (times, empty)
     };
-    let (ids, (mut times, mut empty)) = tokio::join!(making, asking);
-    for id in ids {
-        driver.delete(&id).await;
-    }
+    let (mut times, mut empty) = while_making(calls, 60, asking).await;
     let what =
         "GetCapacity / GetPluginCapabilities, p99 of 1,000 calls while volumes are being made";
     Row::p99_ratio(what, &mut times, &mut empty, 1.2)
@@ -257,12 +190,12 @@ async fn capacity(driver: &Driver) -> Row {
 async fn memory_with_volumes(driver: &Driver) -> Row {
     let mut ids = Vec::new();
     for at in 0..500 {
-        ids.push(driver.create(&format!("many-{at}"), "b", 4 * MIB * 2).await);
+        ids.push(driver.calls.create(&format!("many-{at}"), "b", 4 * MIB * 2).await);
     }
     tokio::time::sleep(QUIET).await;
     let kib = driver.resident();
     for id in ids {
-        driver.delete(&id).await;
+        driver.calls.delete(&id).await;
     }
     Row::new("resident memory, 500 volumes", mebibytes(kib), "20 MiB", kib <= 20 << 10)
 }

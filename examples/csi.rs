@@ -3,8 +3,11 @@
 //!     csi SOCKET CreateVolume name=pvc-1 size=1Gi fs=ext4 provisioning=Thin
 //!     csi SOCKET NodeStageVolume volume=v-… staging=/run/stage fs=ext4
 //!
-//! `demo/life` is made with it. What a call needs and leaves out is refused by the driver, whose
-//! code and message then go to stderr.
+//! What a call needs and leaves out is refused by the driver, whose code and message then go to
+//! stderr.
+//!
+//! Without a method, calls are read from stdin, one a line, until its end. After each answer comes
+//! a line `ok`, or `failed` and why. `demo/life` is made with it: one program for all its calls.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +29,7 @@ use tarn::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-const USAGE: &str = "usage: csi SOCKET METHOD [KEY=VALUE...]
+const USAGE: &str = "usage: csi SOCKET [METHOD [KEY=VALUE...]]
   GetPluginInfo      CreateVolume name size [fs | block=yes] [snapshot | source] [StorageClass keys]
   GetCapacity [StorageClass keys]       DeleteVolume volume          ControllerExpandVolume volume size
   CreateSnapshot name volume            DeleteSnapshot snapshot
@@ -39,13 +42,7 @@ type Answer = Vec<(&'static str, String)>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let said = match run().await {
-        Ok(answer) => answer.iter().try_for_each(|(field, value)| {
-            writeln!(io::stdout(), "{field:<16} {value}").map_err(anyhow::Error::from)
-        }),
-        Err(err) => Err(err),
-    };
-    match said {
+    match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             writeln!(io::stderr(), "csi: {err:#}").unwrap_or_default();
@@ -54,20 +51,47 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> anyhow::Result<Answer> {
-    let mut words = std::env::args().skip(1);
-    let (socket, method) = words.next().zip(words.next()).context(USAGE)?;
-    let keys = words
-        .map(|word| match word.split_once('=') {
-            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-            None => Err(anyhow!("`{word}` is not KEY=VALUE\n{USAGE}")),
-        })
-        .collect::<anyhow::Result<_>>()?;
+async fn run() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (socket, words) = words.split_first().context(USAGE)?;
     let address = format!("unix://{}", socket.trim_start_matches("unix://"));
     let channel = Endpoint::from_shared(address)?
         .connect()
         .await
         .with_context(|| format!("nobody answers at {socket}"))?;
+    if !words.is_empty() {
+        return tell(&call(channel, words).await?);
+    }
+    for line in io::stdin().lines() {
+        let line = line?;
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        match call(channel.clone(), &words).await {
+            Ok(answer) => {
+                tell(&answer)?;
+                writeln!(io::stdout(), "ok")?;
+            }
+            Err(err) => writeln!(io::stdout(), "failed {err:#}")?,
+        }
+    }
+    Ok(())
+}
+
+fn tell(answer: &Answer) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    answer.iter().try_for_each(|(field, value)| writeln!(out, "{field:<16} {value}"))?;
+    Ok(())
+}
+
+/// Makes one call: a method, and its keys.
+async fn call(channel: Channel, words: &[String]) -> anyhow::Result<Answer> {
+    let (method, keys) = words.split_first().context(USAGE)?;
+    let keys = keys
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(anyhow!("`{word}` is not KEY=VALUE\n{USAGE}")),
+        })
+        .collect::<anyhow::Result<_>>()?;
     let mut keys = Keys(keys);
     let answer = match method.as_str() {
         "GetPluginInfo" => plugin_info(channel).await,
@@ -75,14 +99,13 @@ async fn run() -> anyhow::Result<Answer> {
         | "NodePublishVolume"
         | "NodeUnpublishVolume"
         | "NodeUnstageVolume"
-        | "NodeExpandVolume" => node(&method, &mut keys, NodeClient::new(channel)).await,
-        _ => controller(&method, &mut keys, ControllerClient::new(channel)).await,
+        | "NodeExpandVolume" => node(method, &mut keys, NodeClient::new(channel)).await,
+        _ => controller(method, &mut keys, ControllerClient::new(channel)).await,
     };
-    let answer = answer.map_err(|err| match err.downcast::<tonic::Status>() {
+    answer.map_err(|err| match err.downcast::<tonic::Status>() {
         Ok(status) => anyhow!("{:?}: {}", status.code(), status.message()),
         Err(err) => err,
-    })?;
-    Ok(answer)
+    })
 }
 
 async fn plugin_info(channel: Channel) -> anyhow::Result<Answer> {

@@ -1,9 +1,10 @@
 //! LVM's JSON reports, read into types.
 //!
 //! In LVM's `json` format every value is a text. With `--binary`, yes and no are `1` and `0`, and
-//! `-1` is what LVM does not know (lvmreport(7)).
+//! `-1` is what LVM does not know (lvmreport(7)). Rows borrow from the output, which for hundreds of
+//! volumes is far larger than what is kept of it.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, path::Path, str::FromStr};
 
 use serde::Deserialize;
 
@@ -15,21 +16,21 @@ use crate::units::Bytes;
 /// # Errors
 /// [`Error::Report`] for what does not look like the report of exactly one group.
 pub(super) fn read(json: &[u8]) -> Result<Group, Error> {
-    let report: Report<Full> = serde_json::from_slice(json).map_err(unreadable)?;
-    let [full] = <[Full; 1]>::try_from(report.report)
+    let report: Report<Full<'_>> = serde_json::from_slice(json).map_err(unreadable)?;
+    let [full] = <[Full<'_>; 1]>::try_from(report.report)
         .map_err(|found| Error::Report(format!("{} groups instead of one", found.len())))?;
-    let [vg] = <[VgRow; 1]>::try_from(full.vg)
+    let [vg] = <[VgRow<'_>; 1]>::try_from(full.vg)
         .map_err(|found| Error::Report(format!("{} rows about the group", found.len())))?;
     let physical = full.pv.iter().map(|pv| read_physical(pv, &full.pvseg));
     let mut logical: Vec<_> = full.lv.iter().map(read_logical).collect::<Result<_, _>>()?;
     number(&mut logical, &full.seg)?;
     Ok(Group {
-        name: parse("vg_name", &vg.vg_name)?,
-        uuid: vg.vg_uuid,
-        extent: Bytes(parse("vg_extent_size", &vg.vg_extent_size)?),
-        extents: parse("vg_extent_count", &vg.vg_extent_count)?,
-        free: parse("vg_free_count", &vg.vg_free_count)?,
-        tags: read_tags(&vg.vg_tags)?,
+        name: parse("vg_name", vg.vg_name)?,
+        uuid: vg.vg_uuid.to_owned(),
+        extent: Bytes(parse("vg_extent_size", vg.vg_extent_size)?),
+        extents: parse("vg_extent_count", vg.vg_extent_count)?,
+        free: parse("vg_free_count", vg.vg_free_count)?,
+        tags: read_tags(vg.vg_tags)?,
         physical: physical.collect::<Result<_, _>>()?,
         logical,
     })
@@ -50,9 +51,9 @@ pub(super) enum Dependents {
 
 /// Reads the output of [`super::lines::dependents`] for one volume.
 pub(super) fn dependents(json: &[u8], lv: &LvName) -> Result<Dependents, Error> {
-    let report: Report<Kinship> = serde_json::from_slice(json).map_err(unreadable)?;
-    let rows: Vec<KinRow> = report.report.into_iter().flat_map(|it| it.lv).collect();
-    let needs = |row: &KinRow| {
+    let report: Report<Kinship<'_>> = serde_json::from_slice(json).map_err(unreadable)?;
+    let rows: Vec<KinRow<'_>> = report.report.into_iter().flat_map(|it| it.lv).collect();
+    let needs = |row: &KinRow<'_>| {
         row.pool_lv == lv.as_str() || (row.is_copy_on_write() && row.origin == lv.as_str())
     };
     Ok(if rows.iter().any(|row| row.vg_missing_pv_count != "0") {
@@ -85,95 +86,102 @@ struct Report<T> {
 }
 
 #[derive(Deserialize)]
-struct Full {
-    vg: Vec<VgRow>,
-    pv: Vec<PvRow>,
-    lv: Vec<LvRow>,
-    pvseg: Vec<PvSegmentRow>,
-    seg: Vec<SegmentRow>,
+struct Full<'a> {
+    #[serde(borrow)]
+    vg: Vec<VgRow<'a>>,
+    #[serde(borrow)]
+    pv: Vec<PvRow<'a>>,
+    #[serde(borrow)]
+    lv: Vec<LvRow<'a>>,
+    #[serde(borrow)]
+    pvseg: Vec<PvSegmentRow<'a>>,
+    #[serde(borrow)]
+    seg: Vec<SegmentRow<'a>>,
 }
 
 #[derive(Deserialize)]
-struct SegmentRow {
-    lv_uuid: String,
+struct SegmentRow<'a> {
+    lv_uuid: &'a str,
     /// Empty for what is not thin.
     #[serde(default)]
-    thin_id: String,
+    thin_id: &'a str,
 }
 
 #[derive(Deserialize)]
-struct VgRow {
-    vg_name: String,
-    vg_uuid: String,
-    vg_extent_size: String,
-    vg_extent_count: String,
-    vg_free_count: String,
-    vg_tags: String,
+struct VgRow<'a> {
+    vg_name: &'a str,
+    vg_uuid: &'a str,
+    vg_extent_size: &'a str,
+    vg_extent_count: &'a str,
+    vg_free_count: &'a str,
+    vg_tags: &'a str,
 }
 
 #[derive(Deserialize)]
-struct PvRow {
-    pv_uuid: String,
-    pv_name: String,
-    pv_missing: String,
-    pv_allocatable: String,
-    pv_pe_count: String,
+struct PvRow<'a> {
+    pv_uuid: &'a str,
+    #[serde(borrow)]
+    pv_name: Cow<'a, str>,
+    pv_missing: &'a str,
+    pv_allocatable: &'a str,
+    pv_pe_count: &'a str,
 }
 
 #[derive(Deserialize)]
-struct PvSegmentRow {
-    pv_uuid: String,
-    pvseg_start: String,
-    pvseg_size: String,
+struct PvSegmentRow<'a> {
+    pv_uuid: &'a str,
+    pvseg_start: &'a str,
+    pvseg_size: &'a str,
     /// Empty for a free segment.
-    lv_name: String,
+    lv_name: &'a str,
 }
 
-impl PvSegmentRow {
+impl PvSegmentRow<'_> {
     /// Its first extent and how many there are.
     fn place(&self) -> Result<(u64, u64), Error> {
-        Ok((parse("pvseg_start", &self.pvseg_start)?, parse("pvseg_size", &self.pvseg_size)?))
+        Ok((parse("pvseg_start", self.pvseg_start)?, parse("pvseg_size", self.pvseg_size)?))
     }
 }
 
 #[derive(Deserialize)]
-struct LvRow {
-    lv_name: String,
-    lv_uuid: String,
-    lv_size: String,
-    lv_layout: String,
-    lv_role: String,
-    lv_active: String,
-    lv_suspended: String,
-    origin: String,
-    origin_size: String,
-    pool_lv: String,
-    data_percent: String,
-    metadata_percent: String,
-    lv_tags: String,
+struct LvRow<'a> {
+    lv_name: &'a str,
+    lv_uuid: &'a str,
+    lv_size: &'a str,
+    lv_layout: &'a str,
+    lv_role: &'a str,
+    lv_active: &'a str,
+    lv_suspended: &'a str,
+    origin: &'a str,
+    origin_size: &'a str,
+    pool_lv: &'a str,
+    data_percent: &'a str,
+    metadata_percent: &'a str,
+    lv_tags: &'a str,
 }
 
 #[derive(Deserialize)]
-struct Kinship {
-    lv: Vec<KinRow>,
+struct Kinship<'a> {
+    #[serde(borrow)]
+    lv: Vec<KinRow<'a>>,
 }
 
 #[derive(Deserialize)]
-struct KinRow {
-    lv_name: String,
-    lv_role: String,
-    origin: String,
-    pool_lv: String,
-    vg_missing_pv_count: String,
+struct KinRow<'a> {
+    lv_name: &'a str,
+    lv_role: &'a str,
+    origin: &'a str,
+    pool_lv: &'a str,
+    vg_missing_pv_count: &'a str,
 }
 
-impl KinRow {
+impl KinRow<'_> {
     fn is_copy_on_write(&self) -> bool {
-        has(&self.lv_role, "thicksnapshot")
+        has(self.lv_role, "thicksnapshot")
     }
 }
 
-fn read_physical(pv: &PvRow, segments: &[PvSegmentRow]) -> Result<PhysicalVolume, Error> {
+fn read_physical(pv: &PvRow<'_>, segments: &[PvSegmentRow<'_>]) -> Result<PhysicalVolume, Error> {
     let mine = segments.iter().filter(|it| it.pv_uuid == pv.pv_uuid && it.lv_name.is_empty());
     let mut segments = mine.map(PvSegmentRow::place).collect::<Result<Vec<_>, _>>()?;
     segments.sort_unstable();
@@ -185,38 +193,37 @@ fn read_physical(pv: &PvRow, segments: &[PvSegmentRow]) -> Result<PhysicalVolume
         }
     }
     Ok(PhysicalVolume {
-        device: pv.pv_name.clone().into(),
+        device: Path::new(pv.pv_name.as_ref()).to_path_buf(),
         missing: pv.pv_missing == "1",
         allocatable: pv.pv_allocatable == "1",
-        extents: parse("pv_pe_count", &pv.pv_pe_count)?,
+        extents: parse("pv_pe_count", pv.pv_pe_count)?,
         free_runs: free.into_iter().map(|(_, length)| length).collect(),
     })
 }
 
-fn read_logical(lv: &LvRow) -> Result<LogicalVolume, Error> {
+fn read_logical(lv: &LvRow<'_>) -> Result<LogicalVolume, Error> {
     let kind = read_kind(lv)?;
-    let size = if kind == Kind::CopyOnWrite { &lv.origin_size } else { &lv.lv_size };
+    let size = if kind == Kind::CopyOnWrite { lv.origin_size } else { lv.lv_size };
     Ok(LogicalVolume {
-        name: parse("lv_name", &lv.lv_name)?,
-        uuid: lv.lv_uuid.clone(),
+        name: parse("lv_name", lv.lv_name)?,
+        uuid: lv.lv_uuid.to_owned(),
         size: Bytes(parse("size", size)?),
         kind,
-        origin: match lv.origin.as_str() {
+        origin: match lv.origin {
             "" => None,
             origin => Some(parse("origin", origin.trim_matches(['[', ']']))?),
         },
         thin_id: None,
         active: !lv.lv_active.is_empty(),
         suspended: lv.lv_suspended == "1",
-        tags: read_tags(&lv.lv_tags)?,
+        tags: read_tags(lv.lv_tags)?,
     })
 }
 
 /// Numbers in a thin pool are told with the segments, of which a thin volume has one.
-fn number(logical: &mut [LogicalVolume], segments: &[SegmentRow]) -> Result<(), Error> {
+fn number(logical: &mut [LogicalVolume], segments: &[SegmentRow<'_>]) -> Result<(), Error> {
     let thin = segments.iter().filter(|it| !it.thin_id.is_empty());
-    let numbers: BTreeMap<&str, &str> =
-        thin.map(|it| (it.lv_uuid.as_str(), it.thin_id.as_str())).collect();
+    let numbers: BTreeMap<&str, &str> = thin.map(|it| (it.lv_uuid, it.thin_id)).collect();
     for lv in logical {
         if let Some(number) = numbers.get(lv.uuid.as_str()) {
             lv.thin_id = Some(parse("thin_id", number)?);
@@ -225,17 +232,17 @@ fn number(logical: &mut [LogicalVolume], segments: &[SegmentRow]) -> Result<(), 
     Ok(())
 }
 
-fn read_kind(lv: &LvRow) -> Result<Kind, Error> {
-    let (layout, role) = (lv.lv_layout.as_str(), lv.lv_role.as_str());
+fn read_kind(lv: &LvRow<'_>) -> Result<Kind, Error> {
+    let (layout, role) = (lv.lv_layout, lv.lv_role);
     Ok(if has(layout, "thin") && has(layout, "pool") {
         Kind::ThinPool {
-            data_percent: read_percent("data_percent", &lv.data_percent)?,
-            metadata_percent: read_percent("metadata_percent", &lv.metadata_percent)?,
+            data_percent: read_percent("data_percent", lv.data_percent)?,
+            metadata_percent: read_percent("metadata_percent", lv.metadata_percent)?,
         }
     } else if has(role, "thicksnapshot") {
         Kind::CopyOnWrite
     } else if has(layout, "thin") {
-        Kind::Thin(parse("pool_lv", &lv.pool_lv)?)
+        Kind::Thin(parse("pool_lv", lv.pool_lv)?)
     } else if layout == "linear" || layout == "striped" {
         Kind::Thick
     } else {

@@ -68,7 +68,7 @@ async fn run(
     let door = &config.door;
     let driver = &door.driver;
     let stop = Stop::listen()?;
-    let of_strays = metrics.clone();
+    let of_concerns = metrics.clone();
     let agent = Agent {
         client: client::connect(config.kubeconfig.as_deref()).await?,
         namespace: config.namespace.clone(),
@@ -79,7 +79,7 @@ async fn run(
         turns: turns.clone(),
         state: config.state.clone(),
         brake_percent: config.deletion_brake,
-        on_strays: Box::new(move |count| of_strays.strays(count)),
+        on_concerns: Box::new(move |it| of_concerns.concerns(it.strays, it.held)),
     };
     // Blocks, but nobody is served yet.
     agent.recall_pools();

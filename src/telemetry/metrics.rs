@@ -26,8 +26,9 @@ pub struct Metrics {
     pools: PoolGauges,
     copied: Family<Volume, Count>,
     to_copy: Family<Volume, Count>,
-    /// Of nobody: shown from when it is known.
+    /// Of nobody, this and the next: shown from when they are known.
     strays: Family<Nobody, Count>,
+    held: Family<Nobody, Count>,
 }
 
 /// What is known of one pool at one time.
@@ -145,8 +146,12 @@ impl Metrics {
         let strays = Family::default();
         let help = "Volumes and snapshots that have had no object in the API for a while";
         registry.register("volumes_without_object", help, strays.clone());
+        let held = Family::default();
+        let help =
+            "Deletions that wait until an admin allows them, because they are too many at once";
+        registry.register("deletions_held", help, held.clone());
         let registry = Arc::new(registry);
-        Self { registry, rpcs, commands, pools, copied, to_copy, strays }
+        Self { registry, rpcs, commands, pools, copied, to_copy, strays, held }
     }
 
     /// A CSI call was answered. `code` is the gRPC code, as `ALREADY_EXISTS`.
@@ -166,9 +171,11 @@ impl Metrics {
         self.pools.set(name, figures);
     }
 
-    /// So many volumes and snapshots have no object in the API.
-    pub fn strays(&self, count: u64) {
-        self.strays.get_or_create(&[]).set(count);
+    /// So many volumes and snapshots have no object in the API, and so many deletions wait until
+    /// they are allowed.
+    pub fn concerns(&self, strays: u64, held: u64) {
+        self.strays.get_or_create(&[]).set(strays);
+        self.held.get_or_create(&[]).set(held);
     }
 
     /// A copy of `size` bytes into a volume begins.
@@ -309,9 +316,10 @@ mod tests {
         };
         metrics.pool("fast", &figures);
         assert!(!metrics.text().unwrap().contains("tarn_volumes_without_object{"), "not known");
-        metrics.strays(0);
+        metrics.concerns(0, 3);
         insta::assert_snapshot!(lines(&metrics).join("\n"), @r#"
         tarn_build_info{version="0.1.0"} 1
+        tarn_deletions_held{} 3
         tarn_lvm_command_duration_seconds_count{verb="lvcreate",outcome="failed"} 1
         tarn_lvm_command_duration_seconds_sum{verb="lvcreate",outcome="failed"} 0.25
         tarn_pool_free_bytes{pool="fast"} 0

@@ -128,6 +128,15 @@ fn a_node_that_is_given_up_does_not_hold_claims_back() {
     kubectl("annotate nls node-b tarn.dev/release-volumes-");
 }
 
+/// The page of metrics of a node's agent.
+fn agent_metrics(node: &str) -> String {
+    let pod = kubectl(&format!(
+        "get pods -n tarn-system -l app.kubernetes.io/component=node --field-selector spec.nodeName={node} -o name"
+    ));
+    let pod = pod.trim().trim_start_matches("pod/");
+    kubectl(&format!("get --raw /api/v1/namespaces/tarn-system/pods/{pod}:9810/proxy/metrics"))
+}
+
 /// How many objects there are, and how many of them are a mass deletion that waits.
 fn left_and_held() -> (usize, usize) {
     let all = kubectl("get lvol -o json");
@@ -159,6 +168,11 @@ fn a_mass_deletion_waits_until_it_is_allowed() {
     assert!(left == held && left >= 12, "{left} are left, {held} wait");
     let on_a = on_node("node-a", "lvs --noheadings -o lv_name tarn | grep -c ' v-'");
     assert_eq!(on_a.trim(), left.to_string());
+    let told = format!("tarn_deletions_held{{}} {held}");
+    await_that("the metric does not tell", || match agent_metrics("node-a") {
+        page if page.contains(&told) => Ok(()),
+        page => Err(page),
+    });
     let events = kubectl("get events -n default --field-selector reason=MassDeletion -o json");
     assert!(events.contains("NodeLocalStorage"), "{events}");
     // All of it goes now; what the driver's end looks at.

@@ -48,6 +48,11 @@ impl<'a> Deletion<'a> {
         let is_held = conditions.into_iter().any(|it: &Condition| it.reason == MASS);
         Some(Self { uid: metadata.uid.as_deref().unwrap_or_default(), at, is_held })
     }
+
+    /// Whether it is said to wait until an admin allows it.
+    pub(super) fn is_held(self) -> bool {
+        self.is_held
+    }
 }
 
 /// Whether the node has nothing of it.

@@ -58,8 +58,17 @@ pub struct Agent {
     pub state: PathBuf,
     /// Which share of its volumes may be deleted within a minute before it asks; 100: all.
     pub brake_percent: u8,
-    /// Told how many volumes are reported to have no object, whenever that is looked at.
-    pub on_strays: Box<dyn Fn(u64) + Send + Sync>,
+    /// Told what an admin should look at, whenever that is counted.
+    pub on_concerns: Box<dyn Fn(Concerns) + Send + Sync>,
+}
+
+/// How much there is that an admin should look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Concerns {
+    /// Volumes and snapshots that are reported to have no object.
+    pub strays: u64,
+    /// Deletions that wait until they are allowed.
+    pub held: u64,
 }
 
 /// What the parts of an agent share.

@@ -1,14 +1,18 @@
 //! What this node has to give, written into its own object when it has changed.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kube::{
     Api,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
+    runtime::reflector::Store,
 };
 use serde_json::json;
 
-use super::{Shared, locked, strays::Strays};
+use super::{Concerns, Shared, brake::Deletion, locked, strays::Strays};
 use crate::{
     cluster::objects::{
         DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
@@ -33,7 +37,8 @@ pub(super) async fn keep(shared: &Shared) {
     loop {
         changes.mark_unchanged();
         let found = strays.look(shared, Instant::now());
-        (shared.agent.on_strays)(found.len() as u64);
+        let concerns = Concerns { strays: found.len() as u64, held: held(shared) };
+        (shared.agent.on_concerns)(concerns);
         let mut status = compose(shared, found);
         if let Some(last) = &written {
             status.conditions.iter_mut().for_each(|it| it.keep_time(&last.conditions));
@@ -57,6 +62,13 @@ pub(super) async fn keep(shared: &Shared) {
             Err(_) => (),
         }
     }
+}
+
+/// How many deletions wait until they are allowed; none while not all objects are known.
+fn held(shared: &Shared) -> u64 {
+    let objects = shared.objects.get().map(Store::state).unwrap_or_default();
+    let is_held = |object: &&Arc<_>| Deletion::of(object).is_some_and(Deletion::is_held);
+    objects.iter().filter(is_held).count() as u64
 }
 
 fn compose(shared: &Shared, strays: Vec<StrayReport>) -> NodeLocalStorageStatus {

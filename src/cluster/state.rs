@@ -38,6 +38,8 @@ pub(super) struct Entry {
     pub(super) uid: String,
     /// Grows with each change of any object (API concepts, "Resource versions").
     pub(super) version: u64,
+    /// The moment at which this was taken note of.
+    noted: Moment,
     pub(super) spec: Arc<LogicalVolumeSpec>,
     pub(super) phase: Option<Phase>,
     pub(super) size: Option<Bytes>,
@@ -48,6 +50,10 @@ pub(super) struct Entry {
     /// Whether it was made again from what its node had found.
     pub(super) is_found: bool,
 }
+
+/// How much the state had been told until then. Later moments are larger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
 
 /// One node.
 #[derive(Debug, Default)]
@@ -102,16 +108,18 @@ pub(super) struct State {
     nodes: HashMap<NodeId, Node>,
     /// Room for claims whose calls are still to come, by the ids of their volumes.
     kept: HashMap<String, kept::Kept>,
-    /// The uids of objects that are gone.
-    gone: HashMap<String, Instant>,
+    /// The uids of objects that are gone, and since when.
+    gone: HashMap<String, (Instant, Moment)>,
+    now: Moment,
 }
 
 impl Entry {
-    fn of(object: &LogicalVolume) -> Option<Self> {
+    fn of(object: &LogicalVolume, noted: Moment) -> Option<Self> {
         let status = object.status.as_ref();
         Some(Self {
             uid: object.metadata.uid.clone()?,
             version: object.metadata.resource_version.as_ref()?.parse().ok()?,
+            noted,
             spec: Arc::new(object.spec.clone()),
             phase: status.and_then(|it| it.phase),
             size: status.and_then(|it| it.size.as_ref()?.parse().ok()),
@@ -127,6 +135,7 @@ impl Entry {
         Self {
             uid: String::new(),
             version: 0,
+            noted: Moment::default(),
             spec: Arc::new(spec.clone()),
             phase: None,
             size: None,
@@ -197,16 +206,24 @@ impl State {
         self.volumes.get(id)
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = &String> {
-        self.volumes.keys()
+    /// The present moment.
+    pub(super) fn now(&self) -> Moment {
+        self.now
     }
 
     /// Takes note of an object, unless something newer is known of it.
     pub(super) fn enter(&mut self, id: &str, object: &LogicalVolume) {
-        let Some(new) = Entry::of(object) else { return };
-        let known = self.volumes.get(id);
+        self.enter_listed(id, object, Moment::default());
+    }
+
+    /// Takes note of an object from a list that was asked for at `since`. What was known before is
+    /// older, whatever the versions say: those of a restored backup begin anew.
+    pub(super) fn enter_listed(&mut self, id: &str, object: &LogicalVolume, since: Moment) {
+        self.now.0 += 1;
+        let Some(new) = Entry::of(object, self.now) else { return };
+        let known = self.volumes.get(id).filter(|known| known.noted > since);
         let is_old = known.is_some_and(|known| known.version >= new.version);
-        if is_old || self.gone.contains_key(&new.uid) {
+        if is_old || self.gone.get(&new.uid).is_some_and(|(_, noted)| *noted > since) {
             return;
         }
         self.settle(id, Some(&new));
@@ -219,13 +236,26 @@ impl State {
 
     /// Takes note that an object is gone.
     pub(super) fn remove(&mut self, id: &str, uid: &str, now: Instant) {
-        self.gone.retain(|_, at| now.duration_since(*at) < MEMORY);
-        self.gone.insert(uid.to_owned(), now);
+        self.now.0 += 1;
+        self.gone.retain(|_, (at, _)| now.duration_since(*at) < MEMORY);
+        self.gone.insert(uid.to_owned(), (now, self.now));
         if self.volumes.get(id).is_some_and(|entry| entry.uid == uid) {
             self.settle(id, None);
             self.ending.remove(id);
             self.volumes.remove(id);
         }
+    }
+
+    /// The ids and uids of what was known at `since` and is not in a list that was asked for then: it
+    /// was deleted while nobody watched, or a restored backup does not have it.
+    pub(super) fn unlisted(
+        &self,
+        listed: &HashSet<String>,
+        since: Moment,
+    ) -> Vec<(String, String)> {
+        let unlisted = self.volumes.iter().filter(|(id, _)| !listed.contains(*id));
+        let old = unlisted.filter(|(_, entry)| entry.noted <= since);
+        old.map(|(id, entry)| (id.clone(), entry.uid.clone())).collect()
     }
 
     /// Enters or takes away what is promised to a volume.

@@ -22,7 +22,7 @@ use super::{
     fate::Look,
     lease,
     objects::{LogicalVolume, NodeLocalStorage},
-    state::State,
+    state::{Moment, State},
 };
 use crate::volume::NodeId;
 
@@ -75,11 +75,15 @@ impl View {
         self.loose.subscribe()
     }
 
-    /// Takes note of an object that an own call has answered with.
+    /// Takes note of an object that an own call has answered with, or a watch has shown.
     pub(super) fn enter(&self, object: &LogicalVolume) {
+        self.note(object, State::enter);
+    }
+
+    fn note(&self, object: &LogicalVolume, enter: impl FnOnce(&mut State, &str, &LogicalVolume)) {
         let id = object.name_any();
         let is_ending = self.with(|state| {
-            state.enter(&id, object);
+            enter(state, &id, object);
             state.is_ending(&id)
         });
         self.changes.send_replace(());
@@ -128,7 +132,7 @@ impl View {
     }
 
     async fn feed_volumes(&self, api: Api<LogicalVolume>) {
-        let mut listed = HashSet::new();
+        let (mut listed, mut since) = (HashSet::new(), Moment::default());
         let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
@@ -136,35 +140,24 @@ impl View {
                 Ok(Event::Delete(object)) => {
                     self.remove(&object.name_any(), &object.uid().unwrap_or_default());
                 }
-                Ok(Event::Init) => listed.clear(),
+                // A list is asked for after this.
+                Ok(Event::Init) => {
+                    listed.clear();
+                    since = self.with(|state| state.now());
+                }
                 Ok(Event::InitApply(object)) => {
                     listed.insert(object.name_any());
-                    self.enter(&object);
+                    self.note(&object, |state, id, object| state.enter_listed(id, object, since));
                 }
                 Ok(Event::InitDone) => {
-                    self.forget_unlisted(&listed);
+                    let gone = self.with(|state| state.unlisted(&listed, since));
+                    gone.iter().for_each(|(id, uid)| self.remove(id, uid));
                     listed = HashSet::new();
                     self.came_in();
                 }
                 Err(err) => tracing::warn!(%err, "volumes cannot be watched now"),
             }
         }
-    }
-
-    /// What was there before and is not in a new list was deleted while nobody watched. What an own
-    /// call has made since the list is newer than all of it.
-    fn forget_unlisted(&self, listed: &HashSet<String>) {
-        let newest = |state: &State| {
-            listed.iter().filter_map(|id| state.entry(id).map(|it| it.version)).max()
-        };
-        let gone: Vec<(String, String)> = self.with(|state| {
-            let newest = newest(state).unwrap_or_default();
-            let unlisted = state.ids().filter(|id| !listed.contains(*id));
-            let old = unlisted.filter_map(|id| Some((id, state.entry(id)?)));
-            let old = old.filter(|(_, entry)| entry.version <= newest);
-            old.map(|(id, entry)| (id.clone(), entry.uid.clone())).collect()
-        });
-        gone.iter().for_each(|(id, uid)| self.remove(id, uid));
     }
 
     async fn feed_nodes(&self, api: Api<NodeLocalStorage>) {

@@ -112,6 +112,71 @@ fn a_controller_that_restarts_amid_claims_loses_none_and_doubles_none() {
     kubectl("delete pvc -l test=crowd");
 }
 
+/// Pods with a claim each, which like node-a best.
+fn pods_that_like_node_a(count: u32, mebibytes: u64) -> String {
+    (0..count).fold(String::new(), |mut text, number| {
+        write!(
+            text,
+            "---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: crowd-{number}, labels: {{test: crowd}}}}
+spec:
+  storageClassName: local
+  accessModes: [ReadWriteOnce]
+  resources: {{requests: {{storage: {mebibytes}Mi}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: crowd-{number}, labels: {{test: crowd}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  affinity:
+    nodeAffinity:
+      preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        preference: {{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [node-a]}}]}}
+  containers:
+  - name: box
+    image: registry.k8s.io/e2e-test-images/busybox:1.37.0-1
+    command: [sleep, '1000000']
+    volumeMounts: [{{name: data, mountPath: /data}}]
+  volumes: [{{name: data, persistentVolumeClaim: {{claimName: crowd-{number}}}}}]
+"
+        )
+        .unwrap();
+        text
+    })
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn pods_without_room_on_the_node_that_they_like_best_run_on_another() {
+    let _driver = Driver::installed();
+    // Three fit on each node.
+    let extents = extents_free("node-a").min(extents_free("node-b")) / 3;
+    apply(&pods_that_like_node_a(5, extents * 4));
+    kubectl("wait --for=condition=Ready pod -l test=crowd --timeout=4m");
+    let nodes = kubectl("get lvol -o jsonpath={.items[*].spec.nodeName}");
+    for node in ["node-a", "node-b"] {
+        assert!((2..=3).contains(&nodes.matches(node).count()), "{nodes}");
+    }
+    kubectl("delete pod,pvc -l test=crowd");
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn a_pod_waits_while_no_node_has_room() {
+    let _driver = Driver::installed();
+    apply(&pods_that_like_node_a(1, 1 << 20));
+    await_that("the scheduler does not say why", || {
+        let said = kubectl("get pod crowd-0 -o jsonpath={.status.conditions[*].message}");
+        if said.contains("did not have enough free storage") { Ok(()) } else { Err(said) }
+    });
+    assert_eq!(kubectl("get lvol -o name"), "");
+    kubectl("delete pod,pvc -l test=crowd");
+}
+
 /// A pod with two claims of this size, which goes where the scheduler wants it.
 fn pair(mebibytes: u64) -> String {
     let claim = |name: &str| {

@@ -37,6 +37,13 @@ module_version() {
 # kubectl ARGUMENT...: in the cluster that is up.
 kubectl() { "$(dirname "${BASH_SOURCE[0]}")/inside" kubectl "$@"; }
 
+# start PROGRAM ARGUMENT...: among the cluster's processes, in the background and for good. In the cluster's directory it
+# finds its files by relative paths; its output and its number go to log/.
+start() {
+    setsid ip netns exec "$namespace" "$programs/$1" "${@:2}" </dev/null >>"log/$1.log" 2>&1 &
+    echo $! >"log/$1.pid"
+}
+
 # step TEXT: says what has been done, with the seconds since the script began.
 step() {
     local tenths=$(((${EPOCHREALTIME/./} - began) / 100000))

@@ -137,6 +137,88 @@ fn agent_metrics(node: &str) -> String {
     kubectl(&format!("get --raw /api/v1/namespaces/tarn-system/pods/{pod}:9810/proxy/metrics"))
 }
 
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn a_backup_of_etcd_that_is_restored_loses_no_volume_made_since() {
+    let _driver = Driver::installed();
+    apply(&claims(2, "node-b", 16, "local"));
+    await_granted(2);
+    let backup = std::env::temp_dir().join("tarn-etcd-backup");
+    run(scripts().join("store"), &["save", backup.to_str().unwrap()]);
+    apply(&writer("node-a"));
+    ready();
+    let since = kubectl("get lvol --field-selector spec.nodeName=node-a -o name");
+    let name = since.trim().rsplit('/').next().unwrap();
+    run(scripts().join("store"), &["restore", backup.to_str().unwrap()]);
+    std::fs::remove_file(backup).unwrap();
+    assert!(!kubectl_can(&format!("get lvol {name}")), "the backup is from before");
+    await_that("the volume is not found again", || {
+        let told = format!(
+            "get lvol {name} --ignore-not-found -o jsonpath={{.status.phase}}:{{.metadata.annotations}}"
+        );
+        match kubectl(&told) {
+            told if told.starts_with("Ready:") && told.contains("tarn.dev/found") => Ok(()),
+            told => Err(told),
+        }
+    });
+    let events =
+        kubectl("get events -n default --field-selector reason=VolumeWithoutObject -o json");
+    assert!(events.contains(name), "{events}");
+    await_granted(2);
+    // Its claim and pod are not in the backup: nobody but the admin can want it now.
+    kubectl(&format!("delete lvol {name}"));
+    kubectl("delete pvc -l test=crowd");
+}
+
+/// While this lives the API server answers nobody.
+struct ApiAway(String);
+
+impl ApiAway {
+    fn begin() -> Self {
+        let directory = std::env::var("TARN_CLUSTER_DIR").unwrap();
+        let pid = std::fs::read_to_string(format!("{directory}/log/kube-apiserver.pid")).unwrap();
+        let pid = pid.trim().to_owned();
+        run("kill", &["-STOP", &pid]);
+        Self(pid)
+    }
+}
+
+impl Drop for ApiAway {
+    fn drop(&mut self) {
+        run("kill", &["-CONT", &self.0]);
+    }
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn a_node_mounts_and_unmounts_while_the_api_is_away() {
+    let _driver = Driver::installed();
+    apply(&claims(1, "node-a", 64, "local"));
+    await_granted(1);
+    let (volume, _) = only_object();
+    let client = std::env::var("TARN_CSI_CLIENT").unwrap();
+    // Below the kubelet's directory, since the driver's container sees that of the node.
+    let kubelet = "/var/lib/kubelet";
+    let (staging, target) =
+        (format!("{kubelet}/api-away/stage"), format!("{kubelet}/api-away/pod"));
+    let call = |words: &str| {
+        let socket = format!("{kubelet}/plugins/local.tarn.dev/csi.sock");
+        on_node("node-a", &format!("{client} {socket} {words} volume={volume}"));
+    };
+    let away = ApiAway::begin();
+    call(&format!("NodeStageVolume staging={staging} fs=ext4"));
+    call(&format!("NodePublishVolume staging={staging} target={target} fs=ext4"));
+    on_node(
+        "node-a",
+        &format!("echo here > {target}/said && grep -q {target} /proc/self/mountinfo"),
+    );
+    call(&format!("NodeUnpublishVolume target={target}"));
+    call(&format!("NodeUnstageVolume staging={staging}"));
+    drop(away);
+    on_node("node-a", &format!("rmdir {kubelet}/api-away/* || true; rmdir {kubelet}/api-away"));
+    kubectl("delete pvc -l test=crowd");
+}
+
 /// How many objects there are, and how many of them are a mass deletion that waits.
 fn left_and_held() -> (usize, usize) {
     let all = kubectl("get lvol -o json");

@@ -15,7 +15,7 @@ mod written;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
 };
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -87,6 +87,8 @@ struct Shared {
     permission: Permission,
     /// What it wrote last of its objects.
     written: Mutex<Written>,
+    /// Whether the API may have another report of the node than was written last.
+    report_is_doubtful: AtomicBool,
 }
 
 impl Shared {
@@ -158,6 +160,7 @@ impl Agent {
             brake: Mutex::new(Brake::new(self.brake_percent)),
             permission: Permission::default(),
             written: Mutex::default(),
+            report_is_doubtful: AtomicBool::default(),
             agent: self,
         });
         tokio::join!(

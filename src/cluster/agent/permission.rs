@@ -1,6 +1,6 @@
 //! Whether an admin allows many deletions at once, as said on this node's own object.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
 use kube::{
@@ -81,8 +81,16 @@ impl Shared {
     ) -> bool {
         let object = match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => object,
-            Ok(Event::Delete(_)) => return self.permission.note(None, None),
-            Ok(Event::Init | Event::InitDone) => return false,
+            Ok(Event::Delete(_)) => {
+                self.doubt_report();
+                return self.permission.note(None, None);
+            }
+            Ok(Event::Init) => return false,
+            // It was not watched for a while, and may be that of a restored backup.
+            Ok(Event::InitDone) => {
+                self.doubt_report();
+                return false;
+            }
             Err(err) => {
                 tracing::warn!(%err, "the node's own object cannot be watched now");
                 return false;
@@ -102,5 +110,11 @@ impl Shared {
             None => (),
         }
         has_changed
+    }
+
+    /// The report is to be written again, though the node may have nothing new to say.
+    fn doubt_report(&self) {
+        self.report_is_doubtful.store(true, Ordering::Relaxed);
+        self.has_changed();
     }
 }

@@ -1,7 +1,7 @@
 //! What this node has to give, written into its own object when it has changed.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -43,7 +43,8 @@ pub(super) async fn keep(shared: &Shared) {
         if let Some(last) = &written {
             status.conditions.iter_mut().for_each(|it| it.keep_time(&last.conditions));
         }
-        if written.as_ref() != Some(&status) {
+        let is_doubtful = shared.report_is_doubtful.swap(false, Ordering::Relaxed);
+        if is_doubtful || written.as_ref() != Some(&status) {
             match write(shared, &status).await {
                 Ok(object) => {
                     strays.tell(shared, &object, &status.strays).await;
@@ -51,6 +52,7 @@ pub(super) async fn keep(shared: &Shared) {
                 }
                 Err(err) => {
                     tracing::warn!(error = chain(&err), "the node's report was not written");
+                    shared.report_is_doubtful.store(true, Ordering::Relaxed);
                     tokio::time::sleep(AFTER_FAILURE).await;
                     continue;
                 }

@@ -326,3 +326,49 @@ fn lists_are_in_order_and_only_of_what_is_there() {
     let after: VolumeId = ids[0].parse().unwrap();
     assert_eq!(state.volumes(Some(&after), 1)[0].id.as_str(), ids[1]);
 }
+
+/// One volume on node `a`, known with this version.
+fn one_known(version: u64) -> (State, String, LogicalVolumeSpec) {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let spec = state.place(&wanted("one", Bytes::GIB, Some(&["a"])), &[], now).unwrap();
+    let id = VolumeId::of(&"one".parse().unwrap()).to_string();
+    state.enter(&id, &object(&id, &spec, version));
+    (state, id, spec)
+}
+
+#[test]
+fn a_restored_backup_is_believed_though_its_versions_are_old() {
+    let (mut state, id, spec) = one_known(900);
+    state.enter("v-lost", &object("v-lost", &spec, 950));
+    let since = state.now();
+    state.enter_listed(&id, &object(&id, &spec, 7), since);
+    assert_eq!(state.entry(&id).unwrap().version, 7);
+    let lost = ("v-lost".to_owned(), "uid-v-lost".to_owned());
+    assert_eq!(state.unlisted(&[id].into(), since), [lost]);
+}
+
+#[test]
+fn what_was_deleted_after_a_backup_is_there_again_with_it() {
+    let (mut state, id, spec) = one_known(900);
+    state.remove(&id, &format!("uid-{id}"), Instant::now());
+    state.enter(&id, &object(&id, &spec, 901));
+    assert!(state.entry(&id).is_none(), "late news of what is gone");
+    let since = state.now();
+    state.enter_listed(&id, &object(&id, &spec, 7), since);
+    assert!(state.entry(&id).is_some());
+}
+
+#[test]
+fn what_was_done_since_a_list_was_asked_for_is_newer_than_the_list() {
+    let (mut state, id, spec) = one_known(7);
+    let since = state.now();
+    state.enter("v-new", &object("v-new", &spec, 8));
+    assert_eq!(state.unlisted(&[id.clone()].into(), since), []);
+    state.enter(&id, &object(&id, &spec, 9));
+    state.enter_listed(&id, &object(&id, &spec, 7), since);
+    assert_eq!(state.entry(&id).unwrap().version, 9);
+    state.remove(&id, &format!("uid-{id}"), Instant::now());
+    state.enter_listed(&id, &object(&id, &spec, 9), since);
+    assert!(state.entry(&id).is_none());
+}

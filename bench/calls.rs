@@ -84,7 +84,7 @@ impl Calls {
     }
 }
 
-fn mounted() -> VolumeCapability {
+pub(crate) fn mounted() -> VolumeCapability {
     let mount = MountVolume { fs_type: "ext4".to_owned(), ..Default::default() };
     VolumeCapability {
         access_mode: Some(AccessMode { mode: access_mode::Mode::SingleNodeMultiWriter.into() }),

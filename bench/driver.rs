@@ -11,7 +11,7 @@ use std::{
 
 use tonic::transport::Endpoint;
 
-use super::calls::Calls;
+use super::{calls::Calls, memory::Memory};
 
 const SOCKET: &str = "/run/tarn/csi.sock";
 const METRICS: &str = "127.0.0.1:9810";
@@ -52,9 +52,7 @@ impl Driver {
 
     /// Its resident memory in KiB.
     pub(crate) fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        Memory::of(self.child.id()).resident
     }
 
     /// How many LVM commands it has run: (reports, everything else).

@@ -2,8 +2,10 @@
 //!
 //! `figures beside-tools TARN RESULTS` runs as root in the disposable guest, on two scratch disks;
 //! `figures waiting RESULTS` anywhere, over an LVM whose commands only take time; `./run bench` calls
-//! both. `figures claims RESULTS` asks a cluster with the driver; `./run bench cluster` has one. Every
-//! ratio is one of medians of alternating runs, so that both sides meet the same machine.
+//! both. `figures claims RESULTS` asks a cluster with the driver; `./run bench cluster` has one. `figures
+//! scale TARN RESULTS NODES VOLUMES` wants an API server of its own; `./run bench scale` brings one up,
+//! and the nodes are `figures nodes` and `figures node`. Every ratio is one of medians of alternating
+//! runs, so that both sides meet the same machine.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +21,8 @@ mod calls;
 mod claims;
 mod crowd;
 mod driver;
+mod memory;
+mod scale;
 mod sections;
 mod waiting;
 
@@ -30,6 +34,16 @@ const ROUNDS: usize = 30;
 fn main() {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse().unwrap();
+    match args[..] {
+        ["nodes", count, each, folder] => {
+            return scale::nodes::many(number(count), number(each), folder.as_ref());
+        }
+        ["node", name, volumes, folder] => {
+            return scale::nodes::single(name, number(volumes), folder.as_ref());
+        }
+        _ => (),
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (section, rows, results) = match args[..] {
         ["beside-tools", tarn, results] => {
@@ -37,8 +51,13 @@ fn main() {
         }
         ["waiting", results] => ("waiting", runtime.block_on(waiting::all()), results),
         ["claims", results] => ("claims", runtime.block_on(claims::all()), results),
+        ["scale", tarn, results, nodes, volumes] => {
+            let size = scale::Size { nodes: number(nodes), volumes: number(volumes) };
+            ("scale", runtime.block_on(scale::all(tarn, size)), results)
+        }
         _ => panic!(
-            "figures claims RESULTS | figures beside-tools TARN RESULTS | figures waiting RESULTS"
+            "figures claims RESULTS | figures beside-tools TARN RESULTS | figures waiting RESULTS | \
+             figures scale TARN RESULTS NODES VOLUMES"
         ),
     };
     write(results, section, &rows);
@@ -91,6 +110,15 @@ impl Row {
         most: f64,
     ) -> Self {
         Self::of_times(what, p99(ours), p99(theirs), most)
+    }
+
+    /// A time, in words of milliseconds or seconds as its limit is.
+    pub(crate) fn time(what: &str, took: Duration, also: &str, most: Duration) -> Self {
+        let text = |time: Duration| match most < Duration::from_secs(1) {
+            true => format!("{:.2} ms", time.as_secs_f64() * 1000.0),
+            false => format!("{:.1} s", time.as_secs_f64()),
+        };
+        Self::new(what, format!("{}{also}", text(took)), &format!("{most:?}"), took <= most)
     }
 
     fn of_times(what: &str, ours: Duration, theirs: Duration, most: f64) -> Self {

@@ -13,6 +13,7 @@ use super::{
     calls::Calls,
     crowd::{at_once, while_making},
     driver::Driver,
+    memory::mebibytes,
 };
 
 const GIB: i64 = 1 << 30;
@@ -45,10 +46,6 @@ pub(crate) async fn all(tarn: &str) -> Vec<Row> {
 fn idle_memory(driver: &Driver) -> Row {
     let kib = driver.resident();
     Row::new("resident memory, idle", mebibytes(kib), "12 MiB", kib <= 12 << 10)
-}
-
-fn mebibytes(kib: u64) -> String {
-    format!("{}.{} MiB", kib >> 10, ((kib & 1023) * 10) >> 10)
 }
 
 /// CreateVolume over gRPC beside `lvcreate` by hand, turn and turn about.

@@ -86,7 +86,7 @@ async fn answer(socket: PathBuf) {
     server.serve_with_incoming(incoming).await.unwrap();
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_secs()).unwrap()
 }

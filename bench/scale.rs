@@ -2,6 +2,7 @@
 //! among them. The API server and all objects are real; the nodes' disks are in memory.
 
 mod controller;
+mod database;
 mod machines;
 pub(crate) mod nodes;
 mod program;

@@ -2,10 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
+use super::database::Database;
+use kube::{Api, Client, api::PostParams};
 use tarn::{
     cluster::{
         agent::Agent,
@@ -82,27 +80,20 @@ impl Machine {
     }
 
     /// Makes volumes, and their objects as they are when all is done.
-    pub(crate) async fn fill(&self, client: &Client, volumes: usize) {
-        let api: Api<LogicalVolume> = Api::all(client.clone());
+    pub(crate) async fn fill(&self, database: &Database, volumes: usize) {
         for number in 0..volumes {
             let wanted = wanted(&self.node, number);
             let made = self.host.create(&wanted).unwrap();
-            let metadata = ObjectMeta {
-                name: Some(VolumeId::of(&wanted.name).to_string()),
-                finalizers: Some(vec!["tarn.dev/volume".to_owned()]),
-                ..ObjectMeta::default()
-            };
-            let spec = spec_of(&self.node, &wanted);
-            let object = LogicalVolume { metadata, spec, status: None };
-            let mut object = api.create(&PostParams::default(), &object).await.unwrap();
+            let name = VolumeId::of(&wanted.name).to_string();
+            let mut object = LogicalVolume::new(&name, spec_of(&self.node, &wanted));
+            object.metadata.finalizers = Some(vec!["tarn.dev/volume".to_owned()]);
             object.status = Some(LogicalVolumeStatus {
                 phase: Some(Phase::Ready),
                 size: Some(made.size.to_string()),
                 sequence: i64::try_from(self.host.sequence()).unwrap(),
                 ..LogicalVolumeStatus::default()
             });
-            let name = object.metadata.name.clone().unwrap();
-            api.replace_status(&name, &PostParams::default(), &object).await.unwrap();
+            database.put(object).await;
         }
     }
 

@@ -7,6 +7,7 @@ use kube::{Client, client::Body};
 use tokio::{runtime::Runtime, sync::Semaphore, task::JoinSet};
 
 use super::{
+    database::Database,
     machines::{Machine, name_of},
     watches::Watches,
 };
@@ -32,14 +33,15 @@ fn runtime() -> Runtime {
 pub(crate) fn many(count: usize, volumes: usize, folder: &Path) {
     runtime().block_on(async {
         let client = Client::try_default().await.unwrap();
+        let database = Arc::new(Database::new(&client));
         let writers = Arc::new(Semaphore::new(WRITERS));
         let mut filling = JoinSet::new();
         for number in 0..count {
-            let (client, writers) = (client.clone(), Arc::clone(&writers));
+            let (database, writers) = (Arc::clone(&database), Arc::clone(&writers));
             filling.spawn(async move {
                 let machine = Machine::new(&name_of(number));
                 let _turn = writers.acquire().await.unwrap();
-                machine.fill(&client, volumes).await;
+                machine.fill(&database, volumes).await;
                 machine
             });
         }
@@ -60,7 +62,7 @@ pub(crate) fn single(name: &str, volumes: usize, folder: &Path) {
     runtime().block_on(async {
         let client = Client::try_default().await.unwrap();
         let machine = Machine::new(name);
-        machine.fill(&client, volumes).await;
+        machine.fill(&Database::new(&client), volumes).await;
         machine.start_background();
         println!("{FILLED}");
         machine.agent(telling(client), folder).run().await;

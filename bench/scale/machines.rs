@@ -115,7 +115,7 @@ impl Machine {
             host: self.host,
             turns: self.turns,
             brake_percent: 50,
-            on_strays: Box::new(|count| assert_eq!(count, 0, "volumes without objects")),
+            on_concerns: Box::new(|it| assert_eq!(it.strays, 0, "volumes without objects")),
         }
     }
 }

@@ -33,6 +33,7 @@ mod provisioner;
 mod siblings;
 mod state;
 mod view;
+mod waiters;
 mod wish;
 
 pub use provisioner::ClusterProvisioner;

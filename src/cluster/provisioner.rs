@@ -50,7 +50,7 @@ impl ClusterProvisioner {
             self.write(id, place).await?;
         }
         self.view.with(|state| same(state))?;
-        let outcome = self.view.when(|state| outcome(state, id, Instant::now())).await;
+        let outcome = self.view.when(id, |state| outcome(state, id, Instant::now())).await;
         match outcome {
             Outcome::Made => self.view.with(|state| same(state)),
             Outcome::Pending(err) => Err(err),
@@ -157,7 +157,7 @@ impl ClusterProvisioner {
             }
             Err(err) => return Err(api_failed(format!("deleting {id}"), err)),
         }
-        let deletion = self.view.when(|state| deletion(state, id, Instant::now())).await;
+        let deletion = self.view.when(id, |state| deletion(state, id, Instant::now())).await;
         match deletion {
             Deletion::Gone => Ok(()),
             Deletion::Released(entry) => self.withdraw(id, &entry).await,
@@ -182,7 +182,7 @@ impl ClusterProvisioner {
         if wished != target || entry.refusal.is_some() {
             self.resize(id, &entry, target.to_string()).await?;
         }
-        match self.view.when(|state| growth(state, id, Instant::now())).await {
+        match self.view.when(id.as_str(), |state| growth(state, id, Instant::now())).await {
             Growth::Granted(entry) => entry.as_volume(id.as_str()).ok_or_else(missing),
             Growth::Pending(err) => Err(err),
             Growth::Refused(entry, err) => {

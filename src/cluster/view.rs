@@ -23,6 +23,7 @@ use super::{
     lease,
     objects::{LogicalVolume, NodeLocalStorage},
     state::{Moment, State},
+    waiters::Waiters,
 };
 use crate::volume::NodeId;
 
@@ -31,7 +32,7 @@ use crate::volume::NodeId;
 pub struct View {
     state: Arc<Mutex<State>>,
     /// Told when a volume changes, or what an admin says of a node.
-    changes: Arc<watch::Sender<()>>,
+    waiters: Arc<Waiters>,
     /// Told what [`View::loose_ends`] tells.
     loose: Arc<watch::Sender<()>>,
     /// How many of the three first lists have come in.
@@ -47,7 +48,7 @@ impl View {
     pub fn new() -> Self {
         Self {
             state: Arc::default(),
-            changes: Arc::new(watch::Sender::new(())),
+            waiters: Arc::default(),
             loose: Arc::new(watch::Sender::new(())),
             lists: Arc::new(watch::Sender::new(0)),
         }
@@ -86,7 +87,7 @@ impl View {
             enter(state, &id, object);
             state.is_ending(&id)
         });
-        self.changes.send_replace(());
+        self.waiters.tell(&id);
         if is_ending {
             self.loose.send_replace(());
         }
@@ -95,14 +96,14 @@ impl View {
     /// Takes note that an object is gone.
     pub(super) fn remove(&self, id: &str, uid: &str) {
         self.with(|state| state.remove(id, uid, Instant::now()));
-        self.changes.send_replace(());
+        self.waiters.tell(id);
     }
 
-    /// Looks after every change until it is over.
-    pub(super) async fn when<T>(&self, mut look: impl FnMut(&mut State) -> Look<T>) -> T {
-        let mut changes = self.changes.subscribe();
+    /// Looks after every change of an object until it is over.
+    pub(super) async fn when<T>(&self, id: &str, mut look: impl FnMut(&mut State) -> Look<T>) -> T {
+        let mut waiter = self.waiters.begin(id);
         loop {
-            changes.mark_unchanged();
+            waiter.is_up_to_date();
             let until = match self.with(&mut look) {
                 Look::Done(done) => return done,
                 Look::Wait(until) => until,
@@ -114,7 +115,7 @@ impl View {
                 }
             };
             tokio::select! {
-                _ = changes.changed() => (),
+                () = waiter.news() => (),
                 () = late => (),
             }
         }
@@ -194,7 +195,7 @@ impl View {
         });
         if has_changed {
             tracing::warn!(%node, is_lost, "an admin has said whether the node is lost for good");
-            self.changes.send_replace(());
+            self.waiters.tell_all();
         }
         if has_changed || !status.strays.is_empty() {
             self.loose.send_replace(());

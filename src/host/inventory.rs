@@ -5,7 +5,7 @@ use crate::{
     device::Wipe,
     lvm::{Layout, LogicalVolume},
     units::Bytes,
-    volume::{PoolName, Provisioning, Purpose, SnapshotId, Source, VolumeId, VolumeName},
+    volume::{Error, PoolName, Provisioning, Purpose, SnapshotId, Source, VolumeId, VolumeName},
 };
 
 /// A finished volume or snapshot of a pool that is served.
@@ -52,6 +52,20 @@ impl Host {
             });
         }
         all
+    }
+
+    /// The finished volume or snapshot of this id in this pool, as LVM reports it now: somebody may
+    /// have removed it by hand a moment ago.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and those of a report that cannot be read.
+    pub fn kept_now(&self, pool: &str, id: &str) -> Result<Kept, Error> {
+        let pools = self.pools();
+        if let Some(pool) = pools.served.iter().find(|it| it.name.as_str() == pool) {
+            pool.refresh(&*self.tools.lvm)?;
+        }
+        let gone = || Error::NotFound(format!("{id}, which was found on the node before,"));
+        self.kept(|it| it == id).pop().ok_or_else(gone)
     }
 }
 

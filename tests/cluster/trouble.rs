@@ -125,6 +125,11 @@ fn a_node_that_is_given_up_does_not_hold_claims_back() {
         if strays == name { Ok(()) } else { Err(strays) }
     });
     on_node("node-b", &format!("lvremove -qq -y tarn/{name}"));
+    // What others change is seen within a minute. Before that, it would be taken for a volume again.
+    await_that("the volume is reported still", || {
+        let strays = kubectl("get nls node-b -o jsonpath={.status.strays[*].name}");
+        if strays.is_empty() { Ok(()) } else { Err(strays) }
+    });
     kubectl("annotate nls node-b tarn.dev/release-volumes-");
 }
 

@@ -90,7 +90,8 @@ impl Strays {
 /// was taken.
 ///
 /// # Errors
-/// [`Error::NotFound`] when it is not there any more: nothing is made in its place.
+/// [`Error::NotFound`] when it is not there any more: nothing is made in its place. Those of a report
+/// that cannot be read.
 /// [`Error::Precondition`] when it is something else.
 pub(super) fn adopt(
     host: &Host,
@@ -98,8 +99,7 @@ pub(super) fn adopt(
     id: &str,
     spec: &LogicalVolumeSpec,
 ) -> Result<(Bytes, Option<i64>), Error> {
-    let gone = || Error::NotFound(format!("{id}, which was found on the node before,"));
-    let kept = host.kept(|it| it == id).pop().ok_or_else(gone)?;
+    let kept = host.kept_now(&spec.pool, id)?;
     let has = lost_spec(node, &stray_of(&kept));
     // It may have grown since.
     let has = LogicalVolumeSpec { size: spec.size.clone(), claim: spec.claim.clone(), ..has };

@@ -10,7 +10,7 @@ use crate::{
     device::fake::FakeDevices,
     fs::{DeviceNumber, fake::FakeFs},
     host::Tools,
-    lvm::fake::FakeLvm,
+    lvm::{Lvm as _, fake::FakeLvm},
     pool::PoolEntry,
     volume::{
         LayoutWish, Parameters, Provisioning, Purpose, SizeRange, Source, VolumeId, Wanted,
@@ -32,8 +32,14 @@ fn device(lvm: &FakeLvm, path: &Path) -> Option<(DeviceNumber, Bytes)> {
 
 /// A machine with one pool for thick and thin volumes.
 fn host() -> Host {
+    host_and_lvm().0
+}
+
+/// The same, and the LVM below it, which others may use as well.
+fn host_and_lvm() -> (Host, Arc<FakeLvm>) {
     let lvm = FakeLvm::default().with_group("vg0", Bytes::mib(4), &[1024, 1024]);
     let lvm = Arc::new(lvm);
+    let beside = Arc::clone(&lvm);
     let of_lvm = Arc::clone(&lvm);
     let fs = FakeFs::new().looking_up(move |path| device(&of_lvm, path));
     let of_lvm = Arc::clone(&lvm);
@@ -45,7 +51,7 @@ fn host() -> Host {
         json!({ "volumeGroup": "vg0", "provisioning": "ThickAndThin", "thinPool": thin });
     let pool =
         PoolEntry { name: "fast".parse().unwrap(), spec: serde_json::from_value(spec).unwrap() };
-    Host::open(tools, node(), "local.tarn.dev", vec![pool]).unwrap()
+    (Host::open(tools, node(), "local.tarn.dev", vec![pool]).unwrap(), beside)
 }
 
 fn wanted(name: &str, provisioning: Provisioning) -> Wanted {
@@ -102,6 +108,8 @@ fn fill(host: &Host) {
 fn the_object_of_every_volume_can_be_made_again() {
     let host = host();
     fill(&host);
+    // From now on a report says nothing new.
+    host.do_chores_now();
     let before = (host.volumes(None, 99), host.status());
     let kept = host.kept(|_| true);
     assert_eq!(kept.len(), 9);
@@ -138,6 +146,17 @@ fn what_is_not_there_is_not_made_in_its_place() {
     let refused = adopt(&host, &node(), &kept.id, &spec).unwrap_err();
     assert!(matches!(refused, Error::NotFound(_)), "{refused}");
     assert!(host.volumes(None, 9).is_empty());
+}
+
+#[test]
+fn what_was_removed_by_hand_a_moment_ago_is_not_taken_up() {
+    let (host, lvm) = host_and_lvm();
+    host.create(&wanted("lost", Provisioning::Thick)).unwrap();
+    let kept = host.kept(|_| true).pop().unwrap();
+    lvm.remove(&"vg0".parse().unwrap(), &kept.id.parse().unwrap()).unwrap();
+    let spec = lost_spec(&node(), &stray_of(&kept));
+    let refused = adopt(&host, &node(), &kept.id, &spec).unwrap_err();
+    assert!(matches!(refused, Error::NotFound(_)), "{refused}");
 }
 
 #[test]

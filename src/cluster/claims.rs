@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::{
-    core::v1::{PersistentVolumeClaim, Pod},
-    storage::v1::StorageClass,
-};
-use kube::{Api, Client, api::ListParams};
+use k8s_openapi::api::{core::v1::PersistentVolumeClaim, storage::v1::StorageClass};
+use kube::{Api, Client};
 
-use super::siblings::{self, Sibling};
+use super::{
+    pending::Pending,
+    siblings::{self, Sibling},
+};
 use crate::volume::{Error, NodeId, Parameters, Wanted};
 
 /// How long a look may take. The call that waits for it has about a minute.
@@ -18,6 +18,7 @@ const MOST: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Claims {
     client: Client,
+    pending: Pending,
     /// The provisioner of our classes.
     driver: String,
 }
@@ -35,7 +36,7 @@ enum LookError {
 
 impl Claims {
     pub(super) fn new(client: Client, driver: &str) -> Self {
-        Self { client, driver: driver.to_owned() }
+        Self { pending: Pending::new(client.clone()), client, driver: driver.to_owned() }
     }
 
     /// The claims of the same pod that are still to be made on the node that was chosen for this
@@ -62,7 +63,8 @@ impl Claims {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<Sibling>, LookError> {
-        let others = siblings::others(&self.waiting(namespace).await?, name);
+        let pods = self.pending.of(namespace).await.map_err(Box::new)?;
+        let others = siblings::others(&pods, name);
         if others.is_empty() {
             return Ok(Vec::new());
         }
@@ -88,14 +90,6 @@ impl Claims {
             }
         }
         Ok(found)
-    }
-
-    /// The pods of a namespace that have no node yet, from what the API server has in memory.
-    async fn waiting(&self, namespace: &str) -> Result<Vec<Pod>, LookError> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let waiting =
-            ListParams::default().fields("status.phase=Pending,spec.nodeName=").match_any();
-        Ok(pods.list(&waiting).await.map_err(Box::new)?.items)
     }
 
     /// The parameters of a class, if it is one of ours.

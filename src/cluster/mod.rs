@@ -28,6 +28,7 @@ mod fate;
 mod lease;
 mod mend;
 pub mod objects;
+mod pending;
 mod placement;
 mod provisioner;
 mod siblings;

@@ -106,6 +106,8 @@ pub(super) struct State {
     /// Those of them that are on their way out.
     ending: BTreeSet<String>,
     nodes: HashMap<NodeId, Node>,
+    /// Those of them that report strays: few of very many, if any.
+    finders: HashSet<NodeId>,
     /// Room for claims whose calls are still to come, by the ids of their volumes.
     kept: HashMap<String, kept::Kept>,
     /// The uids of objects that are gone, and since when.
@@ -301,6 +303,10 @@ impl State {
         let node = self.nodes.entry(name.clone()).or_default();
         node.sequence = status.sequence;
         node.strays.clone_from(&status.strays);
+        match node.strays.is_empty() {
+            true => self.finders.remove(name),
+            false => self.finders.insert(name.clone()),
+        };
         node.pools = status
             .pools
             .iter()
@@ -315,6 +321,7 @@ impl State {
 
     /// Takes note that a node's report is gone, and with it what was said there.
     pub(super) fn forget_report(&mut self, name: &NodeId) {
+        self.finders.remove(name);
         if let Some(node) = self.nodes.get_mut(name) {
             node.forget_report();
         }
@@ -322,6 +329,7 @@ impl State {
 
     /// Forgets the reports of nodes that are not in a new list of them.
     pub(super) fn forget_unlisted_reports(&mut self, listed: &HashSet<NodeId>) {
+        self.finders.retain(|name| listed.contains(name));
         let unlisted = self.nodes.iter_mut().filter(|(name, _)| !listed.contains(*name));
         unlisted.for_each(|(_, node)| node.forget_report());
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Entry, State};
+use super::{Entry, Node, State};
 use crate::{
     cluster::{
         fate::{Deletion, Ending, Look, deletion},
@@ -27,7 +27,7 @@ impl Entry {
 impl State {
     /// Whether there is anything that no call may be waiting for.
     pub(in crate::cluster) fn has_loose_ends(&self) -> bool {
-        !self.ending.is_empty() || self.nodes.values().any(|node| !node.strays.is_empty())
+        !self.ending.is_empty() || !self.finders.is_empty()
     }
 
     /// Whether it is in [`State::has_loose_ends`].
@@ -55,8 +55,7 @@ impl State {
         &self,
         now: Instant,
     ) -> Vec<(String, LogicalVolumeSpec)> {
-        let nodes = self.nodes.iter().filter(|(_, node)| !node.strays.is_empty());
-        let nodes = nodes.filter(|(name, _)| self.ensure_open(name, now).is_ok());
+        let nodes = self.finding().filter(|(name, _)| self.ensure_open(name, now).is_ok());
         let strays = nodes.flat_map(|(name, node)| node.strays.iter().map(move |it| (name, it)));
         strays
             .filter(|(_, stray)| !self.volumes.contains_key(&stray.name))
@@ -70,8 +69,13 @@ impl State {
         if self.volumes.contains_key(id) {
             return None;
         }
-        let has = |strays: &[_]| strays.iter().any(|it: &super::StrayReport| it.name == id);
-        let mut finders = self.nodes.iter().filter(|(_, node)| has(&node.strays) && !node.is_lost);
+        let has = |node: &Node| node.strays.iter().any(|it| it.name == id);
+        let mut finders = self.finding().filter(|(_, node)| has(node) && !node.is_lost);
         finders.next().map(|(name, _)| name)
+    }
+
+    /// The nodes that report strays.
+    fn finding(&self) -> impl Iterator<Item = (&NodeId, &Node)> {
+        self.finders.iter().filter_map(|name| self.nodes.get_key_value(name))
     }
 }

@@ -208,6 +208,25 @@ fn a_lost_object_is_made_again_where_its_node_is_alive_and_not_given_up() {
 }
 
 #[test]
+fn a_volume_that_its_node_reports_no_more_is_a_loose_end_no_more() {
+    let mut state = two_nodes(Instant::now());
+    let mut status = report("fast", Bytes::gib(9), 101);
+    let found = vec![serde_json::from_value(stray("v-x")).unwrap()];
+    status.strays.clone_from(&found);
+    state.report(&node("a"), &status);
+    state.report(&node("b"), &report("fast", Bytes::gib(20), 101));
+    assert!(state.has_loose_ends());
+    assert_eq!(state.finder("v-x"), Some(&node("a")));
+    status.strays.clear();
+    state.report(&node("a"), &status);
+    assert!(!state.has_loose_ends() && state.finder("v-x").is_none(), "its object is back");
+    status.strays = found;
+    state.report(&node("a"), &status);
+    state.forget_unlisted_reports(&[node("b")].into());
+    assert!(!state.has_loose_ends(), "the report is gone");
+}
+
+#[test]
 fn what_is_over_is_taken_out() {
     let now = Instant::now();
     let mut state = two_nodes(now);

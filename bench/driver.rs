@@ -11,7 +11,7 @@ use std::{
 
 use tonic::transport::Endpoint;
 
-use super::{calls::Calls, memory::Memory};
+use super::{calls::Calls, process::Process};
 
 const SOCKET: &str = "/run/tarn/csi.sock";
 const METRICS: &str = "127.0.0.1:9810";
@@ -52,7 +52,7 @@ impl Driver {
 
     /// Its resident memory in KiB.
     pub(crate) fn resident(&self) -> u64 {
-        Memory::of(self.child.id()).resident
+        Process(self.child.id()).memory().resident
     }
 
     /// How many LVM commands it has run: (reports, everything else).

@@ -21,7 +21,7 @@ mod calls;
 mod claims;
 mod crowd;
 mod driver;
-mod memory;
+mod process;
 mod scale;
 mod sections;
 mod waiting;

@@ -23,9 +23,8 @@ use tarn::cluster::objects::NodeLocalStorage;
 use tokio_stream::StreamExt as _;
 
 use super::{
-    Row, median,
-    memory::{Memory, mebibytes},
-    millis, p99,
+    Row, median, millis, p99,
+    process::{Memory, Process, mebibytes},
 };
 use controller::{Controller, Creates};
 use machines::write_pool;
@@ -56,7 +55,7 @@ pub(crate) async fn all(tarn: &str, size: Size) -> Vec<Row> {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_pool(&client).await;
-    let alone = single(&client, "node-99998", folder).await.memory();
+    let alone = single(&client, "node-99998", folder).await.process().memory();
 
     let began = Instant::now();
     let each = size.volumes.div_ceil(size.nodes).to_string();
@@ -67,9 +66,9 @@ pub(crate) async fn all(tarn: &str, size: Size) -> Vec<Row> {
     println!("     the nodes have reported after {:?}", began.elapsed());
     let mut among = single(&client, "node-99999", folder).await;
 
-    let mut rows = controller(Path::new(tarn), size, folder).await;
+    let mut rows = controller(Path::new(tarn), size, folder, many.process()).await;
     tokio::time::sleep(SETTLED).await;
-    rows.push(agent_memory(alone, among.memory()));
+    rows.push(agent_memory(alone, among.process().memory()));
     rows.push(agent_requests(&among.says_within(IDLE).await));
     rows
 }
@@ -103,20 +102,23 @@ async fn reported(client: &Client, enough: impl Fn(&HashSet<String>) -> bool) {
     }
 }
 
-async fn controller(tarn: &Path, size: Size, folder: &Path) -> Vec<Row> {
+async fn controller(tarn: &Path, size: Size, folder: &Path, nodes: Process) -> Vec<Row> {
     let controller = Controller::start(tarn, folder).await;
+    let process = controller.program.process();
     let start = Row::time("start to ready", controller.start, "", Duration::from_secs(15));
     tokio::time::sleep(SETTLED).await;
-    let ready = resident("resident memory, once ready", controller.program.memory());
+    let ready = resident("resident memory, once ready", process.memory());
     let mut times = controller.capacities(size.nodes, CAPACITIES).await;
     let also = format!(" (median {})", millis(median(&mut times)));
     let what = format!("GetCapacity, p99 of {CAPACITIES} calls");
     let capacity = Row::time(&what, p99(&mut times), &also, Duration::from_millis(1));
-    let before = controller.program.worked();
+    let all = [process, nodes, Process::of("kube-apiserver"), Process::of("etcd")];
+    let before = all.map(Process::worked);
     let creates = controller.creates(size.nodes, CREATES, PACE).await;
-    let worked = controller.program.worked() - before;
-    let after = resident("resident memory, after these", controller.program.memory());
-    vec![start, ready, capacity, created(creates, worked), after]
+    let now = all.map(Process::worked).into_iter();
+    let worked: Vec<Duration> = now.zip(before).map(|(now, before)| now - before).collect();
+    let after = resident("resident memory, after these", process.memory());
+    vec![start, ready, capacity, created(creates), work(&worked), after]
 }
 
 fn resident(what: &str, memory: Memory) -> Row {
@@ -124,21 +126,27 @@ fn resident(what: &str, memory: Memory) -> Row {
     Row::new(what, measured, "250 MiB", memory.resident <= 250 << 10)
 }
 
-fn created(mut creates: Creates, worked: Duration) -> Row {
+fn created(mut creates: Creates) -> Row {
     let offered = PACE * u32::try_from(CREATES).unwrap();
     let most = offered + Duration::from_secs(1);
-    let well = creates.times.len();
     let what =
         format!("{CREATES} CreateVolume, offered evenly over {offered:?}: until all are answered");
     let measured = format!(
-        "{:.1} s ({well} well, median {}, p99 {}; {} of the controller's processor time each)",
+        "{:.1} s ({} well, median {}, p99 {})",
         creates.all.as_secs_f64(),
+        creates.times.len(),
         millis(median(&mut creates.times)),
         millis(p99(&mut creates.times)),
-        millis(worked / u32::try_from(CREATES).unwrap()),
     );
     let kept = creates.refused.is_empty() && creates.all <= most;
     Row::new(&what, measured, &format!("{most:?}"), kept)
+}
+
+/// Who was at work meanwhile. All share the machine's processors, so this says who is waited for.
+fn work(worked: &[Duration]) -> Row {
+    let each = worked.iter().map(|it| millis(*it / u32::try_from(CREATES).unwrap()));
+    let what = "processor time meanwhile, for each of these: controller, nodes, API server, etcd";
+    Row::new(what, each.collect::<Vec<_>>().join(", "), "-", true)
 }
 
 fn agent_memory(alone: Memory, among: Memory) -> Row {

@@ -13,7 +13,7 @@ use super::{
     calls::Calls,
     crowd::{at_once, while_making},
     driver::Driver,
-    memory::mebibytes,
+    process::mebibytes,
 };
 
 const GIB: i64 = 1 << 30;

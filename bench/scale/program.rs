@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use crate::memory::Memory;
+use crate::process::Process;
 
 /// A program that runs until this is dropped.
 pub(crate) struct Program {
@@ -43,16 +43,8 @@ impl Program {
         std::iter::from_fn(|| self.lines.try_recv().ok()).collect()
     }
 
-    pub(crate) fn memory(&self) -> Memory {
-        Memory::of(self.child.id())
-    }
-
-    /// How long processors have worked for it, in its own code and in the kernel (proc_pid_stat(5)).
-    pub(crate) fn worked(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        Duration::from_millis(ticks.map(|it| it.parse::<u64>().unwrap() * 10).sum())
+    pub(crate) fn process(&self) -> Process {
+        Process(self.child.id())
     }
 }
 

@@ -10,7 +10,6 @@ mod class;
 mod copy;
 mod create;
 mod delete;
-mod disks;
 mod expand;
 mod format;
 mod inventory;
@@ -32,7 +31,6 @@ mod status;
 mod trash;
 mod used;
 
-pub use disks::{Cluster, plan_disks};
 pub use inventory::Kept;
 pub use local::LocalProvisioner;
 pub use publish::Publish;
@@ -42,7 +40,6 @@ pub use stats::Stats;
 pub use status::{CopyProgress, PoolStatus, Status};
 
 use std::{
-    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock},
@@ -52,11 +49,9 @@ use crate::{
     device::Devices,
     fs::{self, Filesystems},
     lvm::{self, LogicalVolume, Lvm},
-    pool::PoolEntry,
-    volume::{Error, NodeId, PoolName, SnapshotId, VolumeId, chain},
+    volume::{Error, NodeId, SnapshotId, VolumeId, chain},
 };
 use chores::Chores;
-use disks::Disks;
 use pool::Pool;
 use pools::Pools;
 use record::Record;
@@ -82,15 +77,12 @@ pub struct Host {
     /// Who makes volumes here, for their tags.
     creator: String,
     pools: RwLock<Arc<Pools>>,
-    /// The pools that are to be here; held while the pools change.
-    wanted: Mutex<Vec<PoolEntry>>,
+    /// Held while the pools change.
+    pools_turn: Mutex<()>,
     sequence: Arc<Sequence>,
     chores: Chores,
     copies: copy::Copies,
     wiping: trash::Wiping,
-    disks: Disks,
-    /// Pools that are to be here and are not served, and why.
-    unserved: Mutex<BTreeMap<PoolName, String>>,
 }
 
 /// A volume or snapshot as found in its pool.

@@ -12,7 +12,6 @@
 )]
 
 mod capacity;
-mod disks;
 mod healing;
 mod hostile;
 mod in_use;

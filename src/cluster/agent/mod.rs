@@ -5,8 +5,6 @@
 //! is in LVM, and every step may be done again.
 
 mod brake;
-mod devices;
-mod identity;
 mod permission;
 mod pools;
 mod report;
@@ -138,8 +136,6 @@ impl Agent {
     /// Serves the pools that were known when the last life ended, so that volumes can be staged and
     /// published before the API is there.
     pub fn recall_pools(&self) {
-        identity::recall(&self.host, &self.state);
-        self.host.show_disks();
         pools::recall(&self.host, &self.state);
     }
 
@@ -169,7 +165,6 @@ impl Agent {
         });
         tokio::join!(
             renewal,
-            identity::learn(&shared),
             pools::follow(&shared),
             report::keep(&shared),
             volumes::carry_out(Arc::clone(&shared)),

@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::{
-    lvm::{
-        Layout, PhysicalVolume,
-        allocation::{Run, allocate},
-    },
-    units::Bytes,
+use crate::lvm::{
+    Layout, PhysicalVolume,
+    allocation::{Run, allocate},
 };
 
 /// Who an extent belongs to.
@@ -22,17 +19,12 @@ pub(super) struct Disk {
     pub(super) device: PathBuf,
     pub(super) missing: bool,
     pub(super) allocatable: bool,
-    pub(super) uuid: String,
-    /// Size of its metadata area.
-    pub(super) metadata: Bytes,
     extents: Vec<Option<Owner>>,
 }
 
 impl Disk {
     pub(super) fn new(device: PathBuf, extents: usize) -> Self {
-        let uuid = format!("fake-pv-{}", device.display());
-        let extents = vec![None; extents];
-        Self { device, missing: false, allocatable: true, uuid, metadata: Bytes::ZERO, extents }
+        Self { device, missing: false, allocatable: true, extents: vec![None; extents] }
     }
 
     pub(super) fn grow(&mut self, extents: usize) {

@@ -10,27 +10,27 @@ use crate::{
 
 const CHOSEN: &str = "volume.kubernetes.io/selected-node";
 
-/// Claims that have chosen their node.
-pub(crate) fn claims(count: u32, node: &str, mebibytes: u64, class: &str) -> String {
-    (0..count).fold(String::new(), |mut text, number| {
-        write!(
-            text,
-            "---
+/// A claim with this metadata, without its braces.
+fn claim(metadata: &str, mebibytes: u64, class: &str) -> String {
+    format!(
+        "---
 apiVersion: v1
 kind: PersistentVolumeClaim
-metadata:
-  name: crowd-{number}
-  labels: {{test: crowd}}
-  annotations: {{{CHOSEN}: {node}}}
+metadata: {{{metadata}}}
 spec:
   storageClassName: {class}
   accessModes: [ReadWriteOnce]
   resources: {{requests: {{storage: {mebibytes}Mi}}}}
 "
-        )
-        .unwrap();
-        text
-    })
+    )
+}
+
+/// Claims that have chosen their node.
+pub(crate) fn claims(count: u32, node: &str, mebibytes: u64, class: &str) -> String {
+    let metadata = |number| {
+        format!("name: crowd-{number}, labels: {{test: crowd}}, annotations: {{{CHOSEN}: {node}}}")
+    };
+    (0..count).map(|number| claim(&metadata(number), mebibytes, class)).collect()
 }
 
 /// How many claims are bound, and how many have been sent back to the scheduler.
@@ -115,17 +115,11 @@ fn a_controller_that_restarts_amid_claims_loses_none_and_doubles_none() {
 /// Pods with a claim each, which like node-a best.
 fn pods_that_like_node_a(count: u32, mebibytes: u64) -> String {
     (0..count).fold(String::new(), |mut text, number| {
+        let metadata = format!("name: crowd-{number}, labels: {{test: crowd}}");
+        let claim = claim(&metadata, mebibytes, "local");
         write!(
             text,
-            "---
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {{name: crowd-{number}, labels: {{test: crowd}}}}
-spec:
-  storageClassName: local
-  accessModes: [ReadWriteOnce]
-  resources: {{requests: {{storage: {mebibytes}Mi}}}}
----
+            "{claim}---
 apiVersion: v1
 kind: Pod
 metadata: {{name: crowd-{number}, labels: {{test: crowd}}}}
@@ -179,19 +173,7 @@ fn a_pod_waits_while_no_node_has_room() {
 
 /// A pod with two claims of this size, which goes where the scheduler wants it.
 fn pair(mebibytes: u64) -> String {
-    let claim = |name: &str| {
-        format!(
-            "---
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {{name: {name}}}
-spec:
-  storageClassName: local
-  accessModes: [ReadWriteOnce]
-  resources: {{requests: {{storage: {mebibytes}Mi}}}}
-"
-        )
-    };
+    let claim = |name: &str| claim(&format!("name: {name}"), mebibytes, "local");
     let (data, logs) = (claim("pair-data"), claim("pair-logs"));
     format!(
         "{data}{logs}---

@@ -30,7 +30,7 @@ pub(super) struct Deletion<'a> {
     /// When it was asked for, in seconds since 1970.
     at: i64,
     /// Whether it is said to wait until an admin allows it.
-    is_held: bool,
+    pub(super) is_held: bool,
 }
 
 impl<'a> Deletion<'a> {
@@ -47,11 +47,6 @@ impl<'a> Deletion<'a> {
         let conditions = object.status.iter().flat_map(|it| &it.conditions);
         let is_held = conditions.into_iter().any(|it: &Condition| it.reason == MASS);
         Some(Self { uid: metadata.uid.as_deref().unwrap_or_default(), at, is_held })
-    }
-
-    /// Whether it is said to wait until an admin allows it.
-    pub(super) fn is_held(self) -> bool {
-        self.is_held
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) async fn keep(shared: &Shared) {
 /// How many deletions wait until they are allowed; none while not all objects are known.
 fn held(shared: &Shared) -> u64 {
     let objects = shared.objects.get().map(Store::state).unwrap_or_default();
-    let is_held = |object: &&Arc<_>| Deletion::of(object).is_some_and(Deletion::is_held);
+    let is_held = |object: &&Arc<_>| Deletion::of(object).is_some_and(|it| it.is_held);
     objects.iter().filter(is_held).count() as u64
 }
 

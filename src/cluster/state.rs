@@ -1,24 +1,23 @@
 //! What the controller knows: volumes, nodes, and what is promised. Pure; time is handed in.
 
+mod entry;
 mod kept;
 mod loose;
 
+pub(super) use entry::Entry;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    FOUND, RELEASE,
-    objects::{
-        LogicalVolume, LogicalVolumeSpec, NodeLocalStorageStatus, Phase, Refusal, StrayReport,
-    },
+    RELEASE,
+    objects::{LogicalVolume, LogicalVolumeSpec, NodeLocalStorageStatus, Phase, StrayReport},
     placement::{Candidate, Origin, PoolView, Promised, silent},
-    wish::{ensure_same, purpose_of, size_of, snapshot_spec, source_of},
+    wish::{ensure_same, purpose_of, snapshot_spec},
 };
 use crate::{
-    lvm::cow_size,
     pool::Class,
     units::Bytes,
     volume::{
@@ -26,30 +25,12 @@ use crate::{
         SnapshotId, Source, Volume, VolumeId, Wanted, WantedSnapshot,
     },
 };
+use entry::Promise;
 
 /// How long a node that renews its lease no more still counts as alive.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 /// How long it is remembered that an object is gone: late news of it must not bring it back.
 const MEMORY: Duration = Duration::from_secs(120);
-
-/// One volume or snapshot, as its object says.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) uid: String,
-    /// Grows with each change of any object (API concepts, "Resource versions").
-    pub(super) version: u64,
-    /// The moment at which this was taken note of.
-    noted: Moment,
-    pub(super) spec: Arc<LogicalVolumeSpec>,
-    pub(super) phase: Option<Phase>,
-    pub(super) size: Option<Bytes>,
-    pub(super) made_at: i64,
-    pub(super) sequence: i64,
-    pub(super) refusal: Option<Refusal>,
-    pub(super) is_deleting: bool,
-    /// Whether it was made again from what its node had found.
-    pub(super) is_found: bool,
-}
 
 /// How much the state had been told until then. Later moments are larger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,16 +70,6 @@ impl Node {
     }
 }
 
-/// Room that a volume will take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Promise {
-    pool: String,
-    provisioning: Provisioning,
-    bytes: Bytes,
-    /// With which report of the node it is counted; `None` while it is not made.
-    sequence: Option<i64>,
-}
-
 /// What the controller knows.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -113,94 +84,6 @@ pub(super) struct State {
     /// The uids of objects that are gone, and since when.
     gone: HashMap<String, (Instant, Moment)>,
     now: Moment,
-}
-
-impl Entry {
-    fn of(object: &LogicalVolume, noted: Moment) -> Option<Self> {
-        let status = object.status.as_ref();
-        Some(Self {
-            uid: object.metadata.uid.clone()?,
-            version: object.metadata.resource_version.as_ref()?.parse().ok()?,
-            noted,
-            spec: Arc::new(object.spec.clone()),
-            phase: status.and_then(|it| it.phase),
-            size: status.and_then(|it| it.size.as_ref()?.parse().ok()),
-            made_at: status.and_then(|it| it.made_at).unwrap_or_default(),
-            sequence: status.map_or(0, |it| it.sequence),
-            refusal: status.and_then(|it| it.refusal.clone()),
-            is_deleting: object.metadata.deletion_timestamp.is_some(),
-            is_found: object.metadata.annotations.iter().any(|it| it.contains_key(FOUND)),
-        })
-    }
-
-    fn unwritten(spec: &LogicalVolumeSpec) -> Self {
-        Self {
-            uid: String::new(),
-            version: 0,
-            noted: Moment::default(),
-            spec: Arc::new(spec.clone()),
-            phase: None,
-            size: None,
-            made_at: 0,
-            sequence: 0,
-            refusal: None,
-            is_deleting: false,
-            is_found: false,
-        }
-    }
-
-    /// Whether it is there, as far as anybody may know.
-    pub(super) fn is_ready(&self) -> bool {
-        self.phase == Some(Phase::Ready) && !self.is_deleting
-    }
-
-    pub(super) fn node(&self) -> Option<NodeId> {
-        self.spec.node_name.parse().ok()
-    }
-
-    /// Its size, or the one that is wished for.
-    pub(super) fn size(&self) -> Bytes {
-        self.size.or_else(|| size_of(&self.spec).ok()).unwrap_or_default()
-    }
-
-    fn promise(&self, extent: Bytes) -> Option<Promise> {
-        let wished = size_of(&self.spec).unwrap_or_default();
-        let room = match self.spec.snapshot_of {
-            Some(_) if self.spec.provisioning == Provisioning::Thick => cow_size(wished, extent)?,
-            _ => wished,
-        };
-        let (bytes, sequence) = match self.phase {
-            None | Some(Phase::Creating) => (room, None),
-            Some(Phase::Failed | Phase::Deleted) => return None,
-            Some(Phase::Ready) if self.refusal.is_none() && wished > self.size() => {
-                (wished.saturating_sub(self.size()), None)
-            }
-            Some(Phase::Ready) => (room, Some(self.sequence)),
-        };
-        let Self { spec, .. } = self;
-        Some(Promise { pool: spec.pool.clone(), provisioning: spec.provisioning, bytes, sequence })
-    }
-
-    /// The volume, as a CSI client sees it.
-    pub(super) fn as_volume(&self, id: &str) -> Option<Volume> {
-        Some(Volume {
-            id: id.parse().ok()?,
-            size: self.size(),
-            purpose: purpose_of(&self.spec).ok()?,
-            source: source_of(&self.spec).ok()?,
-            node: self.node()?,
-        })
-    }
-
-    /// The snapshot, as a CSI client sees it.
-    pub(super) fn as_snapshot(&self, id: &str) -> Option<Snapshot> {
-        Some(Snapshot {
-            id: id.parse().ok()?,
-            source: self.spec.snapshot_of.as_ref()?.parse().ok()?,
-            size: self.size(),
-            created: self.made_at,
-        })
-    }
 }
 
 impl State {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    cluster::objects::LogicalVolume,
+    cluster::{FOUND, objects::LogicalVolume},
     volume::{SizeRange, VolumeName},
 };
 

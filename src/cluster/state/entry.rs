@@ -1,0 +1,132 @@
+//! What is known of one volume or snapshot, and what room it will take.
+
+use std::sync::Arc;
+
+use super::Moment;
+use crate::{
+    cluster::{
+        FOUND,
+        objects::{LogicalVolume, LogicalVolumeSpec, Phase, Refusal},
+        wish::{purpose_of, size_of, source_of},
+    },
+    lvm::cow_size,
+    units::Bytes,
+    volume::{NodeId, Provisioning, Snapshot, Volume},
+};
+
+/// One volume or snapshot, as its object says.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::cluster) struct Entry {
+    pub(in crate::cluster) uid: String,
+    /// Grows with each change of any object (API concepts, "Resource versions").
+    pub(in crate::cluster) version: u64,
+    /// The moment at which this was taken note of.
+    pub(super) noted: Moment,
+    pub(in crate::cluster) spec: Arc<LogicalVolumeSpec>,
+    pub(in crate::cluster) phase: Option<Phase>,
+    pub(in crate::cluster) size: Option<Bytes>,
+    pub(in crate::cluster) made_at: i64,
+    pub(in crate::cluster) sequence: i64,
+    pub(in crate::cluster) refusal: Option<Refusal>,
+    pub(in crate::cluster) is_deleting: bool,
+    /// Whether it was made again from what its node had found.
+    pub(in crate::cluster) is_found: bool,
+}
+
+/// Room that a volume will take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Promise {
+    pub(super) pool: String,
+    pub(super) provisioning: Provisioning,
+    pub(super) bytes: Bytes,
+    /// With which report of the node it is counted; `None` while it is not made.
+    pub(super) sequence: Option<i64>,
+}
+
+impl Entry {
+    pub(super) fn of(object: &LogicalVolume, noted: Moment) -> Option<Self> {
+        let status = object.status.as_ref();
+        Some(Self {
+            uid: object.metadata.uid.clone()?,
+            version: object.metadata.resource_version.as_ref()?.parse().ok()?,
+            noted,
+            spec: Arc::new(object.spec.clone()),
+            phase: status.and_then(|it| it.phase),
+            size: status.and_then(|it| it.size.as_ref()?.parse().ok()),
+            made_at: status.and_then(|it| it.made_at).unwrap_or_default(),
+            sequence: status.map_or(0, |it| it.sequence),
+            refusal: status.and_then(|it| it.refusal.clone()),
+            is_deleting: object.metadata.deletion_timestamp.is_some(),
+            is_found: object.metadata.annotations.iter().any(|it| it.contains_key(FOUND)),
+        })
+    }
+
+    pub(super) fn unwritten(spec: &LogicalVolumeSpec) -> Self {
+        Self {
+            uid: String::new(),
+            version: 0,
+            noted: Moment::default(),
+            spec: Arc::new(spec.clone()),
+            phase: None,
+            size: None,
+            made_at: 0,
+            sequence: 0,
+            refusal: None,
+            is_deleting: false,
+            is_found: false,
+        }
+    }
+
+    /// Whether it is there, as far as anybody may know.
+    pub(in crate::cluster) fn is_ready(&self) -> bool {
+        self.phase == Some(Phase::Ready) && !self.is_deleting
+    }
+
+    pub(in crate::cluster) fn node(&self) -> Option<NodeId> {
+        self.spec.node_name.parse().ok()
+    }
+
+    /// Its size, or the one that is wished for.
+    pub(in crate::cluster) fn size(&self) -> Bytes {
+        self.size.or_else(|| size_of(&self.spec).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn promise(&self, extent: Bytes) -> Option<Promise> {
+        let wished = size_of(&self.spec).unwrap_or_default();
+        let room = match self.spec.snapshot_of {
+            Some(_) if self.spec.provisioning == Provisioning::Thick => cow_size(wished, extent)?,
+            _ => wished,
+        };
+        let (bytes, sequence) = match self.phase {
+            None | Some(Phase::Creating) => (room, None),
+            Some(Phase::Failed | Phase::Deleted) => return None,
+            Some(Phase::Ready) if self.refusal.is_none() && wished > self.size() => {
+                (wished.saturating_sub(self.size()), None)
+            }
+            Some(Phase::Ready) => (room, Some(self.sequence)),
+        };
+        let Self { spec, .. } = self;
+        Some(Promise { pool: spec.pool.clone(), provisioning: spec.provisioning, bytes, sequence })
+    }
+
+    /// The volume, as a CSI client sees it.
+    pub(in crate::cluster) fn as_volume(&self, id: &str) -> Option<Volume> {
+        Some(Volume {
+            id: id.parse().ok()?,
+            size: self.size(),
+            purpose: purpose_of(&self.spec).ok()?,
+            source: source_of(&self.spec).ok()?,
+            node: self.node()?,
+        })
+    }
+
+    /// The snapshot, as a CSI client sees it.
+    pub(in crate::cluster) fn as_snapshot(&self, id: &str) -> Option<Snapshot> {
+        Some(Snapshot {
+            id: id.parse().ok()?,
+            source: self.spec.snapshot_of.as_ref()?.parse().ok()?,
+            size: self.size(),
+            created: self.made_at,
+        })
+    }
+}

@@ -16,7 +16,7 @@ use nix::{
 
 use super::{Devices, Error, Part, Wipe, copying};
 use crate::{
-    process::{Failure, Invocation},
+    process::{Failure, Invocation, exclusively},
     units::Bytes,
 };
 
@@ -112,7 +112,8 @@ fn dmsetup(number: u64) -> Invocation {
 /// Opens a device for writing, unless it is mounted or below another device (open(2), O_EXCL
 /// without O_CREAT).
 pub(super) fn alone(device: &Path, flags: i32) -> io::Result<File> {
-    OpenOptions::new().write(true).custom_flags(libc::O_EXCL | flags).open(device)
+    let flags = libc::O_EXCL | flags;
+    exclusively(|| OpenOptions::new().write(true).custom_flags(flags).open(device))
 }
 
 /// The file, at least as large, sparse, readable by its owner only, and locked.

@@ -20,7 +20,7 @@ use super::{
     probe::{probe, superblock},
     superblock::State,
 };
-use crate::process::{Failure, Invocation};
+use crate::process::{Failure, Invocation, exclusively};
 
 /// How often and how long apart a lock is tried. udev takes a shared lock for the moment in which it
 /// probes a new device (systemd.io, BLOCK_DEVICE_LOCKING), which is over before the last try.
@@ -71,7 +71,7 @@ fn mkfs(device: &Path, kind: FsKind, options: &MkfsOptions) -> Invocation {
 fn clear_unfinished_xfs(device: &Path) -> Result<(), Error> {
     tracing::warn!(device = %device.display(), "a mkfs.xfs was stopped half-way; beginning again");
     let clear = || {
-        let file = OpenOptions::new().write(true).custom_flags(libc::O_EXCL).open(device)?;
+        let file = alone(device)?;
         file.write_all_at(&XFS_START, 0)?;
         file.sync_all()
     };
@@ -118,14 +118,18 @@ pub(super) fn part_from_origin(device: &Path, kind: FsKind) -> Result<(), Error>
         return Ok(());
     }
     let _lock = lock(device)?;
-    let mut exclusive = OpenOptions::new();
-    exclusive.read(true).write(true).custom_flags(libc::O_EXCL);
-    let mut file = exclusive.open(device).map_err(|source| match source.raw_os_error() {
+    let mut file = alone(device).map_err(|source| match source.raw_os_error() {
         Some(libc::EBUSY) => Error::InUse(device.to_owned()),
         _ => failed("open", device)(source),
     })?;
     let renamed = file.seek(SeekFrom::End(0)).and_then(|size| identity::change(&file, size));
     renamed.map_err(failed("give an identity of its own to the btrfs on", device))
+}
+
+fn alone(device: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_EXCL);
+    exclusively(|| options.open(device))
 }
 
 /// The lock that everybody takes who works on a device, and that its mkfs or e2fsck inherits.

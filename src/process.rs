@@ -23,18 +23,18 @@ pub fn is_installed(program: &str) -> bool {
 const STARTED: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Opens a device that nobody else may have open (open(2), O_EXCL), and waits a moment where it is
-/// busy. A program that is being started is a copy of this process at first, with all its open
-/// devices, also those that are closed here meanwhile; on a busy machine that takes tens of
-/// milliseconds. Nothing tells its end: exec(2) closes them after it has woken who waits for it
-/// (fs/exec.c, `begin_new_exec`).
+/// Opens or mounts a device that nobody else may hold (open(2), `O_EXCL`; mount(2)), and waits a
+/// moment where it is busy. A program that is being started is a copy of this process at first, with
+/// all its open devices, also those that are closed here meanwhile; on a busy machine that takes
+/// tens of milliseconds. Nothing tells its end: exec(2) closes them after it has woken who waits for
+/// it (fs/exec.c, `begin_new_exec`).
 ///
 /// # Errors
-/// Those of `open`; [`io::ErrorKind::ResourceBusy`] when another holds the device.
-pub fn exclusively(mut open: impl FnMut() -> io::Result<File>) -> io::Result<File> {
+/// Those of `take`; [`io::ErrorKind::ResourceBusy`] when another holds the device.
+pub fn once_free<T>(mut take: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let began = Instant::now();
     loop {
-        match open() {
+        match take() {
             Err(err) if err.kind() == io::ErrorKind::ResourceBusy && began.elapsed() < STARTED => {
                 thread::sleep(PAUSE);
             }
@@ -361,15 +361,15 @@ mod tests {
             tries += 1;
             if tries < 3 { Err(busy()) } else { File::open("/dev/null") }
         };
-        exclusively(open).unwrap();
+        once_free(open).unwrap();
         assert_eq!(tries, 3);
     }
 
     #[test]
     fn a_device_that_another_holds_stays_busy() {
-        assert_eq!(exclusively(|| Err(busy())).unwrap_err().kind(), busy().kind());
+        assert_eq!(once_free::<File>(|| Err(busy())).unwrap_err().kind(), busy().kind());
         let mut tries = 0;
-        let refused = exclusively(|| {
+        let refused = once_free::<File>(|| {
             tries += 1;
             Err(io::ErrorKind::PermissionDenied.into())
         });

@@ -16,7 +16,7 @@ use nix::{
 
 use super::{Devices, Error, Part, Wipe, copying};
 use crate::{
-    process::{Failure, Invocation, exclusively},
+    process::{Failure, Invocation, once_free},
     units::Bytes,
 };
 
@@ -113,7 +113,7 @@ fn dmsetup(number: u64) -> Invocation {
 /// without O_CREAT).
 pub(super) fn alone(device: &Path, flags: i32) -> io::Result<File> {
     let flags = libc::O_EXCL | flags;
-    exclusively(|| OpenOptions::new().write(true).custom_flags(flags).open(device))
+    once_free(|| OpenOptions::new().write(true).custom_flags(flags).open(device))
 }
 
 /// The file, at least as large, sparse, readable by its owner only, and locked.

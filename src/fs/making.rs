@@ -20,7 +20,7 @@ use super::{
     probe::{probe, superblock},
     superblock::State,
 };
-use crate::process::{Failure, Invocation, exclusively};
+use crate::process::{Failure, Invocation, once_free};
 
 /// How often and how long apart a lock is tried. udev takes a shared lock for the moment in which it
 /// probes a new device (systemd.io, BLOCK_DEVICE_LOCKING), which is over before the last try.
@@ -129,7 +129,7 @@ pub(super) fn part_from_origin(device: &Path, kind: FsKind) -> Result<(), Error>
 fn alone(device: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_EXCL);
-    exclusively(|| options.open(device))
+    once_free(|| options.open(device))
 }
 
 /// The lock that everybody takes who works on a device, and that its mkfs or e2fsck inherits.

@@ -17,6 +17,7 @@ use super::{
     Access, DeviceNumber, Error, FsKind, Mount, MountHow, marks, mountinfo,
     paths::{ensure_directory, ensure_file},
 };
+use crate::process::once_free;
 
 /// What mount(2) wants for an argument that it does not look at.
 const NONE: Option<&str> = None;
@@ -28,12 +29,13 @@ pub(super) fn mount(device: &Path, at: &Path, how: &MountHow) -> Result<(), Erro
     let real = at.canonicalize().unwrap_or_else(|_| at.to_owned());
     // Whoever dies before the new note is written must not leave an old one.
     marks::forget(&real);
-    mount2(Some(device), at, Some(how.kind.name()), flags, text).map_err(|errno| Error::Mount {
+    let mounting = || Ok(mount2(Some(device), at, Some(how.kind.name()), flags, text)?);
+    once_free(mounting).map_err(|source| Error::Mount {
         device: device.to_owned(),
         at: at.to_owned(),
         kind: how.kind,
-        hint: hint(errno, how.kind).to_owned(),
-        source: errno.into(),
+        hint: hint(&source, how.kind).to_owned(),
+        source,
     })?;
     marks::note(device_at(device)?, &real, &how.options.mark());
     Ok(())
@@ -57,8 +59,8 @@ fn request(how: &MountHow) -> (MsFlags, String) {
 
 /// mount(2), ERRORS, and what each has meant for these three file systems.
 #[expect(clippy::wildcard_enum_match_arm, reason = "there are more than a hundred")]
-fn hint(errno: Errno, kind: FsKind) -> &'static str {
-    match errno {
+fn hint(err: &io::Error, kind: FsKind) -> &'static str {
+    match Errno::from_raw(err.raw_os_error().unwrap_or_default()) {
         Errno::EINVAL => {
             "the kernel does not accept one of the mount options, or a feature of the file system; its log says which"
         }

@@ -38,7 +38,7 @@ fn every_mistake_of_a_pools_file_goes_to_stderr() {
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
     let lines: Vec<&str> = said.stderr.lines().skip(1).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    line 2: volumeGroup: give `volumeGroup` or `loopFile`
+    line 2: volumeGroup: give `volumeGroup`, `loopFile` or `devices`
     line 3: stripes: 1 is not in 2 to 128
     line 4: name: missing: a StorageClass names the pool by it
     "#);
@@ -63,8 +63,8 @@ fn a_mistake_in_the_command_line_ends_with_code_2() {
 
 #[test]
 fn help_teaches_by_example() {
-    for command in ["standalone", "check", "schema"] {
-        let said = tarn(&[command, "--help"]);
+    for command in [&["standalone"][..], &["check"], &["pools", "plan"], &["schema"]] {
+        let said = tarn(&[command, &["--help"]].concat());
         assert_eq!(said.code, Some(0));
         assert!(said.stdout.contains("\nExample:\n"), "{}", said.stdout);
         assert!(said.stdout.lines().all(|line| line.len() <= 110), "{}", said.stdout);
@@ -79,5 +79,5 @@ fn the_schema_says_all_that_a_pool_may_have() {
     assert_eq!(pool["additionalProperties"], false);
     let fields: Vec<&str> =
         pool["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    insta::assert_snapshot!(fields.join(" "), @r#"layout loopFile name provisioning reserve stripes thinPool volumeGroup wipe"#);
+    insta::assert_snapshot!(fields.join(" "), @r#"devices layout loopFile name provisioning reserve stripes thinPool volumeGroup wipe"#);
 }

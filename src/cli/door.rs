@@ -18,11 +18,8 @@ pub(super) struct DoorArgs {
     #[arg(long, value_name = "SOCKET", env = "CSI_ENDPOINT")]
     pub(super) endpoint: Endpoint,
 
-    /// What StorageClasses call the driver.
-    ///
-    /// The label of nodes follows from it: local.tarn.dev has topology.tarn.dev/node.
-    #[arg(long, value_name = "NAME", env = "TARN_DRIVER_NAME", default_value = DEFAULT_NAME)]
-    pub(super) driver_name: Driver,
+    #[command(flatten)]
+    driver: DriverArg,
 
     /// Serve /metrics and /healthz here, such as 127.0.0.1:9810; not served unless given.
     #[arg(long, value_name = "ADDRESS", env = "TARN_METRICS")]
@@ -43,7 +40,23 @@ impl DoorArgs {
     }
 
     pub(super) fn door(self) -> Door {
-        Door { endpoint: self.endpoint.0, driver: self.driver_name, metrics: self.metrics }
+        Door { endpoint: self.endpoint.0, driver: self.driver.driver(), metrics: self.metrics }
+    }
+}
+
+/// What the driver is called.
+#[derive(Debug, Args)]
+pub(super) struct DriverArg {
+    /// What StorageClasses call the driver.
+    ///
+    /// The label of nodes follows from it: local.tarn.dev has topology.tarn.dev/node.
+    #[arg(long, value_name = "NAME", env = "TARN_DRIVER_NAME", default_value = DEFAULT_NAME)]
+    driver_name: Driver,
+}
+
+impl DriverArg {
+    pub(super) fn driver(&self) -> Driver {
+        self.driver_name.clone()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     telemetry::log,
 };
 use cluster::{ControllerArgs, NodeArgs};
-use door::{DoorArgs, NodeName};
+use door::{DoorArgs, DriverArg, NodeName};
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,9 @@ pub enum Error {
     /// The answer could not be written.
     #[error("cannot write to stdout")]
     Unwritten(#[source] io::Error),
+    /// The disks could not be looked at.
+    #[error("the disks could not be looked at")]
+    NotLooked(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The driver could not start or stopped in an error.
     #[error("the driver stopped")]
     Serving(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -69,6 +72,8 @@ enum Command {
     Controller(ControllerArgs),
     Node(NodeArgs),
     Check(Check),
+    #[command(subcommand)]
+    Pools(PoolsCommand),
     Schema(Schema),
 }
 
@@ -101,6 +106,29 @@ struct Check {
     pools: PoolsArg,
 }
 
+/// Look at this machine's disks with the eyes of its pools.
+#[derive(Debug, Subcommand)]
+enum PoolsCommand {
+    Plan(Plan),
+}
+
+/// Say which disks the pools of a pools file have and would take, and of each other why not.
+///
+/// The disks are looked at and nothing is changed. It needs root, as reading disks does. What
+/// `tarn standalone` would do at its start is what this says.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = PLAN_EXAMPLE)]
+struct Plan {
+    #[command(flatten)]
+    pools: PoolsArg,
+
+    #[command(flatten)]
+    driver: DriverArg,
+
+    #[command(flatten)]
+    node: NodeName,
+}
+
 /// Print the JSON schema of the pools file, or the definitions of the objects in the API.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = SCHEMA_EXAMPLE)]
@@ -129,6 +157,7 @@ struct PoolsArg {
 const EXAMPLES: &str = "\
 Examples:
   tarn check --pools pools.yaml
+  tarn pools plan --pools pools.yaml
   tarn standalone --pools pools.yaml --endpoint unix:///run/tarn/csi.sock
   tarn help standalone";
 
@@ -154,6 +183,16 @@ Example:
   $ tarn check --pools pools.yaml
   tarn: pools.yaml: 1 mistake
     line 4: provisioning: `thin` is not one of Thick, Thin, ThickAndThin";
+
+const PLAN_EXAMPLE: &str = "\
+Example:
+  $ tarn pools plan --pools pools.yaml
+  pool fast: volume group tarn-fast, not there yet
+    takes   /dev/sdb (931.5Gi, Samsung SSD 870, serial S5Y1NG0N)
+    refuses /dev/sdc (3.6Ti, WDC WD40EFRX, serial WD-1): it has an ext4 file system
+  to do:
+    pvcreate --metadatasize 32Mi /dev/sdb
+    vgcreate --addtag tarn.pool=fast ... tarn-fast /dev/sdb";
 
 const SCHEMA_EXAMPLE: &str = "\
 Example:
@@ -186,6 +225,11 @@ pub fn run(out: &mut dyn io::Write) -> Result<ExitCode, Error> {
                 writeln!(out, "{pool}").map_err(Error::Unwritten)?;
             }
         }
+        Command::Pools(PoolsCommand::Plan(args)) => {
+            let (driver, node) = (args.driver.driver(), args.node.parse()?);
+            let plan = serve::plan(&driver, &node, &args.pools.read()?).map_err(not_looked)?;
+            write!(out, "{plan}").map_err(Error::Unwritten)?;
+        }
         Command::Schema(Schema { of: SchemaOf::Pools }) => {
             let schema = schemars::schema_for!(PoolsFile);
             writeln!(out, "{:#}", schema.as_value()).map_err(Error::Unwritten)?;
@@ -196,6 +240,10 @@ pub fn run(out: &mut dyn io::Write) -> Result<ExitCode, Error> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn not_looked(err: anyhow::Error) -> Error {
+    Error::NotLooked(err.into())
 }
 
 fn stopped(err: anyhow::Error) -> Error {

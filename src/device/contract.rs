@@ -15,6 +15,8 @@ trait World {
     /// Opens the device and keeps it open until the next call of `close`.
     fn open(&self, device: &Path);
     fn close(&self, device: &Path);
+    /// A device that is listed.
+    fn listed(&self) -> PathBuf;
     /// A path for a file.
     fn file(&self) -> PathBuf;
 }
@@ -105,8 +107,22 @@ fn what_is_copied_is_equal(world: &dyn World) {
     devices.flush(missing).unwrap_err();
 }
 
+fn a_held_device_is_held_once(world: &dyn World) {
+    let devices = world.devices();
+    let path = world.listed();
+    let device = devices.list().unwrap().into_iter().find(|it| it.path == path).unwrap();
+    assert_eq!(Some(device.size), devices.size(&path).unwrap());
+    let hold = devices.hold(&device).unwrap();
+    drop(hold);
+    let hold = devices.hold(&device).unwrap();
+    drop(hold);
+    let gone = BlockDevice { path: "/dev/tarn-no-such-device".into(), ..device };
+    devices.hold(&gone).unwrap_err();
+}
+
 fn holds(world: &dyn World) {
     sizes_are_told(world);
+    a_held_device_is_held_once(world);
     holders_are_counted(world);
     a_file_becomes_one_device(world);
     what_is_wiped_is_gone(world);
@@ -150,6 +166,12 @@ impl World for FakeWorld {
 
     fn close(&self, device: &Path) {
         self.devices.set_open(device, 0);
+    }
+
+    fn listed(&self) -> PathBuf {
+        let device = example();
+        self.devices.plug_in(device.clone());
+        device.path
     }
 
     fn file(&self) -> PathBuf {

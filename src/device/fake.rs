@@ -9,7 +9,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use super::{Devices, Error, Part, Wipe};
+use super::{Bell, BlockDevice, Devices, Error, Hold, Part, Uevents, Wipe};
 use crate::units::Bytes;
 
 /// Bytes are kept in blocks of this size; a block that is not kept reads as zeroes.
@@ -28,6 +28,9 @@ pub enum Call {
     Wipe,
     Copy,
     Flush,
+    List,
+    Hold,
+    Watch,
 }
 
 /// The fake. A device's bytes go when the device does.
@@ -44,6 +47,8 @@ struct State {
     hidden: BTreeSet<PathBuf>,
     open: BTreeMap<PathBuf, u32>,
     loops: BTreeMap<PathBuf, PathBuf>,
+    listed: BTreeMap<PathBuf, BlockDevice>,
+    bells: Vec<Bell>,
     failing: BTreeSet<Call>,
     later: Option<usize>,
     calls: BTreeMap<Call, usize>,
@@ -97,6 +102,22 @@ impl FakeDevices {
     /// The device becomes larger (or smaller).
     pub fn set_size(&self, path: impl AsRef<Path>, size: Bytes) {
         self.lock().sizes.insert(path.as_ref().to_owned(), size);
+    }
+
+    /// A device that is listed, full of zeroes unless it is there already. Whoever watches is told.
+    pub fn plug_in(&self, device: BlockDevice) {
+        let mut state = self.lock();
+        state.sizes.insert(device.path.clone(), device.size);
+        state.listed.insert(device.path.clone(), device);
+        state.bells.iter().for_each(Bell::ring);
+    }
+
+    /// The device is pulled out. Whoever watches is told.
+    pub fn pull_out(&self, path: impl AsRef<Path>) {
+        self.remove_device(&path);
+        let mut state = self.lock();
+        state.listed.remove(path.as_ref());
+        state.bells.iter().for_each(Bell::ring);
     }
 
     /// The device is there, but its node is not.
@@ -263,6 +284,34 @@ impl Devices for FakeDevices {
             Some(_) => Ok(()),
             None => Err(failed("open", device, Errno::ENOENT)),
         }
+    }
+
+    fn list(&self) -> Result<Vec<BlockDevice>, Error> {
+        let state = self.enter(Call::List, Path::new("/sys"))?;
+        Ok(state.listed.values().cloned().collect())
+    }
+
+    fn hold(&self, device: &BlockDevice) -> Result<Hold, Error> {
+        let path = &device.path;
+        let state = self.enter(Call::Hold, path)?;
+        if self.find(&state, path).is_none() {
+            return Err(failed("open", path, Errno::ENOENT));
+        }
+        match state.open.get(path).copied().unwrap_or(0) {
+            0 => Ok(Hold { _exclusive: None }),
+            _ => Err(Error::Held(path.clone())),
+        }
+    }
+
+    fn watch(&self) -> Result<Uevents, Error> {
+        let mut state = self.enter(Call::Watch, Path::new("/sys"))?;
+        let uevents = Uevents::silent().map_err(|source| Error::Path {
+            action: "listen for changes below",
+            path: "/sys".into(),
+            source,
+        })?;
+        state.bells.push(uevents.bell());
+        Ok(uevents)
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     io::{self, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use nix::{
@@ -14,7 +16,7 @@ use nix::{
     sys::stat,
 };
 
-use super::{Devices, Error, Part, Wipe, copying};
+use super::{BlockDevice, Devices, Error, Hold, Part, Uevents, Wipe, copying, sysfs};
 use crate::{
     process::{Failure, Invocation, once_free},
     units::Bytes,
@@ -22,6 +24,11 @@ use crate::{
 
 /// The programs that are started, each with its Debian package.
 pub const PROGRAMS: &[(&str, &str)] = &[("dmsetup", "dmsetup"), ("losetup", "mount")];
+
+/// How often and how long apart a lock is tried: udev has a shared one for the moment in which it
+/// probes a new device (systemd.io, BLOCK_DEVICE_LOCKING).
+const TRIES: u32 = 25;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks the kernel and the real programs. It remembers nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,6 +90,37 @@ impl Devices for HostDevices {
 
     fn flush(&self, device: &Path) -> Result<(), Error> {
         File::open(device).and_then(|file| file.sync_all()).map_err(failed("flush", device))
+    }
+
+    fn list(&self) -> Result<Vec<BlockDevice>, Error> {
+        sysfs::list(Path::new("/sys"), Path::new("/dev"))
+    }
+
+    /// For reading only: closing a device that was open for writing makes udev look at it anew.
+    fn hold(&self, device: &BlockDevice) -> Result<Hold, Error> {
+        let path = &device.path;
+        let fail = |source: io::Error| match source.kind() == io::ErrorKind::ResourceBusy {
+            true => Error::Held(path.clone()),
+            false => failed("open", path)(source),
+        };
+        if !sysfs::is_node_of(path, device.number).map_err(fail)? {
+            return Err(Error::NotBlock(path.clone()));
+        }
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(path);
+        let mut file = open.map_err(fail)?;
+        for _ in 0..TRIES {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => return Ok(Hold { _exclusive: Some(locked) }),
+                Err((back, Errno::EWOULDBLOCK)) => file = back,
+                Err((_, errno)) => return Err(fail(errno.into())),
+            }
+            thread::sleep(PAUSE);
+        }
+        Err(Error::Held(path.clone()))
+    }
+
+    fn watch(&self) -> Result<Uevents, Error> {
+        Uevents::listen().map_err(failed("listen for changes below", Path::new("/sys")))
     }
 }
 

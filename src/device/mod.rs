@@ -1,19 +1,30 @@
-//! What block devices there are, and their bytes: loop files, open counts, wiping and copying.
+//! What block devices there are, and their bytes: names and kinds, loop files, open counts, wiping
+//! and copying.
 //!
 //! [`Devices`] is the seam: [`host::HostDevices`] asks the kernel, [`fake::FakeDevices`] keeps its
 //! rules in memory; `contract.rs` holds what both must do.
 
+mod block;
 #[cfg(test)]
 mod contract;
 mod copying;
 pub mod fake;
 pub mod host;
+mod sysfs;
+mod uevents;
+
+#[cfg(test)]
+pub(crate) use block::example;
+pub use block::{BlockDevice, DeviceType, Transport};
+pub use uevents::{Bell, Uevents};
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
+use nix::fcntl::Flock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +54,29 @@ pub trait Devices: Send + Sync {
 
     /// Waits until all that was copied to the device is durable (fsync(2)).
     fn flush(&self, device: &Path) -> Result<(), Error>;
+
+    /// Every block device with a size, its partitions among them, in the order of their names. None
+    /// of them is read from.
+    fn list(&self) -> Result<Vec<BlockDevice>, Error>;
+
+    /// Holds a device for as long as the answer lives, so that nobody can mount it or use it below
+    /// another device (open(2), `O_EXCL` without `O_CREAT`), and whoever keeps to systemd.io's
+    /// BLOCK_DEVICE_LOCKING leaves it alone. Nothing is written, and no signature changes.
+    ///
+    /// # Errors
+    /// [`Error::Held`] when somebody else holds it already, [`Error::Path`] when there is no node of
+    /// this device.
+    fn hold(&self, device: &BlockDevice) -> Result<Hold, Error>;
+
+    /// Listens for block devices that come, go or change.
+    fn watch(&self) -> Result<Uevents, Error>;
+}
+
+/// A device that is held, until this is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    /// The fake has none.
+    _exclusive: Option<Flock<File>>,
 }
 
 /// A contiguous part of a device.
@@ -72,6 +106,9 @@ pub enum Error {
     /// Something else than a block device is there.
     #[error("{} is not a block device", .0.display())]
     NotBlock(PathBuf),
+    /// Somebody uses the device: it is mounted, is swap, or is below another device.
+    #[error("{} is in use", .0.display())]
+    Held(PathBuf),
     /// A call failed.
     #[error("cannot {action} {}", .path.display())]
     Path {

@@ -68,8 +68,13 @@ fn size(fs: &dyn Filesystems, device: &Path) -> Bytes {
 fn is_made_once(world: &dyn World, kind: FsKind) {
     let (fs, device) = (world.fs(), world.device(SIZE));
     assert_eq!(fs.probe(&device).unwrap(), Content::Nothing);
+    assert!(fs.look(&device).unwrap().is_nothing());
     fs.make(&device, kind, &MkfsOptions::default()).unwrap();
     let made = fs.probe(&device).unwrap();
+    let look = fs.look(&device).unwrap();
+    let found = look.signature.map(|it| (it.name, it.family));
+    assert_eq!(found, Some((kind.name().to_owned(), Family::FileSystem)));
+    assert_eq!(look.edges, Edges::Written);
     assert!(matches!(made, Content::Filesystem { kind: found, .. } if found == kind), "{made}");
     assert!(size(fs, &device) <= SIZE && size(fs, &device) > SIZE.percent(95));
     for kind in FsKind::ALL {
@@ -235,6 +240,7 @@ fn it_says_how_full_it_is(world: &dyn World, kind: FsKind) {
 fn what_is_missing_is_an_error(world: &dyn World) {
     let (fs, nothing) = (world.fs(), Path::new("/dev/tarn-no-such-device"));
     fs.probe(nothing).unwrap_err();
+    fs.look(nothing).unwrap_err();
     fs.check(nothing, FsKind::Ext4).unwrap_err();
     fs.part_from_origin(nothing, FsKind::Btrfs).unwrap_err();
     for kind in FsKind::ALL {

@@ -26,6 +26,7 @@ type Lookup = Box<dyn Fn(&Path) -> Option<(DeviceNumber, Bytes)> + Send + Sync>;
 #[expect(missing_docs, reason = "each is the method of that name")]
 pub enum Call {
     Probe,
+    Look,
     Make,
     Check,
     PartFromOrigin,

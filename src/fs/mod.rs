@@ -9,6 +9,7 @@ pub mod fake;
 mod growing;
 mod identity;
 mod kind;
+mod looking;
 mod making;
 mod marks;
 mod mountinfo;
@@ -48,6 +49,12 @@ pub trait Filesystems: Send + Sync {
     /// # Errors
     /// A device that cannot be read is an error, never [`Content::Nothing`].
     fn probe(&self, device: &Path) -> Result<Content, Error>;
+
+    /// What is at the edges of a device, whatever it is: enough to say that a whole disk is empty.
+    ///
+    /// # Errors
+    /// A device that cannot be read is an error, never [`Edges::Zero`].
+    fn look(&self, device: &Path) -> Result<Look, Error>;
 
     /// Makes a file system. The device must have been found empty or [`Content::Unfinished`];
     /// nothing is ever forced.
@@ -118,6 +125,70 @@ pub enum Content {
     /// Something that is not ours to touch, in blkid's words: `crypto_LUKS`, `LVM2_member`,
     /// `swap`, `gpt partition table`, `vfat`, `several signatures` and so on.
     Foreign(String),
+}
+
+/// What is at the edges of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What blkid knows of it; nothing where it knows nothing, or several that exclude each other.
+    pub signature: Option<Signature>,
+    /// The bytes themselves.
+    pub edges: Edges,
+}
+
+impl Look {
+    /// Whether there is nothing at all.
+    pub fn is_nothing(&self) -> bool {
+        self.signature.is_none() && self.edges == Edges::Zero
+    }
+}
+
+/// The first and the last mebibyte of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edges {
+    /// All zeroes.
+    Zero,
+    /// LVM's label, and no trace of a logical volume: `pvcreate` was stopped, or nothing was done
+    /// after it.
+    OnlyLabel,
+    /// Something else.
+    Written,
+}
+
+/// A signature, in blkid's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// What it is: `ext4`, `crypto_LUKS`, `gpt` and so on.
+    pub name: String,
+    /// What that is one of.
+    pub family: Family,
+    /// The name that somebody gave it.
+    pub label: Option<String>,
+}
+
+/// What a signature is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// A file system.
+    FileSystem,
+    /// A table of partitions.
+    PartitionTable,
+    /// A member of a RAID.
+    Raid,
+    /// LUKS and the like.
+    Encryption,
+    /// A physical volume of LVM's.
+    PhysicalVolume,
+    /// A member of a ZFS pool.
+    Zfs,
+    /// A cache or backing device of bcache.
+    Bcache,
+    /// A disk of Ceph's.
+    Ceph,
+    /// Swap, or a memory image.
+    Swap,
+    /// Something else.
+    Other,
 }
 
 impl fmt::Display for Content {

@@ -61,7 +61,7 @@ fn read_at(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Looks at the device itself (`-p`), not at blkid's cache.
-fn blkid(device: &Path) -> Invocation {
+pub(super) fn blkid(device: &Path) -> Invocation {
     Invocation::reads("blkid").args(["-p", "-o", "export"]).arg(device)
 }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    Access, Content, DeviceNumber, Error, Filesystems, FsKind, MkfsOptions, Mount, MountHow, Usage,
-    growing, making, marks, mounting, probe,
+    Access, Content, DeviceNumber, Error, Filesystems, FsKind, Look, MkfsOptions, Mount, MountHow,
+    Usage, growing, looking, making, marks, mounting, probe,
 };
 
 pub use super::mounting::clear_passages;
@@ -28,6 +28,10 @@ pub struct FsTools;
 impl Filesystems for FsTools {
     fn probe(&self, device: &Path) -> Result<Content, Error> {
         probe::probe(device)
+    }
+
+    fn look(&self, device: &Path) -> Result<Look, Error> {
+        looking::look(device)
     }
 
     fn make(&self, device: &Path, kind: FsKind, options: &MkfsOptions) -> Result<(), Error> {

@@ -10,6 +10,7 @@ mod class;
 mod copy;
 mod create;
 mod delete;
+mod disks;
 mod expand;
 mod format;
 mod inventory;
@@ -31,6 +32,7 @@ mod status;
 mod trash;
 mod used;
 
+pub use disks::{Cluster, plan_disks};
 pub use inventory::Kept;
 pub use local::LocalProvisioner;
 pub use publish::Publish;
@@ -40,6 +42,7 @@ pub use stats::Stats;
 pub use status::{CopyProgress, PoolStatus, Status};
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock},
@@ -49,9 +52,11 @@ use crate::{
     device::Devices,
     fs::{self, Filesystems},
     lvm::{self, LogicalVolume, Lvm},
-    volume::{Error, NodeId, SnapshotId, VolumeId, chain},
+    pool::PoolEntry,
+    volume::{Error, NodeId, PoolName, SnapshotId, VolumeId, chain},
 };
 use chores::Chores;
+use disks::Disks;
 use pool::Pool;
 use pools::Pools;
 use record::Record;
@@ -77,12 +82,15 @@ pub struct Host {
     /// Who makes volumes here, for their tags.
     creator: String,
     pools: RwLock<Arc<Pools>>,
-    /// Held while the pools change.
-    pools_turn: Mutex<()>,
+    /// The pools that are to be here; held while the pools change.
+    wanted: Mutex<Vec<PoolEntry>>,
     sequence: Arc<Sequence>,
     chores: Chores,
     copies: copy::Copies,
     wiping: trash::Wiping,
+    disks: Disks,
+    /// Pools that are to be here and are not served, and why.
+    unserved: Mutex<BTreeMap<PoolName, String>>,
 }
 
 /// A volume or snapshot as found in its pool.

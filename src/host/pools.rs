@@ -12,7 +12,7 @@ use super::{
 use crate::{
     lvm::VgName,
     pool::PoolEntry,
-    volume::{PoolName, VolumeId},
+    volume::{PoolName, VolumeId, chain},
 };
 
 /// The pools at one moment.
@@ -63,15 +63,28 @@ impl Host {
 
     /// Serves these pools from now on. New ones are opened, as at the start, and what was half done
     /// in them is put right; changed ones take up what has changed; those that are not named are let
-    /// go of, with everything in them left as it is.
+    /// go of, with everything in them left as it is. Those that are made of disks take what they can.
     ///
     /// Gives back why pools could not be opened or changed, which keeps no other from being served.
     /// A pool that could not be changed is served as it was. The same call again tries again what
     /// failed, and does nothing else.
     pub fn set_pools(&self, wanted: Vec<PoolEntry>) -> BTreeMap<PoolName, StartError> {
-        let turn = self.pools_turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        *turn = wanted;
+        self.make_so(&turn)
+    }
+
+    /// Makes what is not yet as it was wanted last; looks at the disks for it.
+    pub(super) fn try_again(&self) -> BTreeMap<PoolName, StartError> {
+        let turn = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.watches_disks(&turn) { self.make_so(&turn) } else { BTreeMap::new() }
+    }
+
+    /// See [`Host::set_pools`]; the caller holds what is wanted.
+    fn make_so(&self, wanted: &[PoolEntry]) -> BTreeMap<PoolName, StartError> {
+        self.take_disks(wanted);
         let now = self.pools();
-        let kept = now.kept(&wanted);
+        let kept = now.kept(wanted);
         if kept.served.len() < now.served.len() {
             self.put_pools(kept);
         }
@@ -83,8 +96,23 @@ impl Host {
                 failed.insert(entry.name.clone(), err);
             }
         }
-        drop(turn);
+        self.note_unserved(&failed);
         failed
+    }
+
+    fn note_unserved(&self, failed: &BTreeMap<PoolName, StartError>) {
+        let why = failed.iter().map(|(pool, err)| (pool.clone(), chain(err))).collect();
+        let mut unserved = self.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if *unserved != why {
+            *unserved = why;
+            drop(unserved);
+            self.sequence.grow();
+        }
+    }
+
+    /// Pools that are to be here and are not served, or not as their spec says now, and why.
+    pub fn unserved(&self) -> BTreeMap<PoolName, String> {
+        self.unserved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn refuse_twice(&self, entry: &PoolEntry, earlier: &[PoolEntry]) -> Result<(), StartError> {

@@ -11,6 +11,7 @@ use super::{
     Host, Tools,
     chores::Chores,
     copy::Copies,
+    disks::Disks,
     is_finished,
     pool::{Books, Pool, THIN_POOL},
     trash::Wiping,
@@ -18,8 +19,11 @@ use super::{
 use crate::{
     device,
     fs::{self, Content},
-    lvm::{self, CreateGroup, CreateThinPool, Group, Kind, Layout, LvName, VgName},
-    pool::{LoopFile, PoolEntry, ThinPoolSpec},
+    lvm::{
+        self, CreateGroup, CreatePhysicalVolume, CreateThinPool, Group, Kind, Layout, LvName,
+        PvMark, VgName,
+    },
+    pool::{LoopFile, PoolEntry, ThinPoolSpec, capacity::metadata_size},
     units::Bytes,
     volume::{Error, NodeId, PoolName, Turns, VolumeId, chain},
 };
@@ -84,11 +88,13 @@ impl Host {
             node,
             creator: creator.to_owned(),
             pools: RwLock::default(),
-            pools_turn: Mutex::default(),
+            wanted: Mutex::default(),
             sequence: Arc::default(),
             chores: Chores::default(),
             copies: Copies::default(),
             wiping: Wiping::default(),
+            disks: Disks::default(),
+            unserved: Mutex::default(),
         };
         match host.set_pools(pools).into_values().next() {
             Some(failed) => Err(failed),
@@ -96,8 +102,8 @@ impl Host {
         }
     }
 
-    /// Starts the background work: small chores, wiping, and copies that a crash cut short, each in
-    /// its volume's turn. All of it ends after [`Host::stop`].
+    /// Starts the background work: small chores, wiping, looking at disks, and copies that a crash cut
+    /// short, each in its volume's turn. All of it ends after [`Host::stop`].
     ///
     /// # Errors
     /// [`StartError::Thread`].
@@ -114,6 +120,7 @@ impl Host {
         };
         begin("chores", Box::new(Self::do_chores))?;
         begin("trash", Box::new(Self::empty_trash))?;
+        begin("disks", Box::new(Self::watch_disks))?;
         let turns = turns.clone();
         begin("resume", Box::new(move |host| host.finish_unfinished(&turns)))?;
         Ok(threads)
@@ -190,6 +197,10 @@ impl Host {
     ) -> Result<Pool, StartError> {
         let name = &wanted.name;
         let open = || {
+            if wanted.spec.devices.is_some() {
+                let no_disks = |why| StartError::Pool { pool: name.clone(), why, source: None };
+                self.ensure_has_disks(name).map_err(no_disks)?;
+            }
             open_group(&self.tools, wanted).map_err(|failed| StartError::Pool {
                 pool: name.clone(),
                 why: failed.why,
@@ -225,10 +236,10 @@ fn open_group(tools: &Tools, wanted: &PoolEntry) -> Result<(LvName, Group), Fail
             Failed::because(format!("volume group {vg} cannot be read; {hint}"), err)
         })?,
         (None, Some(file)) => open_loop_file(tools, &vg, name, file)?,
-        (None, None) => {
-            let why = "it says neither `volumeGroup` nor `loopFile`".to_owned();
-            return Err(Failed { why, source: None });
-        }
+        (None, None) => tools
+            .lvm
+            .report(&vg)
+            .map_err(|err| Failed::because(format!("volume group {vg} cannot be read"), err))?,
     };
     if let Err(err) = tools.lvm.activate_group(&vg) {
         // Volumes that can be activated are; each of the others is looked at below.
@@ -290,20 +301,19 @@ fn make_group(
         return Err(Failed { why, source: None });
     }
     let tags = [format!("tarn.pool={pool}")];
+    let physical = CreatePhysicalVolume {
+        device: device.to_path_buf(),
+        mark: PvMark::of(&format!("loop file of {vg}")),
+        metadata: metadata_size(size),
+    };
     let wanted = CreateGroup {
         vg: vg.clone(),
         devices: vec![device.to_path_buf()],
         tags: tags.iter().filter_map(|tag| tag.parse().ok()).collect(),
-        metadata: metadata_size(size),
     };
-    let made = tools.lvm.create_group(&wanted);
+    let made = tools.lvm.create_physical_volume(&physical);
+    let made = made.and_then(|()| tools.lvm.create_group(&wanted));
     made.map_err(|err| Failed::because(format!("group {vg} cannot be made"), err))
-}
-
-/// Room for LVM's own records: a volume with its tags takes about 2 KiB, twice. In whole mebibytes,
-/// since pvcreate(8) refuses a size that is not a whole number of sectors.
-fn metadata_size(disk: Bytes) -> Bytes {
-    Bytes::mib(disk.percent(1).whole(Bytes::MIB).clamp(1, 32))
 }
 
 /// Makes the thin pool, or grows it to what the spec says; never makes it smaller.
@@ -338,19 +348,4 @@ fn ensure_thin_pool(
     let wanted =
         CreateThinPool { vg: group.name.clone(), name: thin.clone(), size, layout: Layout::Linear };
     tools.lvm.create_thin_pool(&wanted).map_err(|err| failed("making its thin pool", err))
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case::least(Bytes::mib(64), Bytes::MIB)]
-    #[case::whole_mebibytes(Bytes::gib(2), Bytes::mib(20))]
-    #[case::most(Bytes::gib(4096), Bytes::mib(32))]
-    fn room_for_lvms_records(#[case] disk: Bytes, #[case] want: Bytes) {
-        assert_eq!(metadata_size(disk), want);
-    }
 }

@@ -3,11 +3,14 @@
 //! `--yes` because nobody is there to answer; it is left out where LVM would ask before it wipes a
 //! signature that we did not expect. Sizes are in bytes, so that no unit is guessed.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Layout, LvName,
-    SnapshotKind, Tag, VgName,
+    Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
+    Layout, LvName, SnapshotKind, Tag, VgName,
 };
 use crate::{process::Invocation, units::Bytes};
 
@@ -56,18 +59,35 @@ pub(super) fn dependents(vg: &VgName) -> Invocation {
         .args(["--options", "+vg_missing_pv_count", vg.as_str()])
 }
 
-/// Without `--yes`: a device on which LVM finds a signature is refused, not wiped.
-pub(super) fn create_physical_volumes(wanted: &CreateGroup) -> Invocation {
-    Invocation::changes("pvcreate")
-        .args(["--metadatasize", &bytes(wanted.metadata)])
-        .args(&wanted.devices)
+/// Every physical volume; the rest is read by [`super::physical::read`].
+pub(super) fn physical_volumes() -> Invocation {
+    const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,vg_name,vg_uuid,vg_tags,\
+                          vg_exported,vg_shared,vg_missing_pv_count";
+    Invocation::reads("pvs")
+        .args(["--reportformat", "json", "--units", "b", "--nosuffix", "--binary"])
+        .args(["--options", FIELDS])
 }
 
+/// Without `--yes`: a device on which LVM finds a signature is refused, not wiped. A UUID that is
+/// given needs `--norestorefile`, as there is no backup to take the rest from.
+pub(super) fn create_physical_volume(wanted: &CreatePhysicalVolume, uuid: &str) -> Invocation {
+    Invocation::changes("pvcreate")
+        .args(["--uuid", uuid, "--norestorefile"])
+        .args(["--metadatasize", &bytes(wanted.metadata)])
+        .arg(&wanted.device)
+}
+
+/// Without `--yes`, as it would make a device that is no physical volume one.
 pub(super) fn create_group(wanted: &CreateGroup) -> Invocation {
     Invocation::changes("vgcreate")
         .args(tagged("--addtag", &wanted.tags))
         .arg(wanted.vg.as_str())
         .args(&wanted.devices)
+}
+
+/// Without `--yes`, as it would make a device that is no physical volume one.
+pub(super) fn extend_group(vg: &VgName, devices: &[PathBuf]) -> Invocation {
+    Invocation::changes("vgextend").arg(vg.as_str()).args(devices)
 }
 
 pub(super) fn resize_physical_volume(device: &Path) -> Invocation {
@@ -191,6 +211,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::lvm::PvMark;
 
     fn vg() -> VgName {
         "vg0".parse().unwrap()
@@ -221,7 +242,13 @@ mod tests {
 
     fn group() -> CreateGroup {
         let devices = vec!["/dev/sda".into(), "/dev/sdb".into()];
-        CreateGroup { vg: vg(), devices, tags: tags(&["t"]), metadata: Bytes::mib(16) }
+        CreateGroup { vg: vg(), devices, tags: tags(&["t"]) }
+    }
+
+    fn physical_volume() -> Invocation {
+        let (device, mark) = ("/dev/sda".into(), PvMark::of("x"));
+        let wanted = CreatePhysicalVolume { device, mark, metadata: Bytes::mib(16) };
+        create_physical_volume(&wanted, "UUID")
     }
 
     fn pool(layout: Layout) -> Invocation {
@@ -235,8 +262,16 @@ mod tests {
         "lvs --reportformat json --options lv_name,lv_role,origin,pool_lv --options +vg_missing_pv_count vg0"
     )]
     #[case::physical(
-        create_physical_volumes(&group()),
-        "pvcreate --metadatasize 16777216b /dev/sda /dev/sdb"
+        physical_volume(),
+        "pvcreate --uuid UUID --norestorefile --metadatasize 16777216b /dev/sda"
+    )]
+    #[case::extend_group(
+        extend_group(&vg(), &["/dev/sda".into(), "/dev/sdb".into()]),
+        "vgextend vg0 /dev/sda /dev/sdb"
+    )]
+    #[case::physical_volumes(
+        physical_volumes(),
+        "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count"
     )]
     #[case::group(create_group(&group()), "vgcreate --addtag t vg0 /dev/sda /dev/sdb")]
     #[case::resize(resize_physical_volume(Path::new("/dev/sda")), "pvresize --yes /dev/sda")]

@@ -10,11 +10,15 @@ mod complaints;
 pub(crate) mod contract;
 pub mod fake;
 mod lines;
+mod mark;
 mod names;
+mod physical;
 mod report;
 pub mod tools;
 
+pub use mark::PvMark;
 pub use names::{BadName, BadTag, LvName, Tag, VgName};
+pub use physical::{SeenGroup, SeenPhysicalVolume};
 
 use std::path::PathBuf;
 
@@ -35,8 +39,19 @@ pub trait Lvm: Send + Sync {
     /// never means "deleted".
     fn report(&self, vg: &VgName) -> Result<Group, Error>;
 
-    /// `pvcreate` on each device that is not yet a physical volume, then `vgcreate`.
+    /// Every physical volume of the machine, missing ones and those in no group among them, in one
+    /// command (`pvs`).
+    fn physical_volumes(&self) -> Result<Vec<SeenPhysicalVolume>, Error>;
+
+    /// Makes a device a physical volume (`pvcreate`). Nothing is forced: a device with a signature or
+    /// partitions, or that is in use, is refused.
+    fn create_physical_volume(&self, wanted: &CreatePhysicalVolume) -> Result<(), Error>;
+
+    /// Makes a group of physical volumes, with its tags (`vgcreate`).
     fn create_group(&self, wanted: &CreateGroup) -> Result<(), Error>;
+
+    /// Adds physical volumes to a group (`vgextend`).
+    fn extend_group(&self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error>;
 
     /// Tells LVM that a physical volume's device has grown (`pvresize`).
     fn resize_physical_volume(&self, device: &std::path::Path) -> Result<(), Error>;
@@ -102,17 +117,26 @@ pub trait Lvm: Send + Sync {
     fn refresh(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
 }
 
+/// A new physical volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatePhysicalVolume {
+    /// The block device.
+    pub device: PathBuf,
+    /// By what its maker knows it again.
+    pub mark: PvMark,
+    /// Size of its metadata area; LVM's own default is full at about 800 volumes.
+    pub metadata: Bytes,
+}
+
 /// A new volume group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateGroup {
     /// Its name.
     pub vg: VgName,
-    /// The block devices that become its physical volumes.
+    /// Its physical volumes.
     pub devices: Vec<PathBuf>,
     /// Tags of the group.
     pub tags: Vec<Tag>,
-    /// Size of each physical volume's metadata area; LVM's own default is full at about 800 volumes.
-    pub metadata: Bytes,
 }
 
 /// A new thin pool.

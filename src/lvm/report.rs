@@ -81,8 +81,8 @@ pub(super) fn version(text: &[u8]) -> Result<(u32, u32, u32), Error> {
 }
 
 #[derive(Deserialize)]
-struct Report<T> {
-    report: Vec<T>,
+pub(super) struct Report<T> {
+    pub(super) report: Vec<T>,
 }
 
 #[derive(Deserialize)]
@@ -254,7 +254,7 @@ fn read_percent(field: &str, text: &str) -> Result<Option<f64>, Error> {
     if text.is_empty() { Ok(None) } else { parse(field, text).map(Some) }
 }
 
-fn read_tags(text: &str) -> Result<Vec<Tag>, Error> {
+pub(super) fn read_tags(text: &str) -> Result<Vec<Tag>, Error> {
     let mut tags: Vec<Tag> = text
         .split(',')
         .filter(|tag| !tag.is_empty())
@@ -269,12 +269,12 @@ fn has(list: &str, word: &str) -> bool {
     list.split(',').any(|it| it == word)
 }
 
-fn parse<T: FromStr>(field: &str, text: &str) -> Result<T, Error> {
+pub(super) fn parse<T: FromStr>(field: &str, text: &str) -> Result<T, Error> {
     text.parse().map_err(|_| Error::Report(format!("{field} is `{text}`")))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn unreadable(err: serde_json::Error) -> Error {
+pub(super) fn unreadable(err: serde_json::Error) -> Error {
     Error::Report(err.to_string())
 }
 

@@ -1,16 +1,19 @@
 //! LVM's own programs behind [`Lvm`].
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, LvName, Lvm,
-    Tag, VgName,
+    Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
+    Error, Group, LvName, Lvm, SeenPhysicalVolume, Tag, VgName,
     complaints::{About, layer_in_the_way, understand},
-    lines,
+    lines, physical,
     report::{self, Dependents},
 };
 use crate::{
-    process::{Failure, Invocation},
+    process::{Cause, Failure, Invocation},
     units::Bytes,
 };
 
@@ -79,10 +82,26 @@ impl Lvm for LvmTools {
         report::read(&self.run(lines::report(vg), group(vg))?)
     }
 
+    fn physical_volumes(&self) -> Result<Vec<SeenPhysicalVolume>, Error> {
+        physical::read(&self.courier.carry(lines::physical_volumes()).map_err(Error::Tool)?)
+    }
+
+    fn create_physical_volume(&self, wanted: &CreatePhysicalVolume) -> Result<(), Error> {
+        let no_random = |source| Failure {
+            command: format!("pvcreate {}", wanted.device.display()),
+            cause: Cause::Start(source),
+        };
+        let uuid = wanted.mark.new_uuid().map_err(no_random).map_err(Error::Tool)?;
+        let command = lines::create_physical_volume(wanted, &uuid);
+        self.courier.carry(command).map(drop).map_err(Error::Tool)
+    }
+
     fn create_group(&self, wanted: &CreateGroup) -> Result<(), Error> {
-        let about = group(&wanted.vg);
-        self.change(lines::create_physical_volumes(wanted), about)?;
-        self.change(lines::create_group(wanted), about)
+        self.change(lines::create_group(wanted), group(&wanted.vg))
+    }
+
+    fn extend_group(&self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error> {
+        self.change(lines::extend_group(vg, devices), group(vg))
     }
 
     fn resize_physical_volume(&self, device: &Path) -> Result<(), Error> {
@@ -193,7 +212,6 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::process::Cause;
 
     /// Fails as LVM does until both layers are deactivated.
     #[derive(Clone, Default)]

@@ -76,6 +76,12 @@ fn thin_room(thin: ThinStock, extent: Bytes, percent: u64) -> Capacity {
     Capacity { available: room, largest: room }
 }
 
+/// Room for LVM's own records: a volume with its tags takes about 2 KiB, twice. In whole mebibytes,
+/// since pvcreate(8) refuses a size that is not a whole number of sectors.
+pub fn metadata_size(disk: Bytes) -> Bytes {
+    Bytes::mib(disk.percent(1).whole(Bytes::MIB).clamp(1, 32))
+}
+
 /// How many extents a volume of this layout grows by at the least.
 fn stripes_of(layout: Layout) -> u64 {
     match layout {
@@ -144,6 +150,8 @@ mod tests {
         test_runner::{Config, TestRunner},
     };
 
+    use rstest::rstest;
+
     use super::*;
     use crate::{
         lvm::{
@@ -198,6 +206,14 @@ mod tests {
             assert!(made.is_ok(), "{most} {layout:?}: {made:?} {before:?}");
             ground.remove("probe").unwrap();
         }
+    }
+
+    #[rstest]
+    #[case::least(Bytes::mib(64), Bytes::MIB)]
+    #[case::whole_mebibytes(Bytes::gib(2), Bytes::mib(20))]
+    #[case::most(Bytes::gib(4096), Bytes::mib(32))]
+    fn room_for_lvms_records(#[case] disk: Bytes, #[case] want: Bytes) {
+        assert_eq!(metadata_size(disk), want);
     }
 
     #[test]

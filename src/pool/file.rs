@@ -80,11 +80,11 @@ impl PoolsFile {
 }
 
 impl PoolEntry {
-    /// The volume group: the one that is named, or one of its own for a loop file.
+    /// The volume group: the one that is named, or one of its own.
     pub fn group(&self) -> VgName {
         match &self.spec.volume_group {
             Some(group) => group.clone(),
-            None => loop_group(&self.name),
+            None => own_group(&self.name),
         }
     }
 }
@@ -96,6 +96,9 @@ impl fmt::Display for PoolEntry {
         write!(f, "{name}: volume group {}", self.group())?;
         if let Some(file) = &spec.loop_file {
             write!(f, " on a file of {} in {}", file.size, file.directory.display())?;
+        }
+        if spec.devices.is_some() {
+            f.write_str(" on the disks that `devices` describes")?;
         }
         let volumes = match spec.provisioning {
             Provisions::Thick => "thick",
@@ -117,7 +120,8 @@ impl fmt::Display for PoolEntry {
     }
 }
 
-fn loop_group(name: &PoolName) -> VgName {
+/// The group of a pool that has one of its own.
+fn own_group(name: &PoolName) -> VgName {
     #[expect(clippy::expect_used, reason = "a DNS label after a prefix is a name for LVM")]
     format!("tarn-{name}").parse().expect("a valid name")
 }
@@ -140,7 +144,10 @@ impl Draft {
         match (&spec.volume_group, &self.name) {
             (Some(group), _) => Some((group.clone(), self.place_of("volumeGroup"))),
             (None, Some((name, _))) if spec.loop_file.is_some() => {
-                Some((loop_group(name), self.place_of("loopFile")))
+                Some((own_group(name), self.place_of("loopFile")))
+            }
+            (None, Some((name, _))) if spec.devices.is_some() => {
+                Some((own_group(name), self.place_of("devices")))
             }
             (None, _) => None,
         }
@@ -357,7 +364,7 @@ version: 1
         assert_snapshot!(mistakes(text), @r#"
         line 2: name: `Fast` is not a pool's name: 1 to 63 of a-z 0-9 and -, beginning and ending with a letter or digit
         line 3: volumeGroup: `-rf` is not a name that LVM accepts: up to 127 of a-z A-Z 0-9 + _ . -, not beginning with -, not `.` or `..`
-        line 4: layuot: there is no such field; there are volumeGroup, loopFile, provisioning, layout, stripes, reserve, thinPool, wipe
+        line 4: layuot: there is no such field; there are volumeGroup, loopFile, devices, provisioning, layout, stripes, reserve, thinPool, wipe
         line 5: stripes: expected a whole number, found `many`
         line 6: provisioning: `thin` is not one of Thick, Thin, ThickAndThin
         line 7: name: missing: a StorageClass names the pool by it
@@ -414,7 +421,7 @@ pools:
     volumeGroup: vg4
 ";
         assert_snapshot!(mistakes(text), @r#"
-        line 2: volumeGroup: give `volumeGroup` or `loopFile`
+        line 2: volumeGroup: give `volumeGroup`, `loopFile` or `devices`
         line 5: loopFile: give `volumeGroup` or `loopFile`, not both
         line 6: thinPool: thin volumes need it: say at least its `size`
         line 11: thinPool: a `Thick` pool has none: say `provisioning: Thin` or `ThickAndThin`
@@ -463,7 +470,7 @@ pools:
         line 3: a second document: write all pools into the first
         line 1: a field's name is plain text
         line 1: name: expected text, found a list
-        line 1: volumeGroup: give `volumeGroup` or `loopFile`
+        line 1: volumeGroup: give `volumeGroup`, `loopFile` or `devices`
         line 1: not YAML: recursion limit exceeded
         "#);
     }

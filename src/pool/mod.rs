@@ -3,8 +3,13 @@
 pub mod capacity;
 mod class;
 mod file;
+pub mod owner;
+pub mod plan;
 mod spec;
+pub mod survey;
 
 pub use class::{Class, pick, wanted_pool};
 pub use file::{Mistake, PoolEntry, PoolsFile};
-pub use spec::{Autoextend, LoopFile, PoolSpec, Provisions, ThinPoolSpec};
+pub use spec::{
+    Autoextend, DevicesSpec, LEAST_DISK, LoopFile, Mismatch, PoolSpec, Provisions, ThinPoolSpec,
+};

@@ -1,5 +1,9 @@
 //! What an admin says about a pool: the spec of a `StoragePool`, and of each entry of a pools file.
 
+mod devices;
+
+pub use devices::{DevicesSpec, LEAST_DISK, Mismatch};
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -16,12 +20,15 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PoolSpec {
-    /// An existing volume group, used as it is. Either this or `loopFile`.
+    /// An existing volume group, used as it is. This, `loopFile` or `devices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_group: Option<VgName>,
-    /// A file that stands in for a disk; made when it is not there. Either this or `volumeGroup`.
+    /// A file that stands in for a disk; made when it is not there. This, `volumeGroup` or `devices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loop_file: Option<LoopFile>,
+    /// Disks that become a volume group of the pool's own. This, `volumeGroup` or `loopFile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<DevicesSpec>,
     /// Which volumes the pool may hold.
     #[serde(default)]
     pub provisioning: Provisions,
@@ -108,16 +115,7 @@ impl PoolSpec {
     /// what is wrong and what is allowed).
     pub fn mistakes(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
-        match (&self.volume_group, &self.loop_file) {
-            (Some(_), Some(_)) => {
-                found.push(("loopFile", "give `volumeGroup` or `loopFile`, not both".to_owned()));
-            }
-            (None, None) => {
-                found.push(("volumeGroup", "give `volumeGroup` or `loopFile`".to_owned()));
-            }
-            (None, Some(file)) => found.extend(file.mistakes()),
-            (Some(_), None) => (),
-        }
+        found.extend(self.source_mistakes());
         if !(2..=128).contains(&self.stripes) {
             found.push(("stripes", format!("{} is not in 2 to 128", self.stripes)));
         }
@@ -133,6 +131,25 @@ impl PoolSpec {
             (None, Provisions::Thick) => (),
         }
         found
+    }
+
+    /// Of what it is made: one of three, and that in order.
+    fn source_mistakes(&self) -> Vec<(&'static str, String)> {
+        let given = [
+            ("volumeGroup", self.volume_group.is_some()),
+            ("loopFile", self.loop_file.is_some()),
+            ("devices", self.devices.is_some()),
+        ];
+        let mut given = given.iter().filter(|(_, is_given)| *is_given).map(|(field, _)| *field);
+        let Some(first) = given.next() else {
+            let why = "give `volumeGroup`, `loopFile` or `devices`";
+            return vec![("volumeGroup", why.to_owned())];
+        };
+        if let Some(second) = given.next() {
+            return vec![(second, format!("give `{first}` or `{second}`, not both"))];
+        }
+        let loop_file = self.loop_file.iter().flat_map(LoopFile::mistakes);
+        loop_file.chain(self.devices.iter().flat_map(DevicesSpec::mistakes)).collect()
     }
 
     /// Whether it may hold such volumes.

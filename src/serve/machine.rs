@@ -7,9 +7,9 @@ use crate::{
     csi::Readiness,
     device::{self, host::HostDevices},
     fs::tools::{self as fs_tools, FsTools},
-    host::{Host, PoolStatus, Tools},
+    host::{Host, PoolStatus, Tools, plan_disks},
     lvm::tools::{self as lvm_tools, Courier, Exec, LvmTools},
-    pool::PoolEntry,
+    pool::{PoolEntry, owner::Owner, plan::Plan},
     process::{self, Failure, Invocation},
     telemetry::{Metrics, Outcome, PoolFigures, ThinUse, http},
     volume::{Driver, NodeId, Turns},
@@ -26,15 +26,28 @@ pub(super) fn open(
     metrics: &Metrics,
 ) -> anyhow::Result<Arc<Host>> {
     check_programs().map_err(anyhow::Error::msg)?;
-    let courier = Counted { metrics: metrics.clone() };
-    let tools = Tools {
+    let tools = tools(Counted { metrics: metrics.clone() });
+    fs_tools::clear_passages();
+    Ok(Arc::new(Host::open(tools, node.clone(), driver.name(), pools)?))
+}
+
+/// What `tarn standalone` would do with this machine's disks for these pools; nothing is changed.
+///
+/// # Errors
+/// What is missing, or cannot be looked at, and what to do about it.
+pub fn plan(driver: &Driver, node: &NodeId, pools: &[PoolEntry]) -> anyhow::Result<Plan> {
+    check_programs().map_err(anyhow::Error::msg)?;
+    let owner = Owner { creator: driver.name().to_owned(), cluster: None, node: node.clone() };
+    Ok(plan_disks(&tools(Exec), pools, &owner)?)
+}
+
+fn tools(courier: impl Courier + 'static) -> Tools {
+    Tools {
         lvm: Arc::new(LvmTools::new(Box::new(courier))),
         fs: Arc::new(FsTools),
         devices: Arc::new(HostDevices),
         clock: || jiff::Timestamp::now().as_second(),
-    };
-    fs_tools::clear_passages();
-    Ok(Arc::new(Host::open(tools, node.clone(), driver.name(), pools)?))
+    }
 }
 
 /// Every program that is ever started must be there at the start, not at the first volume.

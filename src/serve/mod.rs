@@ -6,6 +6,7 @@ pub mod node;
 pub mod standalone;
 
 pub use controller::controller;
+pub use machine::plan;
 pub use node::node;
 pub use standalone::standalone;
 

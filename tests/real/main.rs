@@ -12,6 +12,7 @@
 )]
 
 mod capacity;
+mod disks;
 mod healing;
 mod hostile;
 mod in_use;

@@ -27,7 +27,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("cluster", &["device", "fs", "host", "lvm", "pool", "units", "volume"]),
     ("csi", &["fs", "host", "telemetry", "units", "volume"]),
     ("host", &["device", "fs", "lvm", "pool", "units", "volume"]),
-    ("pool", &["device", "lvm", "units", "volume"]),
+    ("pool", &["device", "fs", "lvm", "units", "volume"]),
     ("volume", &["device", "fs", "lvm", "units"]),
     ("lvm", &["process", "units"]),
     ("fs", &["process", "units"]),

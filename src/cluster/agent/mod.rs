@@ -5,6 +5,8 @@
 //! is in LVM, and every step may be done again.
 
 mod brake;
+mod devices;
+mod identity;
 mod permission;
 mod pools;
 mod report;
@@ -136,6 +138,8 @@ impl Agent {
     /// Serves the pools that were known when the last life ended, so that volumes can be staged and
     /// published before the API is there.
     pub fn recall_pools(&self) {
+        identity::recall(&self.host, &self.state);
+        self.host.show_disks();
         pools::recall(&self.host, &self.state);
     }
 
@@ -165,6 +169,7 @@ impl Agent {
         });
         tokio::join!(
             renewal,
+            identity::learn(&shared),
             pools::follow(&shared),
             report::keep(&shared),
             volumes::carry_out(Arc::clone(&shared)),

@@ -20,13 +20,13 @@ use crate::{
     cluster::objects::{Condition, StoragePool, StoragePoolSpec},
     host::Host,
     pool::{PoolEntry, PoolSpec},
-    volume::chain,
+    volume::{PoolName, chain},
 };
 
 /// Where the pools are remembered, below the directory for state.
 const REMEMBERED: &str = "pools.json";
 
-/// Pools that cannot be served, by name, and why.
+/// Pools that cannot even be read, by name, and why.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     /// Whether the API has said which pools there are to be.
@@ -40,11 +40,18 @@ impl Trouble {
         self.is_told
     }
 
-    /// Whether every pool that is to be here is.
-    pub(super) fn condition(&self, served: usize) -> Condition {
-        let all = self.why.iter().map(|(pool, why)| format!("{pool}: {why}"));
-        let message = all.collect::<Vec<_>>().join("; ");
-        match (self.why.is_empty(), self.is_told, served) {
+    /// Whether every pool that is to be here is: so many are served, and some are not for the reasons
+    /// that the host gives.
+    pub(super) fn condition(
+        &self,
+        served: usize,
+        unserved: &BTreeMap<PoolName, String>,
+    ) -> Condition {
+        let unserved = unserved.iter().map(|(pool, why)| format!("{pool}: {why}"));
+        let unread = self.why.iter().map(|(pool, why)| format!("{pool}: {why}"));
+        let all: Vec<String> = unserved.chain(unread).collect();
+        let message = all.join("; ");
+        match (all.is_empty(), self.is_told, served) {
             (false, ..) => Condition::new("Ready", false, "PoolsFailed", message),
             (true, false, _) => {
                 let message = "the API has not said which pools there are to be".to_owned();
@@ -196,12 +203,11 @@ impl Said {
 }
 
 async fn apply(shared: &Arc<Shared>, said: &Said) {
-    let (own, mut bad) = said.own();
+    let (own, bad) = said.own();
     let (host, state) = (Arc::clone(&shared.agent.host), shared.agent.state.clone());
     let done = tokio::task::spawn_blocking(move || serve(&host, &state, own)).await;
-    match done {
-        Ok(failed) => bad.extend(failed),
-        Err(err) => tracing::error!(%err, "pools were not changed"),
+    if let Err(err) = done {
+        tracing::error!(%err, "pools were not changed");
     }
     for (pool, why) in &bad {
         tracing::warn!(pool, why, "the pool is not served");
@@ -212,10 +218,11 @@ async fn apply(shared: &Arc<Shared>, said: &Said) {
     shared.has_changed();
 }
 
-fn serve(host: &Host, state: &Path, own: Vec<PoolEntry>) -> BTreeMap<String, String> {
+fn serve(host: &Host, state: &Path, own: Vec<PoolEntry>) {
     if let Err(err) = remember(state, &own) {
         tracing::warn!(directory = %state.display(), %err, "the pools are not remembered");
     }
-    let failed = host.set_pools(own);
-    failed.iter().map(|(pool, err)| (pool.to_string(), chain(err))).collect()
+    for (pool, err) in host.set_pools(own) {
+        tracing::warn!(%pool, error = chain(&err), "the pool is not served");
+    }
 }

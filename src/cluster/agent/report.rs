@@ -12,7 +12,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Concerns, Shared, brake::Deletion, locked, strays::Strays};
+use super::{Concerns, Shared, brake::Deletion, devices, identity, locked, strays::Strays};
 use crate::{
     cluster::objects::{
         DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
@@ -34,8 +34,10 @@ pub(super) async fn keep(shared: &Shared) {
     let mut changes = shared.changes.subscribe();
     let mut written: Option<NodeLocalStorageStatus> = None;
     let mut strays = Strays::default();
+    let mut groups = None;
     loop {
         changes.mark_unchanged();
+        identity::remember_groups(shared, &mut groups).await;
         let found = strays.look(shared, Instant::now());
         let concerns = Concerns { strays: found.len() as u64, held: held(shared) };
         (shared.agent.on_concerns)(concerns);
@@ -74,13 +76,21 @@ fn held(shared: &Shared) -> u64 {
 }
 
 fn compose(shared: &Shared, strays: Vec<StrayReport>) -> NodeLocalStorageStatus {
-    let status = shared.agent.host.status();
+    let host = &shared.agent.host;
+    let status = host.status();
+    let (plan, unseen) = host.disks();
+    let unserved = host.unserved();
     let trouble = locked(&shared.trouble);
     NodeLocalStorageStatus {
         sequence: i64::try_from(status.sequence).unwrap_or(i64::MAX),
         pools: status.pools.iter().map(pool_report).collect(),
         strays,
-        conditions: vec![trouble.condition(status.pools.len())],
+        devices: plan.disks.iter().map(devices::report).collect(),
+        device_summary: devices::summary(&plan),
+        conditions: vec![
+            trouble.condition(status.pools.len(), &unserved),
+            devices::condition(&plan, unseen.as_deref()),
+        ],
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Condition, CopySource, VolumeMode};
 use crate::{
-    device::Wipe,
+    device::{DeviceType, Transport, Wipe},
     lvm::PhysicalVolume,
     pool::{
         PoolSpec,
@@ -35,6 +35,7 @@ use crate::{
     printcolumn(name = "Size", type_ = "string", json_path = ".status.pools[*].size"),
     printcolumn(name = "Free", type_ = "string", json_path = ".status.pools[*].free"),
     printcolumn(name = "Volumes", type_ = "string", json_path = ".status.pools[*].volumes"),
+    printcolumn(name = "Devices", type_ = "string", json_path = ".status.deviceSummary"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -59,7 +60,16 @@ pub struct NodeLocalStorageStatus {
     // Written also when there are none: a merge leaves what it does not name.
     #[serde(default)]
     pub strays: Vec<StrayReport>,
-    /// `Ready`: every pool that is to be here is.
+    /// Every disk of the node, and everything else that a pool could be made of; partitions and loop
+    /// devices where a pool names these types.
+    // Written also when there are none, as above.
+    #[serde(default)]
+    pub devices: Vec<DeviceReport>,
+    /// How many of them are in pools, and how many were refused.
+    #[serde(default)]
+    pub device_summary: String,
+    /// `Ready`: every pool that is to be here is. `DisksTaken`: every disk that a pool selects is in
+    /// its volume group.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -119,6 +129,47 @@ pub struct DiskReport {
     /// The lengths of its free runs, in extents, in order of their place.
     #[serde(default)]
     pub free_runs: Vec<u64>,
+}
+
+/// One disk of the node, in a pool or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceReport {
+    /// The kernel's name for it, which another disk may have after a reboot.
+    pub path: String,
+    /// A name that stays with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_path: Option<String>,
+    /// What it is.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<DeviceType>,
+    /// How large it is.
+    pub size: Bytes,
+    /// The manufacturer's name for disks of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The manufacturer's name for this very one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// Its world wide name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wwn: Option<String>,
+    /// How it is attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+    /// Whether it is a spinning disk.
+    pub rotational: bool,
+    /// How it stands: `Member` of a pool, `Taken` for one in a moment, `Refused` although a pool
+    /// selects it, or `Unselected`.
+    pub state: String,
+    /// The pool that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Why it was refused, in one word for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why it stands so, in words for people.
+    pub message: String,
 }
 
 /// The thin pool of a pool.

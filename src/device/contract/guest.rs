@@ -78,6 +78,10 @@ impl World for Guest {
         self.open.borrow_mut().clear();
     }
 
+    fn listed(&self) -> PathBuf {
+        HostDevices.ensure_loop(&self.file(), SIZE).unwrap()
+    }
+
     fn file(&self) -> PathBuf {
         self.home.join(format!("{}.img", self.next()))
     }

@@ -7,8 +7,8 @@ use nix::{errno::Errno, mount::MsFlags};
 use super::{Call, FakeFs, Mounted, lock};
 use crate::{
     fs::{
-        Access, Content, DeviceNumber, Error, Filesystems, FsKind, MkfsOptions, Mount, MountHow,
-        Share, Usage,
+        Access, Content, DeviceNumber, Edges, Error, Family, Filesystems, FsKind, Look,
+        MkfsOptions, Mount, MountHow, Share, Signature, Usage,
     },
     process::{Cause, Failure},
 };
@@ -18,11 +18,33 @@ const DEVTMPFS: DeviceNumber = DeviceNumber { major: 0, minor: 6 };
 /// What is mounted where nothing of ours is.
 const ROOT: DeviceNumber = DeviceNumber { major: 0, minor: 1 };
 
+/// What content leaves at the edges.
+fn look(content: &Content) -> Look {
+    let named = |name: &str, family| Signature { name: name.to_owned(), family, label: None };
+    let signature = match content {
+        Content::Nothing => return Look { signature: None, edges: Edges::Zero },
+        Content::Filesystem { kind, .. } => Some(named(kind.name(), Family::FileSystem)),
+        Content::Unfinished(_) => None,
+        Content::Foreign(what) if what == "LVM2_member" => {
+            let signature = Some(named(what, Family::PhysicalVolume));
+            return Look { signature, edges: Edges::OnlyLabel };
+        }
+        Content::Foreign(what) => Some(named(what, Family::Other)),
+    };
+    Look { signature, edges: Edges::Written }
+}
+
 impl Filesystems for FakeFs {
     fn probe(&self, device: &Path) -> Result<Content, Error> {
         let state = self.enter(Call::Probe, device)?;
         let (number, _) = self.find(&state, device)?;
         Ok(state.content(number))
+    }
+
+    fn look(&self, device: &Path) -> Result<Look, Error> {
+        let state = self.enter(Call::Look, device)?;
+        let (number, _) = self.find(&state, device)?;
+        Ok(look(&state.content(number)))
     }
 
     fn make(&self, device: &Path, kind: FsKind, _: &MkfsOptions) -> Result<(), Error> {

@@ -1,12 +1,12 @@
 //! The groups that the contract runs on, and short ways to say what its rules say often.
 
-use std::{fs::File, process::Command, sync::Mutex};
+use std::{fs::File, path::PathBuf, process::Command, sync::Mutex};
 
 use super::EXTENT;
 use crate::{
     lvm::{
-        Backing, CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Layout,
-        LogicalVolume, LvName, Lvm, SnapshotKind, Tag, VgName,
+        Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
+        Error, Group, Layout, LogicalVolume, LvName, Lvm, PvMark, SnapshotKind, Tag, VgName,
         fake::FakeLvm,
         tools::{Exec, LvmTools},
     },
@@ -140,9 +140,13 @@ impl ScratchGroup {
         );
         let lvm = LvmTools::new(Box::new(Exec));
         let vg: VgName = "tarn-test".parse().unwrap();
-        let paths = devices.iter().map(Into::into).collect();
-        let metadata = Bytes::mib(4);
-        let wanted = CreateGroup { vg: vg.clone(), devices: paths, tags: Vec::new(), metadata };
+        let paths: Vec<PathBuf> = devices.iter().map(Into::into).collect();
+        for device in &paths {
+            let (mark, metadata) = (PvMark::of("a test"), Bytes::mib(4));
+            let wanted = CreatePhysicalVolume { device: device.clone(), mark, metadata };
+            lvm.create_physical_volume(&wanted).unwrap();
+        }
+        let wanted = CreateGroup { vg: vg.clone(), devices: paths, tags: Vec::new() };
         lvm.create_group(&wanted).unwrap();
         Self { lvm, vg, devices, opened: Mutex::default() }
     }

@@ -6,7 +6,10 @@ mod ground;
 pub(crate) use ground::{Ground, ScratchGroup, extents, striped};
 use ground::{lv, tags};
 
-use super::{Backing, Error, Kind, Layout, LogicalVolume, SnapshotKind, cow_size, fake::FakeLvm};
+use super::{
+    Backing, CreatePhysicalVolume, Error, Kind, Layout, LogicalVolume, PvMark, SeenPhysicalVolume,
+    SnapshotKind, cow_size, fake::FakeLvm,
+};
 use crate::units::Bytes;
 
 const EXTENT: Bytes = Bytes::mib(4);
@@ -28,6 +31,27 @@ fn a_report_adds_up(ground: &Ground<'_>) {
     assert_eq!(group.physical.iter().flat_map(|pv| &pv.free_runs).sum::<u64>(), group.free);
     assert!(group.physical.iter().all(|pv| pv.allocatable && !pv.missing));
     assert!(!group.uuid.is_empty());
+}
+
+fn every_physical_volume_is_seen_with_its_group(ground: &Ground<'_>) {
+    let group = ground.report();
+    let seen = ground.lvm.physical_volumes().unwrap();
+    let is_in = |it: &&SeenPhysicalVolume| it.group.as_ref().is_some_and(|it| it.name == ground.vg);
+    let of_group: Vec<_> = seen.iter().filter(is_in).collect();
+    assert_eq!(of_group.len(), 3);
+    for disk in &group.physical {
+        let found = of_group.iter().find(|it| it.device == disk.device).unwrap();
+        let its = found.group.as_ref().unwrap();
+        assert_eq!((&its.uuid, &its.tags, its.missing), (&group.uuid, &group.tags, 0));
+        assert!(!found.uuid.is_empty() && !found.duplicate && !its.elsewhere);
+    }
+    // What is in a group already is not taken again, and no group is made of nothing.
+    let disk = group.physical[0].device.clone();
+    let mark = PvMark::of("the contract");
+    let again = CreatePhysicalVolume { device: disk.clone(), mark, metadata: Bytes::MIB };
+    ground.lvm.create_physical_volume(&again).unwrap_err();
+    ground.lvm.extend_group(&ground.vg, &[disk]).unwrap_err();
+    assert_eq!(ground.report(), group);
 }
 
 fn a_name_can_be_used_once(ground: &Ground<'_>) {
@@ -377,6 +401,7 @@ fn a_thin_volume_lost_in_its_pool_can_only_go(ground: &Ground<'_>) {
 const RULES: &[fn(&Ground<'_>)] = &[
     names_and_tags_are_as_asked,
     a_report_adds_up,
+    every_physical_volume_is_seen_with_its_group,
     a_name_can_be_used_once,
     a_full_group_stays_as_it_is,
     no_group_is_said_so,

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::lvm::{
-    Layout, PhysicalVolume,
-    allocation::{Run, allocate},
+use crate::{
+    lvm::{
+        Layout, PhysicalVolume,
+        allocation::{Run, allocate},
+    },
+    units::Bytes,
 };
 
 /// Who an extent belongs to.
@@ -19,12 +22,17 @@ pub(super) struct Disk {
     pub(super) device: PathBuf,
     pub(super) missing: bool,
     pub(super) allocatable: bool,
+    pub(super) uuid: String,
+    /// Size of its metadata area.
+    pub(super) metadata: Bytes,
     extents: Vec<Option<Owner>>,
 }
 
 impl Disk {
     pub(super) fn new(device: PathBuf, extents: usize) -> Self {
-        Self { device, missing: false, allocatable: true, extents: vec![None; extents] }
+        let uuid = format!("fake-pv-{}", device.display());
+        let extents = vec![None; extents];
+        Self { device, missing: false, allocatable: true, uuid, metadata: Bytes::ZERO, extents }
     }
 
     pub(super) fn grow(&mut self, extents: usize) {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     lvm::{
         Backing, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Kind, Layout,
-        LogicalVolume, LvName, SnapshotKind, Tag, VgName, cow_size,
+        LogicalVolume, LvName, SeenGroup, SeenPhysicalVolume, SnapshotKind, Tag, VgName, cow_size,
     },
     units::Bytes,
 };
@@ -18,7 +18,6 @@ pub(super) struct FakeGroup {
     name: VgName,
     extent: Bytes,
     tags: Vec<Tag>,
-    pub(super) metadata: Bytes,
     pub(super) disks: Vec<Disk>,
     pub(super) volumes: Vec<FakeVolume>,
     serial: Owner,
@@ -39,12 +38,25 @@ pub(super) struct FakeVolume {
 
 impl FakeGroup {
     pub(super) fn new(name: VgName, extent: Bytes, tags: Vec<Tag>, disks: Vec<Disk>) -> Self {
-        let metadata = Bytes::ZERO;
-        Self { name, extent, tags, metadata, disks, volumes: Vec::new(), serial: SPARE }
+        Self { name, extent, tags, disks, volumes: Vec::new(), serial: SPARE }
     }
 
-    pub(super) fn with_metadata(self, metadata: Bytes) -> Self {
-        Self { metadata, ..self }
+    /// What `pvs` shows of its disks.
+    pub(super) fn physical(&self) -> impl Iterator<Item = SeenPhysicalVolume> {
+        let group = SeenGroup {
+            name: self.name.clone(),
+            uuid: format!("fake-vg-{}", self.name),
+            tags: self.tags.clone(),
+            missing: self.disks.iter().filter(|it| it.missing).count() as u64,
+            elsewhere: false,
+        };
+        self.disks.iter().map(move |disk| SeenPhysicalVolume {
+            device: if disk.missing { "[unknown]".into() } else { disk.device.clone() },
+            number: None,
+            uuid: disk.uuid.clone(),
+            duplicate: false,
+            group: Some(group.clone()),
+        })
     }
 
     pub(super) fn reported(&self) -> Group {

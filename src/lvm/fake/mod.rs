@@ -21,8 +21,8 @@ use std::{
 };
 
 use super::{
-    CreateGroup, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, LvName, Lvm, Tag,
-    VgName,
+    CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group,
+    LvName, Lvm, SeenPhysicalVolume, Tag, VgName,
 };
 use crate::{
     process::{Cause, Failure},
@@ -48,6 +48,10 @@ struct State {
     groups: BTreeMap<VgName, FakeGroup>,
     /// Block devices that are not physical volumes yet, or have grown since.
     devices: BTreeMap<PathBuf, Bytes>,
+    /// Physical volumes that are in no group, with their UUID and the size of their metadata area.
+    loose: BTreeMap<PathBuf, (String, Bytes)>,
+    /// How many physical volumes were made.
+    made: u64,
 }
 
 impl FakeLvm {
@@ -71,7 +75,7 @@ impl FakeLvm {
         self
     }
 
-    /// Adds a block device that [`Lvm::create_group`] can use; a second call with another size
+    /// Adds a block device that [`Lvm::create_physical_volume`] can use; a second call with another size
     /// makes it grow.
     #[must_use]
     pub fn with_device(self, path: impl Into<PathBuf>, size: Bytes) -> Self {
@@ -132,32 +136,72 @@ impl State {
             .ok_or_else(|| Error::NoGroup { vg: vg.clone() })
     }
 
+    fn is_in_a_group(&self, device: &Path) -> bool {
+        self.groups.values().flat_map(|group| &group.disks).any(|disk| disk.device == device)
+    }
+
+    fn create_physical(&mut self, wanted: &CreatePhysicalVolume) -> Result<(), Error> {
+        let device = &wanted.device;
+        if !self.devices.contains_key(device) || self.is_in_a_group(device) {
+            return Err(tool("create_physical_volume", "Cannot use a device."));
+        }
+        self.made += 1;
+        let uuid = wanted.mark.uuid(&format!("{:016}", self.made));
+        self.loose.insert(device.clone(), (uuid, wanted.metadata));
+        Ok(())
+    }
+
+    /// Takes physical volumes that are in no group.
+    fn take(&mut self, verb: &str, devices: &[PathBuf]) -> Result<Vec<Disk>, Error> {
+        if !devices.iter().all(|it| self.loose.contains_key(it) && self.devices.contains_key(it)) {
+            return Err(tool(verb, "Cannot use a device."));
+        }
+        let mut disks = Vec::new();
+        for device in devices {
+            let found = self.loose.remove(device).zip(self.devices.get(device));
+            disks.extend(found.map(|((uuid, metadata), size)| {
+                let mut disk = Disk::new(device.clone(), usable(*size, metadata));
+                (disk.uuid, disk.metadata) = (uuid, metadata);
+                disk
+            }));
+        }
+        Ok(disks)
+    }
+
     fn create_group(&mut self, wanted: &CreateGroup) -> Result<(), Error> {
-        let taken = |device: &Path| {
-            self.groups.values().flat_map(|group| &group.disks).any(|disk| disk.device == device)
-        };
         if self.groups.contains_key(&wanted.vg) {
             return Err(tool("create_group", "A volume group of that name already exists."));
         }
-        let mut disks = Vec::new();
-        for device in &wanted.devices {
-            let Some(size) = self.devices.get(device).filter(|_| !taken(device)) else {
-                return Err(tool("create_group", "Cannot use a device."));
-            };
-            disks.push(Disk::new(device.clone(), usable(*size, wanted.metadata)));
-        }
+        let disks = self.take("create_group", &wanted.devices)?;
         let group = FakeGroup::new(wanted.vg.clone(), EXTENT, wanted.tags.clone(), disks);
-        self.groups.insert(wanted.vg.clone(), group.with_metadata(wanted.metadata));
+        self.groups.insert(wanted.vg.clone(), group);
         Ok(())
+    }
+
+    fn extend_group(&mut self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error> {
+        self.group(vg)?;
+        let disks = self.take("extend_group", devices)?;
+        self.group(vg)?.disks.extend(disks);
+        Ok(())
+    }
+
+    fn physical(&self) -> Vec<SeenPhysicalVolume> {
+        let loose = self.loose.iter().map(|(device, (uuid, _))| SeenPhysicalVolume {
+            device: device.clone(),
+            number: None,
+            uuid: uuid.clone(),
+            duplicate: false,
+            group: None,
+        });
+        self.groups.values().flat_map(FakeGroup::physical).chain(loose).collect()
     }
 
     fn resize(&mut self, device: &Path) -> Result<(), Error> {
         let unknown = || tool("resize_physical_volume", "Failed to find physical volume.");
         let size = *self.devices.get(device).ok_or_else(unknown)?;
         for group in self.groups.values_mut() {
-            let extents = usable(size, group.metadata);
             if let Some(disk) = group.disks.iter_mut().find(|disk| disk.device == device) {
-                disk.grow(extents);
+                disk.grow(usable(size, disk.metadata));
                 return Ok(());
             }
         }
@@ -172,6 +216,25 @@ impl Lvm for FakeLvm {
 
     fn report(&self, vg: &VgName) -> Result<Group, Error> {
         self.call("report", |state| state.group(vg).map(|group| group.reported()))
+    }
+
+    fn physical_volumes(&self) -> Result<Vec<SeenPhysicalVolume>, Error> {
+        self.call("physical_volumes", |state| Ok(state.physical()))
+    }
+
+    fn create_physical_volume(&self, wanted: &CreatePhysicalVolume) -> Result<(), Error> {
+        self.call("create_physical_volume", |state| state.create_physical(wanted))
+    }
+
+    fn extend_group(&self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error> {
+        let missing = |state: &mut State| {
+            let group = state.group(vg)?;
+            Ok(group.disks.iter().any(|disk| disk.missing))
+        };
+        self.call("extend_group", |state| match missing(state)? {
+            true => Err(tool("extend_group", "Cannot change VG while PVs are missing.")),
+            false => state.extend_group(vg, devices),
+        })
     }
 
     fn create_group(&self, wanted: &CreateGroup) -> Result<(), Error> {

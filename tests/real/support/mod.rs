@@ -6,6 +6,7 @@
 pub(crate) mod calls;
 pub(crate) mod content;
 pub(crate) mod dice;
+pub(crate) mod disks;
 pub(crate) mod driver;
 pub(crate) mod ground;
 pub(crate) mod machine;

@@ -1,0 +1,129 @@
+//! The disks of this node, as its report has them. Pure.
+
+use crate::{
+    cluster::objects::{Condition, DeviceReport},
+    pool::plan::{DiskPlan, Plan, Standing},
+};
+
+/// One disk.
+pub(super) fn report(disk: &DiskPlan) -> DeviceReport {
+    let device = &disk.disk.device;
+    let pool = match &disk.standing {
+        Standing::Member(pool) | Standing::Taken(pool) => Some(pool.to_string()),
+        Standing::Refused { .. } | Standing::Unselected(_) => None,
+    };
+    DeviceReport {
+        path: device.path.display().to_string(),
+        stable_path: device.stable_name().map(|it| it.display().to_string()),
+        kind: device.kind,
+        size: device.size,
+        model: device.model.clone(),
+        serial: device.serial.clone(),
+        wwn: device.wwn.clone(),
+        transport: device.transport,
+        rotational: device.rotational,
+        state: disk.state().to_owned(),
+        pool,
+        reason: disk.reason().map(str::to_owned),
+        message: disk.message(),
+    }
+}
+
+/// How many there are of which, in a few words.
+pub(super) fn summary(plan: &Plan) -> String {
+    let count = |wanted: &str| plan.disks.iter().filter(|it| it.state() == wanted).count();
+    let parts = [
+        (count("Member") + count("Taken"), "in pools"),
+        (count("Refused"), "refused"),
+        (count("Unselected"), "unselected"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether every disk that a pool selects is in its group; `unseen` is why nobody could look.
+pub(super) fn condition(plan: &Plan, unseen: Option<&str>) -> Condition {
+    let kind = "DisksTaken";
+    if let Some(why) = unseen {
+        return Condition::new(kind, false, "NotLooked", why.to_owned());
+    }
+    let barred = plan.disks.iter().filter(|it| matches!(it.standing, Standing::Refused { .. }));
+    let said: Vec<String> =
+        barred.map(|it| format!("{}: {}", it.disk.device.path.display(), it.message())).collect();
+    match (said.is_empty(), plan.pools.is_empty()) {
+        (false, _) => Condition::new(kind, false, "DisksRefused", said.join("; ")),
+        (true, true) => {
+            let message = "no pool of this node is made of disks".to_owned();
+            Condition::new(kind, true, "NoPools", message)
+        }
+        (true, false) => {
+            let message = "every disk that a pool selects is in its volume group".to_owned();
+            Condition::new(kind, true, "AllTaken", message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::pool::{
+        PoolEntry,
+        owner::Owner,
+        plan::plan,
+        survey::{
+            Survey,
+            example::{disk, nothing},
+        },
+    };
+
+    fn planned(written: bool) -> Plan {
+        let owner = Owner { creator: "d".to_owned(), cluster: None, node: "n1".parse().unwrap() };
+        let spec = serde_json::from_value(json!({"devices": {"paths": ["/dev/sd*"]}})).unwrap();
+        let pools = [PoolEntry { name: "fast".parse().unwrap(), spec }];
+        let found = if written { Err("I/O error".to_owned()) } else { Ok(nothing()) };
+        let looks = BTreeMap::from([("sda".to_owned(), found)]);
+        let survey = Survey::join(&[disk("sda"), disk("vda")], &[], Vec::new(), looks, &pools);
+        plan(&pools, &owner, &survey)
+    }
+
+    #[test]
+    fn a_disk_with_all_that_is_known() {
+        let plan = planned(true);
+        assert_eq!(
+            serde_json::to_value(report(&plan.disks[0])).unwrap(),
+            json!({
+                "path": "/dev/sda",
+                "stablePath": "/dev/disk/by-id/ata-sda",
+                "type": "Disk",
+                "size": "100Gi",
+                "model": "WDC WD40",
+                "serial": "S-sda",
+                "wwn": "naa.sda",
+                "transport": "Sata",
+                "rotational": true,
+                "state": "Refused",
+                "reason": "Unreadable",
+                "message": "it cannot be read: I/O error",
+            })
+        );
+        assert_eq!(summary(&plan), "1 refused, 1 unselected");
+        assert_eq!(report(&planned(false).disks[0]).pool.as_deref(), Some("fast"));
+    }
+
+    #[test]
+    fn whether_all_are_taken() {
+        let told = |plan: &Plan, unseen| {
+            let told = condition(plan, unseen);
+            (told.status, told.reason)
+        };
+        let is = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+        assert_eq!(told(&planned(true), None), is("False", "DisksRefused"));
+        assert_eq!(told(&planned(false), None), is("True", "AllTaken"));
+        assert_eq!(told(&Plan::default(), None), is("True", "NoPools"));
+        assert_eq!(told(&planned(false), Some("pvs failed")), is("False", "NotLooked"));
+    }
+}

@@ -1,0 +1,435 @@
+//! The disks of this machine: what they are, which of them pools take, and the taking.
+//!
+//! All that is decided is decided by [`plan`]; here it is looked and done. Each step is one LVM command.
+//! Whatever is interrupted is planned anew from what there is then.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use super::{Host, Tools};
+use crate::{
+    device::{self, Bell, BlockDevice, Uevents},
+    lvm::VgName,
+    pool::{
+        PoolEntry,
+        owner::Owner,
+        plan::{GroupState, Plan, Standing, Step, plan},
+        survey::{Survey, worth_a_look},
+    },
+    volume::{Error, PoolName, chain},
+};
+
+/// Changes of disks come in bunches, and udev needs a moment for its links: so long nothing more
+/// must have come before it is looked.
+const QUIET: Duration = Duration::from_millis(200);
+/// However much comes, it is looked after so many quiet times that were not.
+const BUNCHES: u32 = 5;
+/// After a change it is looked once more, for links that udev made later.
+const LATER: Duration = Duration::from_secs(3);
+/// It is looked this often whatever is told. Looking reads from every disk that is not LVM's.
+const ROUND: Duration = Duration::from_secs(300);
+
+/// Which cluster this machine belongs to: part of whose its volume groups are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Cluster {
+    /// None.
+    #[default]
+    None,
+    /// One that is not known yet: no disk is taken before it is.
+    Unknown,
+    /// This one.
+    Known(String),
+}
+
+/// What is known of the disks, and for whom.
+#[derive(Default)]
+pub(super) struct Disks {
+    cluster: RwLock<Cluster>,
+    /// Whether they are looked at even when no pool is made of them.
+    shown: RwLock<bool>,
+    plan: RwLock<Arc<Plan>>,
+    /// Why there is no plan.
+    trouble: RwLock<Option<String>>,
+    bell: Mutex<Option<Bell>>,
+    /// The groups that pools had when they were seen last, with LVM's own identity of each.
+    known: Mutex<BTreeMap<VgName, String>>,
+}
+
+impl Disks {
+    fn known(&self) -> BTreeMap<VgName, String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets the groups of pools that are not to be here.
+    fn forget_others(&self, pools: &[PoolEntry]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_made_of_disks = |it: &&PoolEntry| it.spec.devices.is_some();
+        known.retain(|group, _| {
+            pools.iter().filter(is_made_of_disks).any(|it| it.group() == *group)
+        });
+    }
+
+    /// Notes the groups that are seen.
+    fn note_groups(&self, plan: &Plan) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for pool in &plan.pools {
+            if let Some(uuid) = &pool.uuid {
+                known.insert(pool.group.clone(), uuid.clone());
+            }
+        }
+    }
+
+    fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the wait for the next change.
+    pub(super) fn wake(&self) {
+        if let Some(bell) = &*self.bell.lock().unwrap_or_else(PoisonError::into_inner) {
+            bell.ring();
+        }
+    }
+}
+
+/// What would be done with this machine's disks for these pools. Nothing is changed.
+///
+/// # Errors
+/// [`Error::Machine`] when the machine cannot be asked.
+pub fn plan_disks(tools: &Tools, pools: &[PoolEntry], owner: &Owner) -> Result<Plan, Error> {
+    plan_without(tools, pools, owner, &BTreeMap::new(), BTreeMap::new())
+}
+
+/// [`plan_disks`], but for disks that could not be taken, by name, with the reason, and with the groups
+/// that there were.
+fn plan_without(
+    tools: &Tools,
+    pools: &[PoolEntry],
+    owner: &Owner,
+    failed: &BTreeMap<String, String>,
+    known: BTreeMap<VgName, String>,
+) -> Result<Plan, Error> {
+    let mut survey = survey(tools, pools)?;
+    survey.known = known;
+    for disk in &mut survey.disks {
+        disk.failed = failed.get(&disk.device.name).cloned();
+    }
+    let first = plan(pools, owner, &survey);
+    // Whether anybody holds a disk is only asked of those that would be taken: for a moment it keeps
+    // others from holding it.
+    let raw = |name: &str| {
+        first
+            .steps
+            .iter()
+            .any(|it| matches!(it, Step::MakePhysical { disk, .. } if disk.name == name))
+    };
+    let mut changed = false;
+    for disk in survey.disks.iter_mut().filter(|it| raw(&it.device.name)) {
+        disk.unheld = tools.devices.hold(&disk.device).err().map(|err| chain(&err));
+        changed |= disk.unheld.is_some();
+    }
+    Ok(if changed { plan(pools, owner, &survey) } else { first })
+}
+
+/// Looks at every disk: the kernel's lists, one LVM command, and a blkid for each disk that is not
+/// LVM's.
+fn survey(tools: &Tools, pools: &[PoolEntry]) -> Result<Survey, Error> {
+    let devices =
+        tools.devices.list().map_err(|err| Error::machine("listing the block devices", err))?;
+    let physical = tools.lvm.physical_volumes();
+    let physical = physical.map_err(|err| Error::machine("listing the physical volumes", err))?;
+    let mounts = tools.fs.mounts().map_err(|err| Error::machine("listing the mounts", err))?;
+    let looked_at = worth_a_look(&devices, &physical, pools);
+    let look = |device: &&BlockDevice| {
+        (device.name.clone(), tools.fs.look(&device.path).map_err(|err| chain(&err)))
+    };
+    let looks = looked_at.iter().map(look).collect();
+    Ok(Survey::join(&devices, &mounts, physical, looks, pools))
+}
+
+impl Host {
+    /// Says to which cluster this machine belongs; until then it belongs to none.
+    pub fn set_cluster(&self, cluster: Cluster) {
+        *self.disks.cluster.write().unwrap_or_else(PoisonError::into_inner) = cluster;
+    }
+
+    /// The groups of pools that are made of disks, with LVM's own identity of each, to be remembered.
+    pub fn known_groups(&self) -> BTreeMap<VgName, String> {
+        self.disks.known()
+    }
+
+    /// Says which groups there were in an earlier life: one of them that is not seen is missing, and no
+    /// other is made in its place.
+    pub fn expect_groups(&self, known: BTreeMap<VgName, String>) {
+        *self.disks.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// Has the disks looked at even when no pool is made of them, for [`Host::disks`].
+    pub fn show_disks(&self) {
+        *self.disks.shown.write().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// How every disk stood when they were last looked at, and why that could not be done since.
+    pub fn disks(&self) -> (Arc<Plan>, Option<String>) {
+        (self.disks.plan(), self.disks.trouble())
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        let cluster = self.disks.cluster.read().unwrap_or_else(PoisonError::into_inner);
+        let cluster = match &*cluster {
+            Cluster::None => None,
+            Cluster::Unknown => return None,
+            Cluster::Known(id) => Some(id.clone()),
+        };
+        Some(Owner { creator: self.creator.clone(), cluster, node: self.node.clone() })
+    }
+
+    /// Whether disks are looked at, for these pools or for whoever shows them.
+    pub(super) fn watches_disks(&self, pools: &[PoolEntry]) -> bool {
+        *self.disks.shown.read().unwrap_or_else(PoisonError::into_inner)
+            || pools.iter().any(|it| it.spec.devices.is_some())
+    }
+
+    /// Takes the disks that these pools are to have, as far as that can be done.
+    pub(super) fn take_disks(&self, pools: &[PoolEntry]) {
+        self.disks.forget_others(pools);
+        if !self.watches_disks(pools) {
+            return;
+        }
+        let found = match self.owner() {
+            None => Err("the cluster is not known yet".to_owned()),
+            Some(owner) => self.take_all(pools, &owner).map_err(|err| chain(&err)),
+        };
+        let trouble = found.as_ref().err().cloned();
+        if self.disks.trouble() != trouble {
+            if let Some(why) = &trouble {
+                tracing::warn!(why, "the disks were not looked at");
+            }
+            *self.disks.trouble.write().unwrap_or_else(PoisonError::into_inner) = trouble;
+            self.sequence.grow();
+        }
+        if let Ok(plan) = found
+            && *self.disks.plan() != plan
+        {
+            tell_changes(&self.disks.plan(), &plan);
+            *self.disks.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+            self.sequence.grow();
+        }
+    }
+
+    /// Plans and does until nothing is left to do. Every round without success has one disk more that
+    /// could not be taken, so there is an end.
+    fn take_all(&self, pools: &[PoolEntry], owner: &Owner) -> Result<Plan, Error> {
+        let mut failed = BTreeMap::new();
+        loop {
+            let plan = plan_without(&self.tools, pools, owner, &failed, self.disks.known())?;
+            self.disks.note_groups(&plan);
+            let before = failed.len();
+            let done = self.apply(&plan, &mut failed);
+            if done == 0 && failed.len() == before {
+                return Ok(plan);
+            }
+        }
+    }
+
+    /// Takes the steps in their order; what follows in its pool from one that failed is left out, and
+    /// its disks are noted. How many were taken.
+    fn apply(&self, plan: &Plan, failed: &mut BTreeMap<String, String>) -> usize {
+        let mut stopped: Vec<&PoolName> = Vec::new();
+        let mut done = 0;
+        for step in &plan.steps {
+            let pool = step.pool();
+            if stopped.contains(&pool) {
+                continue;
+            }
+            match self.take(step) {
+                Ok(()) => {
+                    tracing::info!(%pool, %step, "done");
+                    done += 1;
+                }
+                Err(err) => {
+                    let why = chain(&err);
+                    tracing::warn!(%pool, %step, why, "failed; the disks are left as they are");
+                    stopped.push(pool);
+                    let named = plan.disks_of(pool).map(|it| &it.disk.device);
+                    let named = named.filter(|it| step.names(&it.path));
+                    failed.extend(named.map(|it| (it.name.clone(), why.clone())));
+                }
+            }
+        }
+        done
+    }
+
+    fn take(&self, step: &Step) -> Result<(), Error> {
+        let lvm = &self.tools.lvm;
+        match step {
+            Step::MakePhysical { disk, wanted, .. } => {
+                self.ensure_still_empty(disk)?;
+                let made = lvm.create_physical_volume(wanted);
+                made.map_err(|err| Error::machine("making a physical volume", err))
+            }
+            Step::MakeGroup { wanted, .. } => {
+                let made = lvm.create_group(wanted);
+                made.map_err(|err| Error::machine("making the volume group", err))
+            }
+            Step::ExtendGroup { vg, devices, .. } => {
+                let fail = |err| Error::machine("extending the volume group", err);
+                let pools = self.pools();
+                let Some(pool) = pools.served.iter().find(|it| it.vg == *vg) else {
+                    return lvm.extend_group(vg, devices).map_err(fail);
+                };
+                let change = pool.change();
+                lvm.extend_group(vg, devices).map_err(fail)?;
+                change.refresh(&**lvm)
+            }
+        }
+    }
+
+    /// Between the survey and now the disk may have been used, or be another: nobody holds it, and it
+    /// is looked at again while nobody else can. `pvcreate` wants to hold it itself, so it is let go of
+    /// just before; it refuses a disk with a signature.
+    fn ensure_still_empty(&self, disk: &BlockDevice) -> Result<(), Error> {
+        let Tools { devices, fs, .. } = &self.tools;
+        let fail = |err: device::Error| Error::machine("holding the disk", err);
+        let hold = devices.hold(disk).map_err(fail)?;
+        let now = devices.list().map_err(fail)?;
+        let still =
+            now.iter().any(|it| it.is_still(disk) && !it.read_only && it.holders.is_empty());
+        let path = disk.path.display();
+        if !still {
+            return Err(Error::Precondition(format!(
+                "{path} is not the disk any more that it was"
+            )));
+        }
+        let look = fs.look(&disk.path);
+        if !look.map_err(|err| Error::machine("looking at the disk", err))?.is_nothing() {
+            return Err(Error::Precondition(format!("{path} is not empty any more")));
+        }
+        drop(hold);
+        Ok(())
+    }
+
+    /// Why the group of a pool that is made of disks cannot be opened.
+    ///
+    /// # Errors
+    /// What is in the way, and what the admin can do about it.
+    pub(super) fn ensure_has_disks(&self, pool: &PoolName) -> Result<(), String> {
+        if let Some(why) = self.disks.trouble() {
+            return Err(format!("its disks were not looked at: {why}"));
+        }
+        let plan = self.disks.plan();
+        let Some(found) = plan.pools.iter().find(|it| it.name == *pool) else {
+            return Err("its disks were not looked at".to_owned());
+        };
+        match &found.state {
+            GroupState::There | GroupState::Waiting(_) => Ok(()),
+            GroupState::Barred(why) => Err(why.clone()),
+            GroupState::Absent => Err(none_taken(&plan, pool, &found.group)),
+        }
+    }
+
+    /// Looks at the disks whenever the kernel tells of a change, and now and then, until
+    /// [`Host::stop`].
+    pub(super) fn watch_disks(&self) {
+        let uevents = match self.tools.devices.watch() {
+            Ok(uevents) => uevents,
+            Err(err) => {
+                // The thread of the chores goes on; so does this one, with its slow timer.
+                tracing::error!(error = chain(&err), "changes of disks are not heard of");
+                return self.look_now_and_then();
+            }
+        };
+        *self.disks.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(uevents.bell());
+        let mut patience = ROUND;
+        while !self.chores.is_stopping() {
+            let told = match uevents.wait(patience) {
+                Ok(told) => told,
+                Err(err) => {
+                    tracing::error!(%err, "changes of disks are not heard of");
+                    return self.look_now_and_then();
+                }
+            };
+            if told {
+                await_quiet(&uevents);
+            }
+            self.look_at_disks();
+            patience = if told { LATER } else { ROUND };
+        }
+    }
+
+    fn look_now_and_then(&self) {
+        while !self.chores.is_stopping() {
+            self.chores.rest(ROUND);
+            self.look_at_disks();
+        }
+    }
+
+    /// Looks at the disks now, takes what is to be taken, and opens pools that could not be before.
+    pub fn look_at_disks(&self) {
+        if self.chores.is_stopping() {
+            return;
+        }
+        for (pool, err) in self.try_again() {
+            tracing::debug!(%pool, error = chain(&err), "the pool is not served");
+        }
+    }
+}
+
+/// Waits until a bunch of changes is over.
+fn await_quiet(uevents: &Uevents) {
+    for _ in 0..BUNCHES {
+        if !uevents.wait(QUIET).unwrap_or(false) {
+            return;
+        }
+    }
+}
+
+/// Why no disk was taken for a pool.
+fn none_taken(plan: &Plan, pool: &PoolName, group: &VgName) -> String {
+    let refused = plan.disks.iter().filter_map(|it| match &it.standing {
+        Standing::Refused { pools, .. } if pools.contains(pool) => {
+            Some(format!("{}: {}", it.disk.device.path.display(), it.message()))
+        }
+        Standing::Member(_)
+        | Standing::Taken(_)
+        | Standing::Refused { .. }
+        | Standing::Unselected(_) => None,
+    });
+    let refused: Vec<String> = refused.collect();
+    match refused.is_empty() {
+        true => format!(
+            "there is no volume group {group} yet, and `devices` selects none of this machine's disks"
+        ),
+        false => format!(
+            "there is no volume group {group} yet, and no disk that `devices` selects can be taken: {}",
+            refused.join("; ")
+        ),
+    }
+}
+
+/// One line in the log for each disk that stands otherwise than before.
+fn tell_changes(before: &Plan, now: &Plan) {
+    for disk in &now.disks {
+        let path = disk.disk.device.path.display();
+        let earlier = before.disks.iter().find(|it| it.disk.device.is_still(&disk.disk.device));
+        if earlier.is_none_or(|it| it.standing != disk.standing) {
+            let (state, why) = (disk.state(), disk.message());
+            tracing::info!(disk = %path, state, why, "a disk");
+        }
+    }
+    for disk in &before.disks {
+        let is_it = |it: &&crate::pool::plan::DiskPlan| it.disk.device.is_still(&disk.disk.device);
+        if !now.disks.iter().any(|it| is_it(&it)) {
+            tracing::info!(disk = %disk.disk.device.path.display(), "a disk is gone");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Disks are taken on a machine in memory, and interrupted there.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    device::fake::FakeDevices,
+    fs::{Content, DeviceNumber, fake::FakeFs},
+    lvm::{
+        Lvm as _,
+        fake::{FailAt, FakeLvm},
+    },
+    pool::survey::example::disk,
+    units::Bytes,
+};
+
+#[derive(Default)]
+struct Machine {
+    lvm: Arc<FakeLvm>,
+    fs: Arc<FakeFs>,
+    devices: Arc<FakeDevices>,
+}
+
+impl Machine {
+    fn with(names: &[&str]) -> Self {
+        let machine = Self::default();
+        names.iter().for_each(|name| machine.plug_in(name));
+        machine
+    }
+
+    fn plug_in(&self, name: &str) {
+        let disk = disk(name);
+        let (major, minor) = disk.number;
+        self.fs.add_device(&disk.path, DeviceNumber { major, minor }, disk.size);
+        self.lvm.resize_device(&disk.path, disk.size);
+        self.devices.plug_in(disk);
+    }
+
+    fn fill(&self, name: &str, what: &str) {
+        self.fs.set_content(format!("/dev/{name}"), Content::Foreign(what.to_owned()));
+    }
+
+    fn open(&self, pools: Vec<PoolEntry>) -> Result<Host, crate::host::StartError> {
+        let tools = Tools {
+            lvm: Arc::clone(&self.lvm) as _,
+            fs: Arc::clone(&self.fs) as _,
+            devices: Arc::clone(&self.devices) as _,
+            clock: || 0,
+        };
+        Host::open(tools, "n1".parse().unwrap(), "local.tarn.dev", pools)
+    }
+
+    fn started(&self) -> Host {
+        self.open(vec![fast()]).unwrap()
+    }
+
+    fn members(&self) -> Vec<String> {
+        let group = self.lvm.peek("tarn-fast");
+        group.physical.iter().map(|it| it.device.display().to_string()).collect()
+    }
+}
+
+fn pool(name: &str, devices: &str) -> PoolEntry {
+    let spec = serde_json::from_str(&format!(r#"{{"devices": {devices}}}"#)).unwrap();
+    PoolEntry { name: name.parse().unwrap(), spec }
+}
+
+fn fast() -> PoolEntry {
+    pool("fast", r#"{"paths": ["/dev/sd*"]}"#)
+}
+
+fn state(host: &Host, name: &str) -> (&'static str, String) {
+    let (plan, _) = host.disks();
+    let found = plan.disks.iter().find(|it| it.disk.device.name == name).unwrap();
+    (found.state(), found.message())
+}
+
+#[test]
+fn empty_disks_are_served_as_a_pool() {
+    let machine = Machine::with(&["sda", "sdb"]);
+    machine.fill("sdb", "ext2");
+    let host = machine.started();
+    assert_eq!(machine.members(), ["/dev/sda"]);
+    assert_eq!(state(&host, "sda").0, "Member");
+    assert_eq!(state(&host, "sdb").0, "Refused");
+    assert!(host.serves_pool("fast"));
+    let tags = machine.lvm.report(&"tarn-fast".parse().unwrap()).unwrap().tags;
+    let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+    assert_eq!(tags, ["tarn.pool=fast", "tarn.node=n1", "tarn.by=local.tarn.dev"]);
+    // With nothing to do, a look is one LVM command, however often.
+    let before = machine.lvm.commands().len();
+    host.look_at_disks();
+    host.look_at_disks();
+    assert_eq!(machine.lvm.commands()[before..], ["physical_volumes", "physical_volumes"]);
+}
+
+#[test]
+fn a_start_without_a_disk_says_why() {
+    let machine = Machine::with(&["sda", "nvme0n1"]);
+    machine.fill("sda", "crypto_LUKS");
+    let err = chain(&machine.open(vec![fast()]).err().unwrap());
+    assert!(err.contains("pool fast") && err.contains("/dev/sda: it has"), "{err}");
+    let none = chain(&Machine::with(&["nvme0n1"]).open(vec![fast()]).err().unwrap());
+    assert!(none.contains("selects none"), "{none}");
+}
+
+#[test]
+fn a_disk_that_is_plugged_in_joins() {
+    let machine = Machine::with(&["sda"]);
+    let host = machine.started();
+    let before = host.status().pools[0].size;
+    machine.plug_in("sdb");
+    host.look_at_disks();
+    assert_eq!(machine.members(), ["/dev/sda", "/dev/sdb"]);
+    assert!(host.status().pools[0].size > before, "the pool is larger at once");
+    let sequence = host.sequence();
+    host.look_at_disks();
+    assert_eq!(host.sequence(), sequence, "nothing new is nothing to report");
+}
+
+#[test]
+fn a_pool_is_opened_when_its_first_disk_comes() {
+    let machine = Machine::default();
+    let host = machine.open(Vec::new()).unwrap();
+    let failed = host.set_pools(vec![fast()]);
+    assert_eq!((failed.len(), host.unserved().len()), (1, 1));
+    machine.plug_in("sda");
+    host.look_at_disks();
+    assert!(host.serves_pool("fast") && host.unserved().is_empty());
+}
+
+#[test]
+fn interrupted_anywhere_it_ends_the_same() {
+    for verb in ["create_physical_volume", "create_group", "extend_group"] {
+        for at in [FailAt::Before, FailAt::After] {
+            let machine = Machine::with(&["sda", "sdb"]);
+            if verb == "extend_group" {
+                drop(machine.started());
+                machine.plug_in("sdc");
+            }
+            machine.lvm.fail_once(verb, at);
+            // It may have been stopped, or gone on with the other disk.
+            drop(machine.open(vec![fast()]));
+            // What blkid sees of physical volumes that are in no group.
+            for name in ["sda", "sdb", "sdc"] {
+                let path = std::path::PathBuf::from(format!("/dev/{name}"));
+                let all = machine.lvm.physical_volumes().unwrap();
+                if all.iter().any(|it| it.device == path && it.group.is_none()) {
+                    machine.fill(name, "LVM2_member");
+                }
+                machine.fs.mend_device(&path);
+            }
+            let host = machine.started();
+            let mut members = machine.members();
+            members.sort();
+            let all = ["/dev/sda", "/dev/sdb", "/dev/sdc"];
+            let want = if verb == "extend_group" { &all[..] } else { &all[..2] };
+            assert_eq!(members, want, "{verb} {at:?}");
+            assert!(host.disks().0.steps.is_empty());
+        }
+    }
+}
+
+#[test]
+fn one_disk_that_fails_keeps_no_other_from_being_taken() {
+    let machine = Machine::with(&["sda", "sdb"]);
+    machine.lvm.fail_once("create_physical_volume", FailAt::Before);
+    let host = machine.started();
+    assert_eq!(machine.members(), ["/dev/sdb"]);
+    let (state_of, why) = state(&host, "sda");
+    assert!(state_of == "Refused" && why.contains("taking it failed"), "{why}");
+    // At the next look it is tried again.
+    host.look_at_disks();
+    assert_eq!(machine.members(), ["/dev/sdb", "/dev/sda"]);
+}
+
+#[test]
+fn what_somebody_holds_is_left_alone() {
+    let machine = Machine::with(&["sda", "sdb"]);
+    machine.devices.set_open("/dev/sda", 1);
+    let host = machine.started();
+    assert_eq!(machine.members(), ["/dev/sdb"]);
+    assert_eq!(state(&host, "sda"), ("Refused", "/dev/sda is in use".to_owned()));
+}
+
+#[test]
+fn between_plan_and_deed_it_is_looked_again() {
+    let machine = Machine::with(&["sda"]);
+    let host = machine.open(Vec::new()).unwrap();
+    let owner = host.owner().unwrap();
+    let plan = plan_disks(&host.tools, &[fast()], &owner).unwrap();
+    assert_eq!(machine.lvm.commands(), ["version", "physical_volumes"], "a plan changes nothing");
+    // Somebody was faster, or has put another disk in its place.
+    machine.fill("sda", "xfs");
+    let mut failed = BTreeMap::new();
+    assert_eq!(host.apply(&plan, &mut failed), 0);
+    assert!(failed["sda"].contains("not empty any more"), "{failed:?}");
+    machine.fs.set_content("/dev/sda", Content::Nothing);
+    machine.devices.plug_in(BlockDevice { appearance: 2, ..disk("sda") });
+    failed.clear();
+    assert_eq!(host.apply(&plan, &mut failed), 0);
+    assert!(failed["sda"].contains("not the disk any more"), "{failed:?}");
+    machine.devices.pull_out("/dev/sda");
+    failed.clear();
+    assert_eq!(host.apply(&plan, &mut failed), 0);
+    assert!(machine.lvm.physical_volumes().unwrap().is_empty());
+}
+
+#[test]
+fn a_group_of_that_name_that_is_anothers_is_not_opened() {
+    let lvm = FakeLvm::default().with_group("tarn-fast", Bytes::mib(4), &[10]);
+    let machine = Machine { lvm: Arc::new(lvm), ..Machine::default() };
+    machine.plug_in("sda");
+    let err = chain(&machine.open(vec![fast()]).err().unwrap());
+    assert!(err.contains("not made by Tarn"), "{err}");
+    assert_eq!(machine.members(), ["/dev/fake-tarn-fast-0"]);
+}
+
+#[test]
+fn a_group_that_was_there_is_not_made_again() {
+    let machine = Machine::with(&["sda"]);
+    let known = machine.started().known_groups();
+    assert_eq!(known.len(), 1);
+    // As after a restart in which its only disk did not come up, and a new one was put in.
+    let machine = Machine::with(&["sdb"]);
+    let host = machine.open(Vec::new()).unwrap();
+    host.expect_groups(known);
+    let failed = host.set_pools(vec![fast()]);
+    assert!(chain(failed.values().next().unwrap()).contains("not seen now"), "{failed:?}");
+    assert!(machine.lvm.physical_volumes().unwrap().is_empty());
+    // The pool is taken off the node, and put there again: that gives the group up.
+    host.set_pools(Vec::new());
+    assert!(host.set_pools(vec![fast()]).is_empty());
+    assert_eq!(machine.members(), ["/dev/sdb"]);
+}
+
+#[test]
+fn no_disk_is_taken_for_a_cluster_that_is_not_known() {
+    let machine = Machine::with(&["sda"]);
+    let host = machine.open(Vec::new()).unwrap();
+    host.set_cluster(Cluster::Unknown);
+    let failed = host.set_pools(vec![fast()]);
+    assert_eq!(failed.len(), 1);
+    host.set_cluster(Cluster::Known("c1".to_owned()));
+    assert!(host.set_pools(vec![fast()]).is_empty());
+    // The same machine in another cluster leaves it alone.
+    host.set_cluster(Cluster::Known("c2".to_owned()));
+    machine.plug_in("sdb");
+    host.look_at_disks();
+    assert_eq!(machine.members(), ["/dev/sda"]);
+    assert!(state(&host, "sda").1.contains("cluster c1"), "{:?}", state(&host, "sda"));
+}
+
+#[test]
+fn disks_are_shown_without_a_pool_of_them() {
+    let machine = Machine::with(&["sda"]);
+    let host = machine.open(Vec::new()).unwrap();
+    assert!(host.disks().0.disks.is_empty() && machine.devices.all_calls() == 0);
+    host.show_disks();
+    host.look_at_disks();
+    assert_eq!(state(&host, "sda").0, "Unselected");
+}
+
+#[test]
+fn changes_are_heard_of() {
+    let machine = Machine::with(&["sda"]);
+    let host = Arc::new(machine.started());
+    let watcher = Arc::clone(&host);
+    let thread = std::thread::spawn(move || watcher.watch_disks());
+    while machine.devices.calls(crate::device::fake::Call::Watch) == 0 {
+        std::thread::yield_now();
+    }
+    machine.plug_in("sdb");
+    let began = std::time::Instant::now();
+    while machine.members().len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it was not taken");
+        std::thread::yield_now();
+    }
+    host.stop();
+    thread.join().unwrap();
+}

@@ -1,0 +1,322 @@
+//! From what the pools' specs say and what the survey has found to what is to be done, and to why
+//! some of it is not. Pure: everything that decides about a disk is here.
+
+mod refusal;
+mod text;
+
+pub use refusal::Refusal;
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    DevicesSpec, Mismatch, PoolEntry,
+    capacity::metadata_size,
+    owner::{Owner, Whose},
+    survey::{Disk, Survey},
+};
+use crate::{
+    device::BlockDevice,
+    lvm::{CreateGroup, CreatePhysicalVolume, SeenGroup, VgName},
+    volume::PoolName,
+};
+use refusal::{is_made, refusals};
+
+/// What is to be done, and what is not and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be done in this order; nothing that is there is lost by any of them.
+    pub steps: Vec<Step>,
+    /// Every disk, in the survey's order.
+    pub disks: Vec<DiskPlan>,
+    /// Every pool that is made of disks.
+    pub pools: Vec<PoolPlan>,
+}
+
+/// One thing to be done, one LVM command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// An empty disk becomes a physical volume.
+    MakePhysical {
+        /// For which pool.
+        pool: PoolName,
+        /// The disk as it was surveyed: it must still be that one, and still be empty.
+        disk: Box<BlockDevice>,
+        /// What is made.
+        wanted: CreatePhysicalVolume,
+    },
+    /// Physical volumes become a pool's group.
+    MakeGroup {
+        /// The pool.
+        pool: PoolName,
+        /// What is made.
+        wanted: CreateGroup,
+    },
+    /// A pool's group gets more physical volumes.
+    ExtendGroup {
+        /// The pool.
+        pool: PoolName,
+        /// Its group.
+        vg: VgName,
+        /// The physical volumes.
+        devices: Vec<PathBuf>,
+    },
+}
+
+/// One disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskPlan {
+    /// What is known of it.
+    pub disk: Disk,
+    /// What becomes of it.
+    pub standing: Standing,
+}
+
+/// What becomes of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is in the group of this pool, whatever the spec says now.
+    Member(PoolName),
+    /// It is taken for this pool.
+    Taken(PoolName),
+    /// A pool selects it, or has had it, and it is left alone.
+    Refused {
+        /// The pools that select it.
+        pools: Vec<PoolName>,
+        /// Why.
+        why: Vec<Refusal>,
+    },
+    /// No pool selects it: what each of them misses.
+    Unselected(Vec<(PoolName, Mismatch)>),
+}
+
+/// One pool that is made of disks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// Its name.
+    pub name: PoolName,
+    /// Its group.
+    pub group: VgName,
+    /// How the group is.
+    pub state: GroupState,
+    /// LVM's own identity of the group, where it is there and this pool's.
+    pub uuid: Option<String>,
+}
+
+/// How the group of a pool is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// There is none yet.
+    Absent,
+    /// It is there, and may get more disks.
+    There,
+    /// It is there, and gets no more disks now.
+    Waiting(String),
+    /// It is not to be touched.
+    Barred(String),
+}
+
+/// What is to be done for these pools.
+pub fn plan(pools: &[PoolEntry], owner: &Owner, survey: &Survey) -> Plan {
+    let sought: Vec<Sought<'_>> = pools
+        .iter()
+        .filter_map(|entry| {
+            let spec = entry.spec.devices.as_ref()?;
+            Some(Sought { entry, spec, state: group_state(entry, owner, survey) })
+        })
+        .collect();
+    let standing = |disk: &Disk| DiskPlan {
+        disk: disk.clone(),
+        standing: standing(disk, &sought, owner, survey),
+    };
+    let disks: Vec<DiskPlan> = survey.disks.iter().map(standing).collect();
+    let steps = sought.iter().flat_map(|it| it.steps(owner, &disks)).collect();
+    let pools = sought.into_iter().map(|it| PoolPlan {
+        name: it.entry.name.clone(),
+        group: it.entry.group(),
+        uuid: uuid_of(&it.entry.group(), &it.state, survey),
+        state: it.state,
+    });
+    Plan { steps, disks, pools: pools.collect() }
+}
+
+/// A pool that looks for disks.
+struct Sought<'a> {
+    entry: &'a PoolEntry,
+    spec: &'a DevicesSpec,
+    state: GroupState,
+}
+
+impl Sought<'_> {
+    fn name(&self) -> &PoolName {
+        &self.entry.name
+    }
+
+    fn steps(&self, owner: &Owner, disks: &[DiskPlan]) -> Vec<Step> {
+        let pool = self.name();
+        let is_taken = |it: &&DiskPlan| it.standing == Standing::Taken(pool.clone());
+        let taken: Vec<&Disk> = disks.iter().filter(is_taken).map(|it| &it.disk).collect();
+        let mark = owner.mark(pool);
+        let raw = taken.iter().filter(|disk| !is_made(disk, &mark));
+        let mut steps: Vec<Step> = raw
+            .map(|disk| Step::MakePhysical {
+                pool: pool.clone(),
+                disk: Box::new(disk.device.clone()),
+                wanted: CreatePhysicalVolume {
+                    device: disk.device.path.clone(),
+                    mark: mark.clone(),
+                    metadata: metadata_size(disk.device.size),
+                },
+            })
+            .collect();
+        let devices: Vec<PathBuf> = taken.iter().map(|disk| disk.device.path.clone()).collect();
+        let (pool, vg) = (pool.clone(), self.entry.group());
+        steps.extend(match &self.state {
+            _ if devices.is_empty() => None,
+            GroupState::Absent => {
+                let tags = owner.tags(&pool);
+                Some(Step::MakeGroup { pool, wanted: CreateGroup { vg, devices, tags } })
+            }
+            GroupState::There => Some(Step::ExtendGroup { pool, vg, devices }),
+            GroupState::Waiting(_) | GroupState::Barred(_) => None,
+        });
+        steps
+    }
+}
+
+fn uuid_of(name: &VgName, state: &GroupState, survey: &Survey) -> Option<String> {
+    let is_its = matches!(state, GroupState::There | GroupState::Waiting(_));
+    let mut groups = survey.physical.iter().filter_map(|it| it.group.as_ref());
+    groups.find(|it| is_its && it.name == *name).map(|it| it.uuid.clone())
+}
+
+/// How a pool's group is, from all that LVM sees.
+fn group_state(entry: &PoolEntry, owner: &Owner, survey: &Survey) -> GroupState {
+    let (name, pool) = (entry.group(), &entry.name);
+    let mut groups: Vec<&SeenGroup> = Vec::new();
+    for group in survey.physical.iter().filter_map(|it| it.group.as_ref()) {
+        let is_its = group.name == name || owner.whose(&group.tags) == Whose::Ours(pool.clone());
+        if is_its && !groups.iter().any(|it| it.uuid == group.uuid) {
+            groups.push(group);
+        }
+    }
+    let known = survey.known.get(&name);
+    let group = match groups.as_slice() {
+        [] => match known {
+            None => return GroupState::Absent,
+            Some(uuid) => return missing(&name, uuid),
+        },
+        [group] => match known.filter(|it| **it != group.uuid) {
+            None => group,
+            Some(uuid) => return missing(&name, uuid),
+        },
+        [_, _, ..] => {
+            let found: Vec<_> =
+                groups.iter().map(|it| format!("{} ({})", it.name, it.uuid)).collect();
+            let why = format!(
+                "there are several volume groups that have its name or its tags: {}",
+                found.join(", ")
+            );
+            return GroupState::Barred(why);
+        }
+    };
+    match owner.whose(&group.tags) {
+        Whose::Ours(of) if of == *pool && group.name == name => (),
+        Whose::Ours(of) if of == *pool => {
+            let why = format!("its volume group is called {}: rename it to {name}", group.name);
+            return GroupState::Barred(why);
+        }
+        Whose::Ours(of) => return taken_by(&name, &format!("that of pool {of}")),
+        Whose::Other(other) => return taken_by(&name, &other.to_string()),
+        Whose::NotTarns => return taken_by(&name, "not made by Tarn from a pool's disks"),
+    }
+    match group.missing {
+        _ if group.elsewhere => {
+            GroupState::Barred(format!("volume group {name} is exported or shared"))
+        }
+        0 => GroupState::There,
+        missing => GroupState::Waiting(format!(
+            "volume group {name} misses {missing} of its disks, and takes no others before they are \
+             back or given up"
+        )),
+    }
+}
+
+/// All disks of a group that was there are away. Another of its name would be in its way when they come
+/// back.
+fn missing(name: &VgName, uuid: &str) -> GroupState {
+    GroupState::Barred(format!(
+        "volume group {name} ({uuid}) was here and is not seen now: all its disks are missing, and no \
+         other group is made in its place. If they are gone for good, take the pool off this node, and \
+         then put it there again"
+    ))
+}
+
+fn taken_by(name: &VgName, whose: &str) -> GroupState {
+    GroupState::Barred(format!("there is a volume group {name} already, {whose}; it is left alone"))
+}
+
+fn standing(disk: &Disk, sought: &[Sought<'_>], owner: &Owner, survey: &Survey) -> Standing {
+    let group = disk.physical.as_ref().and_then(|it| it.group.as_ref());
+    if let Some(group) = group
+        && let Whose::Ours(pool) = owner.whose(&group.tags)
+    {
+        let is_its = |it: &&Sought<'_>| *it.name() == pool && it.entry.group() == group.name;
+        if sought.iter().any(|it| is_its(&it)) {
+            return Standing::Member(pool);
+        }
+    }
+    let (mut pools, mut misses) = (Vec::new(), Vec::new());
+    for it in sought {
+        match it.spec.mismatch(&disk.device) {
+            None => pools.push(it),
+            Some(mismatch) => misses.push((it.name().clone(), mismatch)),
+        }
+    }
+    let Some(first) = pools.first() else { return Standing::Unselected(misses) };
+    let mut why = refusals(disk, survey, owner, &owner.mark(first.name()));
+    let names: Vec<PoolName> = pools.iter().map(|it| it.name().clone()).collect();
+    if names.len() > 1 {
+        why.push(Refusal::TwoPools(names.clone()));
+    } else if let GroupState::Waiting(said) | GroupState::Barred(said) = &first.state
+        && why.is_empty()
+    {
+        why.push(Refusal::Group(said.clone()));
+    }
+    match why.is_empty() {
+        true => Standing::Taken(first.name().clone()),
+        false => Standing::Refused { pools: names, why },
+    }
+}
+
+impl Step {
+    /// For which pool it is.
+    pub fn pool(&self) -> &PoolName {
+        match self {
+            Self::MakePhysical { pool, .. }
+            | Self::MakeGroup { pool, .. }
+            | Self::ExtendGroup { pool, .. } => pool,
+        }
+    }
+
+    /// Whether it is about the device at this path.
+    pub fn names(&self, path: &Path) -> bool {
+        match self {
+            Self::MakePhysical { wanted, .. } => wanted.device == path,
+            Self::MakeGroup { wanted, .. } => wanted.devices.iter().any(|it| it == path),
+            Self::ExtendGroup { devices, .. } => devices.iter().any(|it| it == path),
+        }
+    }
+}
+
+impl Plan {
+    /// The disks of a pool, and those that it is to get.
+    pub fn disks_of<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = &'a DiskPlan> {
+        self.disks.iter().filter(move |it| match &it.standing {
+            Standing::Member(of) | Standing::Taken(of) => of == pool,
+            Standing::Refused { .. } | Standing::Unselected(_) => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! The guest's scratch disks as whole disks: empty, or as somebody else has left them.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    driver::Driver,
+    ground::Ground,
+    machine::{attempt, run},
+};
+
+/// As much as Tarn reads at either end of a disk, and more.
+const EDGE: u64 = 8 << 20;
+
+/// Empty disks, `/dev/ubda` and those after it, and a directory; all is as before when it is dropped.
+pub(crate) struct Disks {
+    pub(crate) ground: Ground,
+    _emptied: Emptied,
+}
+
+/// Disks that are emptied when this is dropped, after whatever was made of them.
+struct Emptied(Vec<String>);
+
+/// The scratch disk of this number.
+pub(crate) fn disk(number: usize) -> String {
+    format!("/dev/ubd{}", char::from(b"abcdef"[number]))
+}
+
+impl Disks {
+    /// So many, all empty, with names below /dev/disk/by-id as udev gives them.
+    pub(crate) fn new(count: usize) -> Self {
+        let ground = Ground::new(&[]);
+        let disks: Vec<String> = (0..count).map(disk).collect();
+        disks.iter().for_each(|it| empty(it));
+        fs::create_dir_all("/dev/disk/by-id").unwrap();
+        for disk in &disks {
+            let name = Path::new(disk).file_name().unwrap().to_str().unwrap();
+            symlink(format!("../../{name}"), by_id(name)).unwrap();
+        }
+        Self { ground, _emptied: Emptied(disks) }
+    }
+
+    /// Writes the pools file: one pool, `pool`, of the disks that `devices` says.
+    pub(crate) fn pools(&self, devices: &str) {
+        let text = format!("pools: [{{name: pool, wipe: None, devices: {devices}}}]\n");
+        fs::write(self.ground.home.join("pools.yaml"), text).unwrap();
+    }
+
+    /// The driver over that file.
+    #[track_caller]
+    pub(crate) fn start(&self) -> Driver {
+        Driver::start(&self.ground.home, &[])
+    }
+
+    /// What `tarn pools plan` prints.
+    #[track_caller]
+    pub(crate) fn plan(&self) -> String {
+        let pools = self.ground.home.join("pools.yaml");
+        let pools = pools.to_str().unwrap();
+        let args = ["pools", "plan", "--node-id", "guest", "--pools", pools];
+        run(env!("CARGO_BIN_EXE_tarn"), &args)
+    }
+
+    /// Puts a program before the real one of that name, which is `$real` in the script.
+    pub(crate) fn wrap(&self, program: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let bin = self.ground.home.join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let real = run("which", &[program]);
+        let text = format!("#!/bin/bash\nreal={}\n{script}\n", real.trim());
+        let path = bin.join(program);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Takes such a program away.
+    pub(crate) fn unwrap_program(&self, program: &str) {
+        fs::remove_file(self.ground.home.join("bin").join(program)).unwrap();
+    }
+}
+
+fn by_id(name: &str) -> PathBuf {
+    format!("/dev/disk/by-id/scratch-{name}").into()
+}
+
+impl Drop for Emptied {
+    fn drop(&mut self) {
+        for disk in &self.0 {
+            attempt("blockdev", &["--setrw", disk]);
+            empty(disk);
+            let name = Path::new(disk).file_name().unwrap().to_str().unwrap();
+            drop(fs::remove_file(by_id(name)));
+        }
+    }
+}
+
+fn size(disk: &str) -> u64 {
+    File::open(disk).unwrap().seek(SeekFrom::End(0)).unwrap()
+}
+
+/// Zeroes both ends of a disk, and has the kernel forget its partitions.
+pub(crate) fn empty(disk: &str) {
+    let zeroes = vec![0; usize::try_from(EDGE).unwrap()];
+    let file = OpenOptions::new().write(true).open(disk).unwrap();
+    for at in [0, size(disk) - EDGE] {
+        file.write_all_at(&zeroes, at).unwrap();
+    }
+    file.sync_all().unwrap();
+    drop(file);
+    attempt("blockdev", &["--rereadpt", disk]);
+}
+
+/// Writes bytes to a disk; from its end on where `at` is negative.
+pub(crate) fn scribble(disk: &str, at: i64, bytes: &[u8]) {
+    let mut file = OpenOptions::new().write(true).open(disk).unwrap();
+    let at = if at < 0 { SeekFrom::End(at) } else { SeekFrom::Start(at.unsigned_abs()) };
+    file.seek(at).unwrap();
+    file.write_all(bytes).unwrap();
+    file.sync_all().unwrap();
+}
+
+/// A sum of both ends of a disk.
+pub(crate) fn sum(disk: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    let mut file = File::open(disk).unwrap();
+    let mut bytes = vec![0; usize::try_from(EDGE).unwrap()];
+    for at in [0, size(disk) - EDGE] {
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.read_exact(&mut bytes).unwrap();
+        hasher.write(&bytes);
+    }
+    hasher.finish()
+}
+
+/// The disks of a volume group, sorted.
+pub(crate) fn members(vg: &str) -> Vec<String> {
+    let out = attempt("pvs", &["--noheadings", "-o", "pv_name,vg_name"]).stdout;
+    let out = String::from_utf8_lossy(&out).into_owned();
+    let pairs = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found: Vec<String> =
+        pairs.filter(|it| it.get(1) == Some(&vg)).map(|it| it[0].to_owned()).collect();
+    found.sort();
+    found
+}
+
+/// Tells whoever listens that a disk has changed, as the kernel does when its medium has.
+pub(crate) fn tell_change(disk: &str) {
+    let name = Path::new(disk).file_name().unwrap().to_str().unwrap();
+    fs::write(format!("/sys/class/block/{name}/uevent"), "change").unwrap();
+}

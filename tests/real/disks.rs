@@ -23,6 +23,9 @@ use crate::support::{
 /// The group of the pool `pool`.
 const GROUP: &str = "tarn-pool";
 const BOTH: &str = r#"{paths: ["/dev/disk/by-id/scratch-ubd[ab]"]}"#;
+/// By when a new disk has joined, also on a busy machine: long before the look that comes without a
+/// change.
+const SOON: Duration = Duration::from_secs(20);
 /// Quick for a test.
 const LUKS: &str =
     "luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /etc/hostname";
@@ -154,7 +157,7 @@ fn empty_disks_become_a_pool_that_volumes_are_made_in() {
 
 #[test]
 #[ignore = "guest: takes whole disks"]
-fn a_disk_that_comes_later_joins_within_five_seconds() {
+fn a_disk_that_comes_later_joins_soon() {
     let disks = Disks::new(2);
     disks.pools(r#"{paths: ["/dev/disk/by-id/*", "/dev/loop*"], types: [Disk, Loop]}"#);
     scribble(&disk(1), 0, b"not empty yet");
@@ -168,14 +171,14 @@ fn a_disk_that_comes_later_joins_within_five_seconds() {
     let began = Instant::now();
     tell_change(&disk(1));
     wait_until("the emptied disk has joined", || room() > before);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     // One that was not there at all.
     let (file, before) = (disks.ground.home.join("disk.img"), room());
     File::create(&file).unwrap().set_len(mib(200)).unwrap();
     let began = Instant::now();
     let device = run("losetup", &["--find", "--show", file.to_str().unwrap()]);
     wait_until("the new disk has joined", || room() > before);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert!(members(GROUP).contains(&device.trim().to_owned()));
     driver.stop();
 }

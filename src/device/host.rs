@@ -106,8 +106,9 @@ impl Devices for HostDevices {
         if !sysfs::is_node_of(path, device.number).map_err(fail)? {
             return Err(Error::NotBlock(path.clone()));
         }
-        let open = OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(path);
-        let mut file = open.map_err(fail)?;
+        let mut alone = OpenOptions::new();
+        alone.read(true).custom_flags(libc::O_EXCL);
+        let mut file = once_free(|| alone.open(path)).map_err(fail)?;
         for _ in 0..TRIES {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(locked) => return Ok(Hold { _exclusive: Some(locked) }),

@@ -1,6 +1,8 @@
 //! From a claim to a running pod and back, in a real Kubernetes with the driver installed, beside a
 //! pod without a claim.
 
+mod spent;
+
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -12,7 +14,8 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::JoinHandle;
 
-use super::{Row, median};
+use self::spent::Spent;
+use super::{Row, median, millis as millis_text};
 
 const ROUNDS: usize = 20;
 /// Until a watch that was just begun has been answered.
@@ -20,6 +23,7 @@ const WATCHED: Duration = Duration::from_millis(500);
 
 /// What is measured of, and where.
 struct Cluster {
+    client: Client,
     pods: Api<Pod>,
     claims: Api<PersistentVolumeClaim>,
     volumes: Api<PersistentVolume>,
@@ -31,6 +35,8 @@ struct Round {
     running: Duration,
     running_without: Duration,
     gone: Duration,
+    create: Duration,
+    lvcreate: Duration,
 }
 
 pub(crate) async fn all() -> Vec<Row> {
@@ -38,14 +44,20 @@ pub(crate) async fn all() -> Vec<Row> {
     let cluster = Cluster {
         pods: Api::default_namespaced(client.clone()),
         claims: Api::default_namespaced(client.clone()),
-        volumes: Api::all(client),
+        volumes: Api::all(client.clone()),
+        client,
     };
     let mut rounds = Vec::new();
     for number in 0..=ROUNDS {
         let round = cluster.round(number).await;
         println!(
-            "{number}: bound {:?}, running {:?}, without {:?}, gone {:?}",
-            round.bound, round.running, round.running_without, round.gone
+            "{number}: bound {:?}, running {:?}, without {:?}, gone {:?}, create {:?}, lvcreate {:?}",
+            round.bound,
+            round.running,
+            round.running_without,
+            round.gone,
+            round.create,
+            round.lvcreate
         );
         // The first round warms both up.
         if number > 0 {
@@ -62,6 +74,8 @@ pub(crate) async fn all() -> Vec<Row> {
     };
     let beside = format!(" ({:.2} s / {:.2} s)", with.as_secs_f64(), without.as_secs_f64());
     let none = String::new();
+    let (create, lvcreate) = (of(|it| it.create), of(|it| it.lvcreate));
+    let through = format!(" ({} / {})", millis_text(create), millis_text(lvcreate));
     vec![
         row("claim bound, after the pod's creation", of(|it| it.bound), none.clone(), millis(400)),
         row("pod Running, later than one without a claim", later, beside, millis(1300)),
@@ -70,6 +84,13 @@ pub(crate) async fn all() -> Vec<Row> {
             of(|it| it.gone),
             none,
             millis(1500),
+        ),
+        // Without objects it takes what its LVM command takes, and a little more.
+        Row::time(
+            "CreateVolume through objects, longer than its `lvcreate`",
+            create.saturating_sub(lvcreate),
+            &through,
+            millis(60),
         ),
     ]
 }
@@ -83,6 +104,8 @@ impl Cluster {
         let (claim, pod) = (format!("figure-{number}"), format!("figure-{number}"));
         let bare = format!("figure-{number}-bare");
         create(&self.claims, claim_json(&claim)).await;
+        let creates = Spent::on_creates(&self.client).await;
+        let lvcreates = Spent::on_lvcreate(&self.client).await;
         let bound = moment(&self.claims, &claim, is_bound);
         let running = moment(&self.pods, &pod, conditions::is_pod_running());
         let running_without = moment(&self.pods, &bare, conditions::is_pod_running());
@@ -93,6 +116,8 @@ impl Cluster {
         let began = create(&self.pods, pod_json(&bare, None)).await;
         let running_without = running_without.await.unwrap() - began;
 
+        let create = Spent::on_creates(&self.client).await.one_since(creates);
+        let lvcreate = Spent::on_lvcreate(&self.client).await.one_since(lvcreates);
         let volume = self.claims.get(&claim).await.unwrap().spec.unwrap().volume_name.unwrap();
         let uid = self.volumes.get(&volume).await.unwrap().metadata.uid.unwrap();
         let gone = moment(&self.volumes, &volume, move |seen: Option<&PersistentVolume>| {
@@ -104,7 +129,7 @@ impl Cluster {
         self.claims.delete(&claim, &DeleteParams::default()).await.unwrap();
         let gone = gone.await.unwrap() - began;
         self.pods.delete(&bare, &DeleteParams::default()).await.unwrap();
-        Round { bound, running, running_without, gone }
+        Round { bound, running, running_without, gone, create, lvcreate }
     }
 }
 

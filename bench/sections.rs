@@ -9,7 +9,7 @@ use tarn::csi::proto::{
 
 use super::{
     ROUNDS, Row,
-    by_hand::{fill, make_group, run},
+    by_hand::{fill, make_group, run, set_delay},
     calls::Calls,
     crowd::{at_once, while_making},
     driver::Driver,
@@ -18,21 +18,27 @@ use super::{
 
 const GIB: i64 = 1 << 30;
 const MIB: i64 = 1 << 20;
+/// The groups, and on which disk each is.
+const GROUPS: [(&str, &str); 2] = [("a", "/dev/ubda"), ("b", "/dev/ubdb")];
+/// What a write of a disk takes, in milliseconds, where it matters how changes wait for disks: those
+/// of the guest are files in memory, and take nothing.
+const DISK: u32 = 10;
 /// The same options as the driver's, so that only the way differs.
 const MKFS: &str = "mkfs.ext4 -q -m 0 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard";
 /// Longer than the driver waits before it reads a report after a change.
 const QUIET: Duration = Duration::from_millis(1600);
 
 pub(crate) async fn all(tarn: &str) -> Vec<Row> {
-    make_group("a", "/dev/ubda");
-    make_group("b", "/dev/ubdb");
+    GROUPS.iter().for_each(|(group, disk)| make_group(group, disk));
     fill("a", 0, 5);
     let driver = Driver::start(tarn).await;
     let mut rows = vec![idle_memory(&driver)];
     rows.extend(commands(&driver).await);
     rows.push(creates(&driver, 5).await);
     rows.push(stage_and_publish(&driver).await);
+    GROUPS.iter().for_each(|(group, disk)| set_delay(group, disk, DISK));
     rows.extend(at_once(&driver.calls, QUIET / 2).await);
+    GROUPS.iter().for_each(|(group, disk)| set_delay(group, disk, 0));
     rows.push(capacity(&driver.calls).await);
     rows.push(memory_with_volumes(&driver).await);
     fill("a", 5, 400);

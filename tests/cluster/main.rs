@@ -16,4 +16,5 @@ mod driver;
 mod examples;
 mod kubectl;
 mod sanity;
+mod switch;
 mod trouble;

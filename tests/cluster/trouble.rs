@@ -38,11 +38,17 @@ spec:
     )
 }
 
+/// A pod that has written to its volume, or that finds what an earlier one has written.
+pub(crate) fn start_writer(node: &str) {
+    apply(&writer(node));
+    ready();
+}
+
 fn ready() {
     kubectl("wait --for=condition=Ready pod/survivor --timeout=2m");
 }
 
-fn clean_up() {
+pub(crate) fn clean_up() {
     kubectl("delete pod/survivor pvc/survivor");
 }
 
@@ -50,8 +56,7 @@ fn clean_up() {
 #[ignore = "cluster: needs a Kubernetes of its own"]
 fn an_agent_that_is_restarted_leaves_pods_alone() {
     let _driver = Driver::installed();
-    apply(&writer("node-a"));
-    ready();
+    start_writer("node-a");
     kubectl("delete pods -n tarn-system -l app.kubernetes.io/component=node");
     kubectl("rollout status -n tarn-system daemonset/tarn-node --timeout=2m");
     assert!(kubectl_can("exec survivor -- grep -q acknowledged /data/said"));
@@ -62,8 +67,7 @@ fn an_agent_that_is_restarted_leaves_pods_alone() {
 #[ignore = "cluster: needs a Kubernetes of its own"]
 fn a_node_whose_plug_is_pulled_has_its_volumes_again() {
     let _driver = Driver::installed();
-    apply(&writer("node-b"));
-    ready();
+    start_writer("node-b");
     run(scripts().join("cut-power"), &["node-b"]);
     run(scripts().join("boot-node"), &["node-b"]);
     await_that("the pod does not come back", || {
@@ -77,7 +81,7 @@ fn a_node_whose_plug_is_pulled_has_its_volumes_again() {
 }
 
 /// The name and uid of the only object there is.
-fn only_object() -> (String, String) {
+pub(crate) fn only_object() -> (String, String) {
     let told = kubectl("get lvol -o jsonpath={.items[*].metadata.name}:{.items[*].metadata.uid}");
     let (name, uid) = told.split_once(':').unwrap();
     (name.to_owned(), uid.to_owned())
@@ -87,8 +91,7 @@ fn only_object() -> (String, String) {
 #[ignore = "cluster: needs a Kubernetes of its own"]
 fn an_object_that_was_lost_is_made_again() {
     let _driver = Driver::installed();
-    apply(&writer("node-a"));
-    ready();
+    start_writer("node-a");
     let (name, lost) = only_object();
     kubectl(&format!(
         r#"patch lvol {name} --type merge --patch {{"metadata":{{"finalizers":null}}}}"#
@@ -108,8 +111,7 @@ fn an_object_that_was_lost_is_made_again() {
 #[ignore = "cluster: needs a Kubernetes of its own"]
 fn a_node_that_is_given_up_does_not_hold_claims_back() {
     let _driver = Driver::installed();
-    apply(&writer("node-b"));
-    ready();
+    start_writer("node-b");
     let (name, _) = only_object();
     run(scripts().join("cut-power"), &["node-b"]);
     kubectl("delete pod survivor --force --grace-period=0");
@@ -150,8 +152,7 @@ fn a_backup_of_etcd_that_is_restored_loses_no_volume_made_since() {
     await_granted(2);
     let backup = std::env::temp_dir().join("tarn-etcd-backup");
     run(scripts().join("store"), &["save", backup.to_str().unwrap()]);
-    apply(&writer("node-a"));
-    ready();
+    start_writer("node-a");
     let since = kubectl("get lvol --field-selector spec.nodeName=node-a -o name");
     let name = since.trim().rsplit('/').next().unwrap();
     run(scripts().join("store"), &["restore", backup.to_str().unwrap()]);

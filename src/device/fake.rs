@@ -28,6 +28,7 @@ pub enum Call {
     Wipe,
     Copy,
     Flush,
+    ForgetPartitions,
     List,
     Hold,
     Watch,
@@ -276,6 +277,10 @@ impl Devices for FakeDevices {
             }
         }
         Ok(())
+    }
+
+    fn forget_partitions(&self, device: &Path) -> Result<(), Error> {
+        self.enter(Call::ForgetPartitions, device).map(drop)
     }
 
     fn flush(&self, device: &Path) -> Result<(), Error> {

@@ -23,7 +23,8 @@ use crate::{
 };
 
 /// The programs that are started, each with its Debian package.
-pub const PROGRAMS: &[(&str, &str)] = &[("dmsetup", "dmsetup"), ("losetup", "mount")];
+pub const PROGRAMS: &[(&str, &str)] =
+    &[("blockdev", "util-linux"), ("dmsetup", "dmsetup"), ("losetup", "mount")];
 
 /// How often and how long apart a lock is tried: udev has a shared one for the moment in which it
 /// probes a new device (systemd.io, BLOCK_DEVICE_LOCKING).
@@ -86,6 +87,15 @@ impl Devices for HostDevices {
 
     fn copy(&self, from: &Path, to: &Path, part: Part) -> Result<(), Error> {
         copying::copy(from, to, part)
+    }
+
+    fn forget_partitions(&self, device: &Path) -> Result<(), Error> {
+        let reread = Invocation::changes("blockdev").arg("--rereadpt").arg(device);
+        match reread.run() {
+            // One that can have no partitions says so.
+            Err(failure) if failure.says("Invalid argument") => Ok(()),
+            result => result.map(drop).map_err(tool("look for partitions on", device)),
+        }
     }
 
     fn flush(&self, device: &Path) -> Result<(), Error> {

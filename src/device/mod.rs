@@ -52,6 +52,9 @@ pub trait Devices: Send + Sync {
     /// Copies a part of one device to the same place of another.
     fn copy(&self, from: &Path, to: &Path, part: Part) -> Result<(), Error>;
 
+    /// Has the kernel look for partitions anew, after a table of them was overwritten.
+    fn forget_partitions(&self, device: &Path) -> Result<(), Error>;
+
     /// Waits until all that was copied to the device is durable (fsync(2)).
     fn flush(&self, device: &Path) -> Result<(), Error>;
 

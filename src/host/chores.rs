@@ -256,6 +256,6 @@ impl Host {
     /// No more background work; what runs comes to its next safe point.
     pub fn stop(&self) {
         self.chores.stop();
-        self.disks.wake();
+        self.disks.stop();
     }
 }

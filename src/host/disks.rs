@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Host, Tools};
+use super::{
+    Host, Tools,
+    wipes::{Wipes, ensure_still},
+};
 use crate::{
-    device::{self, Bell, BlockDevice, Uevents},
+    device::{Bell, BlockDevice, Uevents},
+    fs::{Edges, Look},
     lvm::VgName,
     pool::{
         PoolEntry,
@@ -53,7 +57,8 @@ pub(super) struct Disks {
     plan: RwLock<Arc<Plan>>,
     /// Why there is no plan.
     trouble: RwLock<Option<String>>,
-    bell: Mutex<Option<Bell>>,
+    bell: Arc<Mutex<Option<Bell>>>,
+    wipes: Wipes,
     /// The groups that pools had when they were seen last, with LVM's own identity of each.
     known: Mutex<BTreeMap<VgName, String>>,
 }
@@ -92,9 +97,19 @@ impl Disks {
 
     /// Ends the wait for the next change.
     pub(super) fn wake(&self) {
-        if let Some(bell) = &*self.bell.lock().unwrap_or_else(PoisonError::into_inner) {
-            bell.ring();
-        }
+        ring(&self.bell);
+    }
+
+    /// Ends what goes on.
+    pub(super) fn stop(&self) {
+        self.wipes.stop();
+        self.wake();
+    }
+}
+
+fn ring(bell: &Mutex<Option<Bell>>) {
+    if let Some(bell) = &*bell.lock().unwrap_or_else(PoisonError::into_inner) {
+        bell.ring();
     }
 }
 
@@ -103,32 +118,37 @@ impl Disks {
 /// # Errors
 /// [`Error::Machine`] when the machine cannot be asked.
 pub fn plan_disks(tools: &Tools, pools: &[PoolEntry], owner: &Owner) -> Result<Plan, Error> {
-    plan_without(tools, pools, owner, &BTreeMap::new(), BTreeMap::new())
+    plan_after(tools, pools, owner, &BTreeMap::new(), &Disks::default())
 }
 
-/// [`plan_disks`], but for disks that could not be taken, by name, with the reason, and with the groups
-/// that there were.
-fn plan_without(
+/// [`plan_disks`], but for disks that could not be taken, by name, with the reason, and with what is
+/// known from before.
+fn plan_after(
     tools: &Tools,
     pools: &[PoolEntry],
     owner: &Owner,
     failed: &BTreeMap<String, String>,
-    known: BTreeMap<VgName, String>,
+    before: &Disks,
 ) -> Result<Plan, Error> {
     let mut survey = survey(tools, pools)?;
-    survey.known = known;
+    survey.known = before.known();
     for disk in &mut survey.disks {
-        disk.failed = failed.get(&disk.device.name).cloned();
+        let not_wiped = || match &disk.look {
+            Some(Ok(found)) => before.wipes.failure(&disk.device, found),
+            Some(Err(_)) | None => None,
+        };
+        disk.failed = failed.get(&disk.device.name).cloned().or_else(not_wiped);
     }
     let first = plan(pools, owner, &survey);
     // Whether anybody holds a disk is only asked of those that would be taken: for a moment it keeps
     // others from holding it.
-    let raw = |name: &str| {
-        first
-            .steps
-            .iter()
-            .any(|it| matches!(it, Step::MakePhysical { disk, .. } if disk.name == name))
+    let is_needed = |step: &Step, name: &str| match step {
+        Step::MakePhysical { disk, .. } => disk.name == name,
+        // Whoever wipes it has it.
+        Step::Wipe { disk, .. } => disk.name == name && !before.wipes.is_on(name),
+        Step::MakeGroup { .. } | Step::ExtendGroup { .. } => false,
     };
+    let raw = |name: &str| first.steps.iter().any(|it| is_needed(it, name));
     let mut changed = false;
     for disk in survey.disks.iter_mut().filter(|it| raw(&it.device.name)) {
         disk.unheld = tools.devices.hold(&disk.device).err().map(|err| chain(&err));
@@ -228,7 +248,7 @@ impl Host {
     fn take_all(&self, pools: &[PoolEntry], owner: &Owner) -> Result<Plan, Error> {
         let mut failed = BTreeMap::new();
         loop {
-            let plan = plan_without(&self.tools, pools, owner, &failed, self.disks.known())?;
+            let plan = plan_after(&self.tools, pools, owner, &failed, &self.disks)?;
             self.disks.note_groups(&plan);
             let before = failed.len();
             let done = self.apply(&plan, &mut failed);
@@ -245,6 +265,12 @@ impl Host {
         let mut done = 0;
         for step in &plan.steps {
             let pool = step.pool();
+            if let Step::Wipe { disk, found, .. } = step {
+                let bell = Arc::clone(&self.disks.bell);
+                let done = move || ring(&bell);
+                self.disks.wipes.begin(&self.tools, pool, (disk, found), done);
+                continue;
+            }
             if stopped.contains(&pool) {
                 continue;
             }
@@ -269,8 +295,13 @@ impl Host {
     fn take(&self, step: &Step) -> Result<(), Error> {
         let lvm = &self.tools.lvm;
         match step {
+            // It goes on by itself.
+            Step::Wipe { .. } => Ok(()),
+            // Between the survey and now the disk may have been used, or be another. `pvcreate` wants to
+            // hold it itself, so it is let go of just before; it refuses a disk with a signature.
             Step::MakePhysical { disk, wanted, .. } => {
-                self.ensure_still_empty(disk)?;
+                let nothing = Look { signature: None, edges: Edges::Zero };
+                ensure_still(&self.tools, disk, &nothing)?;
                 let made = lvm.create_physical_volume(wanted);
                 made.map_err(|err| Error::machine("making a physical volume", err))
             }
@@ -291,30 +322,6 @@ impl Host {
         }
     }
 
-    /// Between the survey and now the disk may have been used, or be another: nobody holds it, and it
-    /// is looked at again while nobody else can. `pvcreate` wants to hold it itself, so it is let go of
-    /// just before; it refuses a disk with a signature.
-    fn ensure_still_empty(&self, disk: &BlockDevice) -> Result<(), Error> {
-        let Tools { devices, fs, .. } = &self.tools;
-        let fail = |err: device::Error| Error::machine("holding the disk", err);
-        let hold = devices.hold(disk).map_err(fail)?;
-        let now = devices.list().map_err(fail)?;
-        let still =
-            now.iter().any(|it| it.is_still(disk) && !it.read_only && it.holders.is_empty());
-        let path = disk.path.display();
-        if !still {
-            return Err(Error::Precondition(format!(
-                "{path} is not the disk any more that it was"
-            )));
-        }
-        let look = fs.look(&disk.path);
-        if !look.map_err(|err| Error::machine("looking at the disk", err))?.is_nothing() {
-            return Err(Error::Precondition(format!("{path} is not empty any more")));
-        }
-        drop(hold);
-        Ok(())
-    }
-
     /// Why the group of a pool that is made of disks cannot be opened.
     ///
     /// # Errors
@@ -332,6 +339,11 @@ impl Host {
             GroupState::Barred(why) => Err(why.clone()),
             GroupState::Absent => Err(none_taken(&plan, pool, &found.group)),
         }
+    }
+
+    /// Whether disks are being wiped for a pool.
+    pub(super) fn is_wiping_for(&self, pool: &PoolName) -> bool {
+        self.disks.plan().disks.iter().any(|it| it.standing == Standing::Wiped(pool.clone()))
     }
 
     /// Looks at the disks whenever the kernel tells of a change, and now and then, until
@@ -398,6 +410,7 @@ fn none_taken(plan: &Plan, pool: &PoolName, group: &VgName) -> String {
         }
         Standing::Member(_)
         | Standing::Taken(_)
+        | Standing::Wiped(_)
         | Standing::Refused { .. }
         | Standing::Unselected(_) => None,
     });

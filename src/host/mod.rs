@@ -31,6 +31,7 @@ mod stats;
 mod status;
 mod trash;
 mod used;
+mod wipes;
 
 pub use disks::{Cluster, plan_disks};
 pub use inventory::Kept;

@@ -59,6 +59,12 @@ pub enum StartError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A pool's disks are being wiped first, as its spec says. It is served when that is done.
+    #[error("pool {pool}: its disks are being wiped; it is served when that is done")]
+    Wiping {
+        /// The pool.
+        pool: PoolName,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -72,7 +78,8 @@ impl Host {
     /// Opens every pool and puts right what was half done.
     ///
     /// # Errors
-    /// [`StartError`] says what to do about it; any pool that cannot be opened is one.
+    /// [`StartError`] says what to do about it; any pool that cannot be opened is one, but for those
+    /// whose disks are being wiped first.
     pub fn open(
         tools: Tools,
         node: NodeId,
@@ -96,7 +103,8 @@ impl Host {
             disks: Disks::default(),
             unserved: Mutex::default(),
         };
-        match host.set_pools(pools).into_values().next() {
+        let is_later = |it: &StartError| matches!(it, StartError::Wiping { .. });
+        match host.set_pools(pools).into_values().find(|it| !is_later(it)) {
             Some(failed) => Err(failed),
             None => Ok(host),
         }
@@ -198,7 +206,10 @@ impl Host {
         let name = &wanted.name;
         let open = || {
             if wanted.spec.devices.is_some() {
-                let no_disks = |why| StartError::Pool { pool: name.clone(), why, source: None };
+                let no_disks = |why| match self.is_wiping_for(name) {
+                    true => StartError::Wiping { pool: name.clone() },
+                    false => StartError::Pool { pool: name.clone(), why, source: None },
+                };
                 self.ensure_has_disks(name).map_err(no_disks)?;
             }
             open_group(&self.tools, wanted).map_err(|failed| StartError::Pool {

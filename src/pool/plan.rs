@@ -16,15 +16,17 @@ use super::{
 };
 use crate::{
     device::BlockDevice,
+    fs::Look,
     lvm::{CreateGroup, CreatePhysicalVolume, SeenGroup, VgName},
     volume::PoolName,
 };
-use refusal::{is_made, refusals};
+use refusal::{is_made, of_look, refusals, sentence};
 
 /// What is to be done, and what is not and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// To be done in this order; nothing that is there is lost by any of them.
+    /// To be done in this order; nothing that is there is lost by any of them but a wipe, for which
+    /// there is consent.
     pub steps: Vec<Step>,
     /// Every disk, in the survey's order.
     pub disks: Vec<DiskPlan>,
@@ -32,7 +34,7 @@ pub struct Plan {
     pub pools: Vec<PoolPlan>,
 }
 
-/// One thing to be done, one LVM command.
+/// One thing to be done: but for the wipe, one LVM command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// An empty disk becomes a physical volume.
@@ -50,6 +52,16 @@ pub enum Step {
         pool: PoolName,
         /// What is made.
         wanted: CreateGroup,
+    },
+    /// A used disk is overwritten, whole, because the pool's spec says so of this very one. It is empty
+    /// for the next plan.
+    Wipe {
+        /// For which pool.
+        pool: PoolName,
+        /// The disk as it was surveyed.
+        disk: Box<BlockDevice>,
+        /// What is there: it must still be that, and nothing else.
+        found: Box<Look>,
     },
     /// A pool's group gets more physical volumes.
     ExtendGroup {
@@ -78,6 +90,8 @@ pub enum Standing {
     Member(PoolName),
     /// It is taken for this pool.
     Taken(PoolName),
+    /// It is wiped for this pool, whose spec says so, and then taken.
+    Wiped(PoolName),
     /// A pool selects it, or has had it, and it is left alone.
     Refused {
         /// The pools that select it.
@@ -179,6 +193,15 @@ impl Sought<'_> {
             GroupState::There => Some(Step::ExtendGroup { pool, vg, devices }),
             GroupState::Waiting(_) | GroupState::Barred(_) => None,
         });
+        let is_wiped = |it: &&DiskPlan| it.standing == Standing::Wiped(self.name().clone());
+        steps.extend(disks.iter().filter(is_wiped).filter_map(|it| {
+            let found = it.disk.look.as_ref()?.as_ref().ok()?;
+            Some(Step::Wipe {
+                pool: self.name().clone(),
+                disk: Box::new(it.disk.device.clone()),
+                found: Box::new(found.clone()),
+            })
+        }));
         steps
     }
 }
@@ -282,9 +305,13 @@ fn standing(disk: &Disk, sought: &[Sought<'_>], owner: &Owner, survey: &Survey) 
     {
         why.push(Refusal::Group(said.clone()));
     }
-    match why.is_empty() {
-        true => Standing::Taken(first.name().clone()),
-        false => Standing::Refused { pools: names, why },
+    let can_go = why.iter().all(Refusal::ends_with_a_wipe);
+    match why.as_slice() {
+        [] => Standing::Taken(first.name().clone()),
+        [_, ..] if can_go && first.spec.allows_to_wipe(&disk.device, &sentence(&why)) => {
+            Standing::Wiped(first.name().clone())
+        }
+        [_, ..] => Standing::Refused { pools: names, why },
     }
 }
 
@@ -294,6 +321,7 @@ impl Step {
         match self {
             Self::MakePhysical { pool, .. }
             | Self::MakeGroup { pool, .. }
+            | Self::Wipe { pool, .. }
             | Self::ExtendGroup { pool, .. } => pool,
         }
     }
@@ -302,17 +330,23 @@ impl Step {
     pub fn names(&self, path: &Path) -> bool {
         match self {
             Self::MakePhysical { wanted, .. } => wanted.device == path,
+            Self::Wipe { disk, .. } => disk.path == path,
             Self::MakeGroup { wanted, .. } => wanted.devices.iter().any(|it| it == path),
             Self::ExtendGroup { devices, .. } => devices.iter().any(|it| it == path),
         }
     }
 }
 
+/// What is on a disk on which this was found, in the words that refuse it; nothing for an empty one.
+pub fn words_for(look: &Look) -> String {
+    of_look(look).map_or_else(String::new, |it| it.to_string())
+}
+
 impl Plan {
     /// The disks of a pool, and those that it is to get.
     pub fn disks_of<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = &'a DiskPlan> {
         self.disks.iter().filter(move |it| match &it.standing {
-            Standing::Member(of) | Standing::Taken(of) => of == pool,
+            Standing::Member(of) | Standing::Taken(of) | Standing::Wiped(of) => of == pool,
             Standing::Refused { .. } | Standing::Unselected(_) => false,
         })
     }

@@ -12,6 +12,7 @@
 )]
 
 mod capacity;
+mod consent;
 mod disks;
 mod healing;
 mod hostile;

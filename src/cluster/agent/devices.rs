@@ -9,7 +9,9 @@ use crate::{
 pub(super) fn report(disk: &DiskPlan) -> DeviceReport {
     let device = &disk.disk.device;
     let pool = match &disk.standing {
-        Standing::Member(pool) | Standing::Taken(pool) => Some(pool.to_string()),
+        Standing::Member(pool) | Standing::Taken(pool) | Standing::Wiped(pool) => {
+            Some(pool.to_string())
+        }
         Standing::Refused { .. } | Standing::Unselected(_) => None,
     };
     DeviceReport {
@@ -34,6 +36,7 @@ pub(super) fn summary(plan: &Plan) -> String {
     let count = |wanted: &str| plan.disks.iter().filter(|it| it.state() == wanted).count();
     let parts = [
         (count("Member") + count("Taken"), "in pools"),
+        (count("Wiped"), "being wiped"),
         (count("Refused"), "refused"),
         (count("Unselected"), "unselected"),
     ];
@@ -50,7 +53,13 @@ pub(super) fn condition(plan: &Plan, unseen: Option<&str>) -> Condition {
     let barred = plan.disks.iter().filter(|it| matches!(it.standing, Standing::Refused { .. }));
     let said: Vec<String> =
         barred.map(|it| format!("{}: {}", it.disk.device.path.display(), it.message())).collect();
+    let wiped = plan.disks.iter().filter(|it| matches!(it.standing, Standing::Wiped(_)));
+    let wiped: Vec<String> = wiped.map(|it| it.disk.device.path.display().to_string()).collect();
     match (said.is_empty(), plan.pools.is_empty()) {
+        (true, false) if !wiped.is_empty() => {
+            let message = format!("being wiped, and taken afterwards: {}", wiped.join(", "));
+            Condition::new(kind, false, "DisksBeingWiped", message)
+        }
         (false, _) => Condition::new(kind, false, "DisksRefused", said.join("; ")),
         (true, true) => {
             let message = "no pool of this node is made of disks".to_owned();

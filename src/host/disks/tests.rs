@@ -279,3 +279,48 @@ fn changes_are_heard_of() {
     host.stop();
     thread.join().unwrap();
 }
+
+/// `fast`, whose spec allows to wipe `sdb` while it has what [`Machine::fill`] puts there.
+fn wiping_sdb(machine: &Machine) -> PoolEntry {
+    let host = machine.open(vec![fast()]).unwrap();
+    let words = state(&host, "sdb").1;
+    let wipe = format!(r#"[{{"serial": "S-sdb", "contains": {words:?}}}]"#);
+    pool("fast", &format!(r#"{{"paths": ["/dev/sd*"], "wipe": {wipe}}}"#))
+}
+
+fn until(what: &str, so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(10), "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_used_disk_is_wiped_whole_and_taken() {
+    let machine = Machine::with(&["sda", "sdb"]);
+    machine.fill("sdb", "ext2");
+    machine.devices.write("/dev/sdb", Bytes::gib(50), b"old");
+    let host = machine.open(vec![wiping_sdb(&machine)]).unwrap();
+    assert_eq!(state(&host, "sdb").0, "Wiped");
+    until("the wipe is over", || !host.disks.wipes.is_on("sdb"));
+    assert_eq!(machine.devices.read("/dev/sdb", Bytes::gib(50), 3), [0; 3]);
+    assert!(machine.devices.calls(crate::device::fake::Call::ForgetPartitions) > 0);
+    machine.fs.set_content("/dev/sdb", Content::Nothing);
+    host.look_at_disks();
+    assert_eq!(machine.members(), ["/dev/sda", "/dev/sdb"]);
+}
+
+#[test]
+fn a_wipe_that_fails_is_told_and_not_tried_again() {
+    let machine = Machine::with(&["sda", "sdb"]);
+    machine.fill("sdb", "ext2");
+    let pool = wiping_sdb(&machine);
+    machine.devices.fail_once(crate::device::fake::Call::Wipe);
+    let host = machine.open(vec![pool]).unwrap();
+    until("the wipe is over", || !host.disks.wipes.is_on("sdb"));
+    host.look_at_disks();
+    let (state, why) = state(&host, "sdb");
+    assert!(state == "Refused" && why.contains("wiping the disk"), "{why}");
+    assert_eq!(machine.members(), ["/dev/sda"]);
+}

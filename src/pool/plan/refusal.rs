@@ -70,6 +70,11 @@ pub enum Refusal {
 const SYSTEM: &[&str] = &["/", "/boot", "/efi", "/usr", "/etc", "/var"];
 
 impl Refusal {
+    /// Whether it goes away with the bytes of the disk.
+    pub(super) fn ends_with_a_wipe(&self) -> bool {
+        matches!(self, Self::Partitions(_) | Self::Signature(_) | Self::NotEmpty)
+    }
+
     /// In one word, for programs.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -188,7 +193,7 @@ pub(super) fn refusals(disk: &Disk, survey: &Survey, owner: &Owner, mark: &PvMar
     if disk.physical.as_ref().is_some_and(|it| it.duplicate) {
         found.push(Refusal::InUse("LVM sees its physical volume on another device too".to_owned()));
     }
-    if found.is_empty() {
+    if found.iter().all(Refusal::ends_with_a_wipe) {
         found.extend(disk.unheld.clone().map(Refusal::InUse));
     }
     found.extend(disk.failed.clone().map(Refusal::Failed));
@@ -231,12 +236,17 @@ fn of_content(disk: &Disk, mark: &PvMark) -> Option<Refusal> {
         }
         None => Some(Refusal::Unreadable("nobody has looked at it".to_owned())),
         Some(Err(why)) => Some(Refusal::Unreadable(why.clone())),
-        Some(Ok(Look { signature: None, edges: Edges::Zero })) => None,
         Some(Ok(look)) if is_unfinished(disk, look, mark) => None,
-        Some(Ok(Look { signature: Some(signature), .. })) => {
-            Some(Refusal::Signature(signature.clone()))
-        }
-        Some(Ok(Look { signature: None, .. })) => Some(Refusal::NotEmpty),
+        Some(Ok(look)) => of_look(look),
+    }
+}
+
+/// What is against a disk on which this was found.
+pub(super) fn of_look(look: &Look) -> Option<Refusal> {
+    match &look.signature {
+        Some(signature) => Some(Refusal::Signature(signature.clone())),
+        None if look.edges == Edges::Zero => None,
+        None => Some(Refusal::NotEmpty),
     }
 }
 

@@ -380,3 +380,70 @@ proptest! {
         }
     }
 }
+
+/// `fast`, whose spec allows to wipe the disk with the serial of `sdb` while this is on it.
+fn allowing(words: &str) -> PoolEntry {
+    let consent = format!(r#"[{{"serial": "S-sdb", "contains": {words:?}}}]"#);
+    pool("fast", &format!(r#"{{"paths": ["/dev/sd*"], "wipe": {consent}}}"#))
+}
+
+fn partitioned(name: &str) -> Disk {
+    let uses = vec![Use::Partitioned(vec![format!("{name}1")])];
+    Disk { uses, ..with_signature(name, "gpt", Family::PartitionTable) }
+}
+
+#[rstest]
+#[case::file_system(
+    "it has an ext4 file system",
+    with_signature("sdb", "ext4", Family::FileSystem)
+)]
+#[case::bytes("it is not empty: its first and last MiB are not all zeroes, and nothing known is there",
+    Disk { look: Some(Ok(Look { signature: None, edges: Edges::Written })), ..empty("sdb") })]
+#[case::partitions("it has the partitions sdb1; it has a gpt partition table", partitioned("sdb"))]
+fn a_disk_is_wiped_with_consent_for_what_is_on_it(#[case] words: &str, #[case] used: Disk) {
+    let survey = Survey { disks: vec![used.clone(), empty("sdc")], ..Survey::default() };
+    let found = plan(&[allowing(words)], &owner(), &survey);
+    assert_eq!(found.disks[0].standing, Standing::Wiped("fast".parse().unwrap()), "{found}");
+    let wipes: Vec<&Step> =
+        found.steps.iter().filter(|it| matches!(it, Step::Wipe { .. })).collect();
+    assert!(matches!(wipes[..], [Step::Wipe { disk, .. }] if disk.name == "sdb"));
+    // What is empty is taken at once.
+    assert!(found.steps[0].names("/dev/sdc".as_ref()));
+    assert!(
+        !found
+            .steps
+            .iter()
+            .any(|it| matches!(it, Step::MakePhysical { disk, .. } if disk.name == "sdb"))
+    );
+    // Without consent, with consent for something else, or for another disk.
+    for (pool, name) in [(fast(), "sdb"), (allowing("it has"), "sdb"), (allowing(words), "sdc")] {
+        let device = disk(name);
+        let survey = Survey { disks: vec![Disk { device, ..used.clone() }], ..Survey::default() };
+        let found = plan(&[pool], &owner(), &survey);
+        assert!(matches!(found.disks[0].standing, Standing::Refused { .. }), "{found}");
+        assert!(found.steps.is_empty());
+    }
+}
+
+#[rstest]
+#[case::mounted(Disk {
+    uses: vec![Use::Mounted { device: "sdb".to_owned(), at: "/mnt".into() }],
+    ..with_signature("sdb", "ext4", Family::FileSystem)
+})]
+#[case::held(Disk {
+    unheld: Some("/dev/sdb is in use".to_owned()),
+    ..with_signature("sdb", "ext4", Family::FileSystem)
+})]
+#[case::failed(Disk {
+    failed: Some("an error".to_owned()),
+    ..with_signature("sdb", "ext4", Family::FileSystem)
+})]
+#[case::in_a_group(member("sdb", "theirs", Vec::new()))]
+fn no_consent_is_enough_for_a_disk_in_use(#[case] used: Disk) {
+    let survey = Survey { disks: vec![used], ..Survey::default() };
+    let refused = plan(&[fast()], &owner(), &survey);
+    let words = refused.disks[0].message();
+    let found = plan(&[allowing(&words)], &owner(), &survey);
+    assert!(matches!(found.disks[0].standing, Standing::Refused { .. }), "{found}");
+    assert!(found.steps.is_empty());
+}

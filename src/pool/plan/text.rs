@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{DiskPlan, GroupState, Plan, PoolPlan, Refusal, Standing, Step, refusal::sentence};
+use super::{
+    DiskPlan, GroupState, Plan, PoolPlan, Refusal, Standing, Step, refusal::sentence, words_for,
+};
 use crate::{pool::survey::Disk, units::Bytes, volume::PoolName};
 
 /// The plan for people: for each pool what it has, gets and does not get, then the other disks, then
@@ -60,6 +62,9 @@ impl fmt::Display for Step {
                 write!(f, " {}", wanted.vg)?;
                 wanted.devices.iter().try_for_each(|it| write!(f, " {}", it.display()))
             }
+            Self::Wipe { disk, found, .. } => {
+                write!(f, "overwrite all of {}: {}", disk.path.display(), words_for(found))
+            }
             Self::ExtendGroup { vg, devices, .. } => {
                 write!(f, "vgextend {vg}")?;
                 devices.iter().try_for_each(|it| write!(f, " {}", it.display()))
@@ -95,11 +100,15 @@ impl DiskPlan {
         match &self.standing {
             Standing::Member(of) if of == pool => Some(format!("has     {disk}")),
             Standing::Taken(of) if of == pool => Some(format!("takes   {disk}")),
+            Standing::Wiped(of) if of == pool => {
+                Some(format!("wipes   {disk}: {}", self.contents()))
+            }
             Standing::Refused { pools, .. } if pools.contains(pool) => {
                 Some(format!("refuses {disk}: {}", self.message()))
             }
             Standing::Member(_)
             | Standing::Taken(_)
+            | Standing::Wiped(_)
             | Standing::Refused { .. }
             | Standing::Unselected(_) => None,
         }
@@ -110,6 +119,7 @@ impl DiskPlan {
         match &self.standing {
             Standing::Member(_) => "Member",
             Standing::Taken(_) => "Taken",
+            Standing::Wiped(_) => "Wiped",
             Standing::Refused { .. } => "Refused",
             Standing::Unselected(_) => "Unselected",
         }
@@ -119,8 +129,16 @@ impl DiskPlan {
     pub fn reason(&self) -> Option<&'static str> {
         match &self.standing {
             Standing::Refused { why, .. } => why.first().map(Refusal::reason),
-            Standing::Member(_) | Standing::Taken(_) | Standing::Unselected(_) => None,
+            Standing::Member(_)
+            | Standing::Taken(_)
+            | Standing::Wiped(_)
+            | Standing::Unselected(_) => None,
         }
+    }
+
+    fn contents(&self) -> String {
+        let look = self.disk.look.as_ref().and_then(|it| it.as_ref().ok());
+        look.map_or_else(String::new, words_for)
     }
 
     /// Why it stands as it does, in words.
@@ -128,6 +146,12 @@ impl DiskPlan {
         match &self.standing {
             Standing::Member(pool) => format!("in the volume group of pool {pool}"),
             Standing::Taken(pool) => format!("to be taken for pool {pool}"),
+            Standing::Wiped(pool) => {
+                format!(
+                    "being wiped for pool {pool}, as its `devices.wipe` says: {}",
+                    self.contents()
+                )
+            }
             Standing::Refused { why, .. } => sentence(why),
             Standing::Unselected(misses) if misses.is_empty() => {
                 "no pool of this node is made of disks".to_owned()

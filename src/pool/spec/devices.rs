@@ -1,6 +1,6 @@
 //! Which disks a pool takes: what an admin says, and whether a disk is meant.
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeSet, fmt, path::Path};
 
 use glob::{MatchOptions, Pattern};
 use schemars::JsonSchema;
@@ -15,6 +15,9 @@ use crate::{
 const MOST: usize = 64;
 /// How long a glob may be.
 const LONGEST: usize = 256;
+
+/// How long the words may be in which a disk is refused.
+const LONGEST_REASON: usize = 1024;
 
 /// The least disk: LVM's own records and one extent would leave nothing of a smaller one.
 pub const LEAST_DISK: Bytes = Bytes::mib(64);
@@ -57,6 +60,24 @@ pub struct DevicesSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub transports: Vec<Transport>,
+    /// Used disks that are to be wiped and then taken, one entry for each. Nothing else ever wipes a
+    /// disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST))]
+    pub wipe: Vec<WipeConsent>,
+}
+
+/// That one used disk is to be wiped, all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WipeConsent {
+    /// The serial of the disk, exactly as NodeLocalStorage and `tarn pools plan` show it.
+    #[schemars(length(min = 1, max = LONGEST))]
+    pub serial: String,
+    /// What is on it, in the very words in which they refuse the disk. It is wiped only while it is
+    /// refused for this and for nothing else.
+    #[schemars(length(min = 1, max = LONGEST_REASON))]
+    pub contains: String,
 }
 
 fn whole_disks() -> Vec<DeviceType> {
@@ -135,6 +156,12 @@ impl DevicesSpec {
         self.max_size.filter(|most| disk.size > *most).map(Mismatch::Larger)
     }
 
+    /// Whether a disk may be wiped that is refused with these words.
+    pub fn allows_to_wipe(&self, disk: &BlockDevice, refused: &str) -> bool {
+        let is_meant = |it: &&WipeConsent| disk.serial.as_ref() == Some(&it.serial);
+        self.wipe.iter().find(is_meant).is_some_and(|it| it.contains == refused)
+    }
+
     /// Everything that is wrong with it; see [`super::PoolSpec::mistakes`].
     pub(super) fn mistakes(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
@@ -164,6 +191,7 @@ impl DevicesSpec {
             let wrong = |glob: &String| Some((field, wrong_with(glob, are_paths)?));
             found.extend(globs.iter().find_map(wrong));
         }
+        found.extend(self.wrong_consent().map(|why| ("devices.wipe", why)));
         if let (Some(least), Some(most)) = (self.min_size, self.max_size)
             && least > most
         {
@@ -174,6 +202,23 @@ impl DevicesSpec {
             found.push(("devices.maxSize", why));
         }
         found
+    }
+
+    fn wrong_consent(&self) -> Option<String> {
+        if self.wipe.len() > MOST {
+            return Some(format!("{} entries are more than {MOST}", self.wipe.len()));
+        }
+        let mut serials = BTreeSet::new();
+        self.wipe.iter().find_map(|WipeConsent { serial, contains }| {
+            if serial.is_empty() || serial.len() > LONGEST {
+                return Some(format!("serial `{serial}` is not 1 to {LONGEST} characters"));
+            }
+            if contains.is_empty() || contains.len() > LONGEST_REASON {
+                let why = "say with `contains` what is on it, in the words that refuse it";
+                return Some(format!("serial {serial}: {why}"));
+            }
+            (!serials.insert(serial)).then(|| format!("serial {serial} is there twice"))
+        })
     }
 }
 
@@ -241,6 +286,18 @@ mod tests {
     #[case::no_glob(r#"{"paths": ["/dev/[a"]}"#, "devices.paths: `/dev/[a` is not a glob")]
     #[case::empty(r#"{"models": [""]}"#, "devices.models: `` is not 1 to 256")]
     #[case::crossed(r#"{"minSize": "2Gi", "maxSize": "1Gi"}"#, "devices.maxSize: 1Gi is less")]
+    #[case::no_serial(
+        r#"{"rotational": true, "wipe": [{"serial": "", "contains": "it is"}]}"#,
+        "devices.wipe: serial `` is not 1 to 256"
+    )]
+    #[case::no_words(
+        r#"{"rotational": true, "wipe": [{"serial": "S1", "contains": ""}]}"#,
+        "devices.wipe: serial S1: say with `contains`"
+    )]
+    #[case::two_words(
+        r#"{"rotational": true, "wipe": [{"serial": "S1", "contains": "a"}, {"serial": "S1", "contains": "b"}]}"#,
+        "devices.wipe: serial S1 is there twice"
+    )]
     #[case::tiny(r#"{"maxSize": "1Mi"}"#, "devices.maxSize: 1Mi, but no disk")]
     fn mistakes(#[case] json: &str, #[case] want: &str) {
         let found = spec(json).mistakes();

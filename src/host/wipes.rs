@@ -1,0 +1,171 @@
+//! Used disks that are wiped to be taken: each by a thread of its own, since it may take hours.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use super::{Tools, trash::parts};
+use crate::{
+    device::{self, BlockDevice, Part, Wipe},
+    fs::Look,
+    units::Bytes,
+    volume::{Error, PoolName, chain},
+};
+
+/// What is at either end is overwritten last: until then the disk looks as it did, and a wipe that was
+/// interrupted begins anew.
+const EDGE: Bytes = Bytes::mib(1);
+/// Progress is told each time so much more of a hundred is done.
+const STEP: u64 = 5;
+
+/// The disks that are being wiped, or could not be.
+#[derive(Clone, Default)]
+pub(super) struct Wipes {
+    begun: Arc<Mutex<BTreeMap<String, Wiped>>>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// One of them.
+struct Wiped {
+    disk: BlockDevice,
+    found: Look,
+    failed: Option<String>,
+}
+
+impl Wipes {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Wiped>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the wipe of this disk failed; it is not tried again while the same is on the same disk.
+    pub(super) fn failure(&self, disk: &BlockDevice, found: &Look) -> Option<String> {
+        let begun = self.lock();
+        let wiped = begun.get(&disk.name)?;
+        let is_same = wiped.disk.is_still(disk) && wiped.found == *found;
+        wiped.failed.clone().filter(|_| is_same)
+    }
+
+    /// Whether the disk of this name is being wiped.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        self.lock().get(name).is_some_and(|it| it.failed.is_none())
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Begins unless it is on; `done` is called at its end, however it ends.
+    pub(super) fn begin(
+        &self,
+        tools: &Tools,
+        pool: &PoolName,
+        (disk, found): (&BlockDevice, &Look),
+        done: impl FnOnce() + Send + 'static,
+    ) {
+        let name = disk.name.clone();
+        if self.is_on(&name) {
+            return;
+        }
+        let (disk, found) = (disk.clone(), found.clone());
+        let wiped = Wiped { disk: disk.clone(), found: found.clone(), failed: None };
+        self.lock().insert(name.clone(), wiped);
+        let (wipes, tools, pool) = (self.clone(), tools.clone(), pool.clone());
+        let work = move || {
+            let path = disk.path.display();
+            tracing::info!(%pool, disk = %path, "wiping the disk, as the pool's spec says");
+            match wipes.wipe(&tools, &disk, &found) {
+                Ok(()) => {
+                    tracing::info!(%pool, disk = %path, "wiped");
+                    wipes.lock().remove(&disk.name);
+                }
+                Err(err) => {
+                    let why = chain(&err);
+                    tracing::warn!(%pool, disk = %path, why, "not wiped");
+                    if let Some(it) = wipes.lock().get_mut(&disk.name) {
+                        it.failed = Some(why);
+                    }
+                }
+            }
+            done();
+        };
+        let begun = thread::Builder::new().name("wipe".to_owned()).spawn(work);
+        if let (Err(err), Some(it)) = (begun, self.lock().get_mut(&name)) {
+            it.failed = Some(format!("no thread for it: {err}"));
+        }
+    }
+
+    fn wipe(&self, tools: &Tools, disk: &BlockDevice, found: &Look) -> Result<(), Error> {
+        ensure_still(tools, disk, found)?;
+        let fail = |err: device::Error| Error::machine("wiping the disk", err);
+        let (mut done, mut told) = (0u64, 0);
+        for part in all_of(disk.size) {
+            if self.is_stopping() {
+                return Err(Error::Busy("it was stopped half-way".to_owned()));
+            }
+            tools.devices.wipe(&disk.path, part, Wipe::Discard).map_err(fail)?;
+            done = done.saturating_add(part.length.0);
+            let hundredths = done.saturating_mul(100) / disk.size.0.max(1);
+            if hundredths >= told + STEP {
+                told = hundredths;
+                tracing::info!(disk = %disk.path.display(), hundredths, "wiping the disk");
+            }
+        }
+        tools.devices.forget_partitions(&disk.path).map_err(fail)
+    }
+}
+
+/// All of a disk: what is between its ends, then the ends.
+fn all_of(size: Bytes) -> impl Iterator<Item = Part> {
+    let last = size.saturating_sub(EDGE);
+    let middle = parts(last.saturating_sub(EDGE));
+    let middle = middle.map(|it| Part { offset: Bytes(it.offset.0 + EDGE.0), ..it });
+    let ends = [Part { offset: last, length: EDGE }, Part { offset: Bytes::ZERO, length: EDGE }];
+    middle.chain(ends)
+}
+
+/// Nobody has the disk, it is the one that was surveyed, and what was found is on it.
+pub(super) fn ensure_still(tools: &Tools, disk: &BlockDevice, found: &Look) -> Result<(), Error> {
+    let fail = |err: device::Error| Error::machine("holding the disk", err);
+    let _hold = tools.devices.hold(disk).map_err(fail)?;
+    let now = tools.devices.list().map_err(fail)?;
+    let still = now.iter().any(|it| it.is_still(disk) && !it.read_only && it.holders.is_empty());
+    let path = disk.path.display();
+    if !still {
+        return Err(Error::Precondition(format!("{path} is not the disk any more that it was")));
+    }
+    let look = tools.fs.look(&disk.path);
+    if look.map_err(|err| Error::machine("looking at the disk", err))? != *found {
+        let what = if found.is_nothing() { "empty" } else { "as it was" };
+        return Err(Error::Precondition(format!("{path} is not {what} any more")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_disk_is_wiped_once_and_its_ends_last() {
+        let size = Bytes::mib(1000);
+        let mut parts: Vec<Part> = all_of(size).collect();
+        let ends: Vec<u64> = parts[parts.len() - 2..].iter().map(|it| it.offset.0).collect();
+        assert_eq!(ends, [Bytes::mib(999).0, 0]);
+        parts.sort_by_key(|it| it.offset);
+        let mut end = Bytes::ZERO;
+        for part in parts {
+            assert_eq!(part.offset, end);
+            end = Bytes(end.0 + part.length.0);
+        }
+        assert_eq!(end, size);
+    }
+}

@@ -70,12 +70,9 @@ fn mkfs(device: &Path, kind: FsKind, options: &MkfsOptions) -> Invocation {
 /// nothing there, and their mkfs writes over it.
 fn clear_unfinished_xfs(device: &Path) -> Result<(), Error> {
     tracing::warn!(device = %device.display(), "a mkfs.xfs was stopped half-way; beginning again");
-    let clear = || {
-        let file = alone(device)?;
-        file.write_all_at(&XFS_START, 0)?;
-        file.sync_all()
-    };
-    clear().map_err(failed("clear the unfinished xfs on", device))?;
+    let file = alone(device, OpenOptions::new().write(true))?;
+    let cleared = file.write_all_at(&XFS_START, 0).and_then(|()| file.sync_all());
+    cleared.map_err(failed("clear the unfinished xfs on", device))?;
     match probe(device)? {
         Content::Nothing => Ok(()),
         found @ (Content::Filesystem { .. } | Content::Unfinished(_) | Content::Foreign(_)) => {
@@ -92,6 +89,8 @@ pub(super) fn check(device: &Path, kind: FsKind) -> Result<(), Error> {
         return Ok(());
     }
     let lock = lock(device)?;
+    // e2fsck would say only that it cannot continue.
+    drop(alone(device, OpenOptions::new().read(true))?);
     let held = lock.try_clone().map_err(failed("lock", device))?;
     let e2fsck = Invocation::changes("e2fsck").arg("-p").arg(device).holding(held);
     checked(e2fsck.run(), device, kind)
@@ -118,18 +117,17 @@ pub(super) fn part_from_origin(device: &Path, kind: FsKind) -> Result<(), Error>
         return Ok(());
     }
     let _lock = lock(device)?;
-    let mut file = alone(device).map_err(|source| match source.raw_os_error() {
-        Some(libc::EBUSY) => Error::InUse(device.to_owned()),
-        _ => failed("open", device)(source),
-    })?;
+    let mut file = alone(device, OpenOptions::new().read(true).write(true))?;
     let renamed = file.seek(SeekFrom::End(0)).and_then(|size| identity::change(&file, size));
     renamed.map_err(failed("give an identity of its own to the btrfs on", device))
 }
 
-fn alone(device: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(libc::O_EXCL);
-    once_free(|| options.open(device))
+fn alone(device: &Path, how: &mut OpenOptions) -> Result<File, Error> {
+    how.custom_flags(libc::O_EXCL);
+    once_free(|| how.open(device)).map_err(|source| match source.raw_os_error() {
+        Some(libc::EBUSY) => Error::InUse(device.to_owned()),
+        _ => failed("open", device)(source),
+    })
 }
 
 /// The lock that everybody takes who works on a device, and that its mkfs or e2fsck inherits.

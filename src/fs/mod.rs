@@ -69,7 +69,8 @@ pub trait Filesystems: Send + Sync {
     /// `e2fsck -p` for ext4; xfs and btrfs replay their logs when mounted.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when a person has to decide.
+    /// [`Error::Damaged`] when a person has to decide, [`Error::InUse`] where a check is needed and the
+    /// device is mounted or held.
     fn check(&self, device: &Path, kind: FsKind) -> Result<(), Error>;
 
     /// Gives an unmounted copy of a btrfs an identity of its own, without which the kernel takes it

@@ -74,6 +74,12 @@ fn a_node_that_is_standalone_for_a_while_keeps_all_its_volumes() {
     start_writer("node-a");
     let (volume, _) = only_object();
     kubectl("delete pod survivor");
+    await_that("the kubelet has not unstaged the volume", || {
+        match on_node("node-a", "grep -c globalmount /proc/self/mountinfo || true").trim() {
+            "0" => Ok(()),
+            count => Err(count.to_owned()),
+        }
+    });
 
     let alone = Standalone::begin();
     let (staging, target) = ("/run/switch/stage", "/run/switch/pod");

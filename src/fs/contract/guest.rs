@@ -225,6 +225,15 @@ fn guest_two_do_not_work_on_one_device() {
 
 #[test]
 #[ignore = "guest: needs root and block devices"]
+fn guest_what_is_mounted_is_not_checked() {
+    let guest = Guest::new();
+    let (device, _) = guest.mounted(FsKind::Ext4, "at");
+    let refused = FsTools.check(&device, FsKind::Ext4).unwrap_err();
+    assert!(matches!(refused, Error::InUse(_)), "{refused}");
+}
+
+#[test]
+#[ignore = "guest: needs root and block devices"]
 fn guest_ext4_is_mended_or_named_damaged() {
     let guest = Guest::new();
     let (origin, _) = guest.mounted(FsKind::Ext4, "at");

@@ -41,6 +41,9 @@ pub struct FakeDevices {
     lookup: Option<Lookup>,
 }
 
+/// What happens beside a call.
+type Event = Box<dyn FnOnce(&FakeDevices) + Send>;
+
 #[derive(Default)]
 struct State {
     sizes: BTreeMap<PathBuf, Bytes>,
@@ -51,6 +54,7 @@ struct State {
     listed: BTreeMap<PathBuf, BlockDevice>,
     bells: Vec<Bell>,
     failing: BTreeSet<Call>,
+    after_wipe: Option<Event>,
     later: Option<usize>,
     calls: BTreeMap<Call, usize>,
 }
@@ -160,6 +164,11 @@ impl FakeDevices {
         self.lock().failing.insert(call);
     }
 
+    /// Something happens right after the next wipe.
+    pub fn after_wipe(&self, event: impl FnOnce(&Self) + Send + 'static) {
+        self.lock().after_wipe = Some(Box::new(event));
+    }
+
     /// A later call fails so, whichever it is: after so many others.
     pub fn fail_later(&self, others: usize) {
         self.lock().later = Some(others);
@@ -252,6 +261,11 @@ impl Devices for FakeDevices {
                     *cell = 0;
                 }
             }
+        }
+        let event = state.after_wipe.take();
+        drop(state);
+        if let Some(event) = event {
+            event(self);
         }
         Ok(())
     }

@@ -111,6 +111,8 @@ impl Wipes {
             if self.is_stopping() {
                 return Err(Error::Busy("it was stopped half-way".to_owned()));
             }
+            // Another disk may have been plugged in where this one was.
+            ensure_free(tools, disk)?;
             tools.devices.wipe(&disk.path, part, Wipe::Discard).map_err(fail)?;
             done = done.saturating_add(part.length.0);
             let hundredths = done.saturating_mul(100) / disk.size.0.max(1);
@@ -136,18 +138,27 @@ fn all_of(size: Bytes) -> impl Iterator<Item = Part> {
 pub(super) fn ensure_still(tools: &Tools, disk: &BlockDevice, found: &Look) -> Result<(), Error> {
     let fail = |err: device::Error| Error::machine("holding the disk", err);
     let _hold = tools.devices.hold(disk).map_err(fail)?;
-    let now = tools.devices.list().map_err(fail)?;
-    let still = now.iter().any(|it| it.is_still(disk) && !it.read_only && it.holders.is_empty());
+    ensure_free(tools, disk)?;
     let path = disk.path.display();
-    if !still {
-        return Err(Error::Precondition(format!("{path} is not the disk any more that it was")));
-    }
     let look = tools.fs.look(&disk.path);
     if look.map_err(|err| Error::machine("looking at the disk", err))? != *found {
         let what = if found.is_nothing() { "empty" } else { "as it was" };
         return Err(Error::Precondition(format!("{path} is not {what} any more")));
     }
     Ok(())
+}
+
+/// The disk is the one that was surveyed, and nothing is made of it.
+fn ensure_free(tools: &Tools, disk: &BlockDevice) -> Result<(), Error> {
+    let now = tools.devices.list();
+    let now = now.map_err(|err| Error::machine("listing the block devices", err))?;
+    match now.iter().any(|it| it.is_still(disk) && !it.read_only && it.holders.is_empty()) {
+        true => Ok(()),
+        false => {
+            let path = disk.path.display();
+            Err(Error::Precondition(format!("{path} is not the disk any more that it was")))
+        }
+    }
 }
 
 #[cfg(test)]

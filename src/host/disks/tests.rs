@@ -312,6 +312,21 @@ fn a_used_disk_is_wiped_whole_and_taken() {
 }
 
 #[test]
+fn a_disk_in_the_place_of_the_one_to_be_wiped_is_left_alone() {
+    let machine = Machine::with(&["sda", "sdb"]);
+    machine.fill("sdb", "ext2");
+    let pool = wiping_sdb(&machine);
+    // Long before the last part of the disk.
+    machine.devices.after_wipe(|devices| {
+        devices.plug_in(BlockDevice { appearance: 99, ..disk("sdb") });
+        devices.write("/dev/sdb", Bytes::gib(99), b"another's");
+    });
+    let host = machine.open(vec![pool]).unwrap();
+    until("the wipe is over", || !host.disks.wipes.is_on("sdb"));
+    assert_eq!(machine.devices.read("/dev/sdb", Bytes::gib(99), 9), b"another's");
+}
+
+#[test]
 fn a_wipe_that_fails_is_told_and_not_tried_again() {
     let machine = Machine::with(&["sda", "sdb"]);
     machine.fill("sdb", "ext2");

@@ -95,15 +95,10 @@ impl Disks {
         self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the wait for the next change.
-    pub(super) fn wake(&self) {
-        ring(&self.bell);
-    }
-
-    /// Ends what goes on.
+    /// Ends the wipes, and the wait for the next change.
     pub(super) fn stop(&self) {
         self.wipes.stop();
-        self.wake();
+        ring(&self.bell);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Starts programs and waits for them. No other room may.
 
+pub mod held;
+
 use std::{
     ffi::{OsStr, OsString},
     fmt,
@@ -7,7 +9,6 @@ use std::{
     io::{self, Read},
     os::fd::AsFd,
     process::{Child, ExitStatus, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -17,30 +18,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub fn is_installed(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths).any(|folder| folder.join(program).is_file())
-}
-
-/// How long, and how long apart, a device is tried that a program may hold which is being started.
-const STARTED: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// Opens or mounts a device that nobody else may hold (open(2), `O_EXCL`; mount(2)), and waits a
-/// moment where it is busy. A program that is being started is a copy of this process at first, with
-/// all its open devices, also those that are closed here meanwhile; on a busy machine that takes
-/// tens of milliseconds. Nothing tells its end: exec(2) closes them after it has woken who waits for
-/// it (fs/exec.c, `begin_new_exec`).
-///
-/// # Errors
-/// Those of `take`; [`io::ErrorKind::ResourceBusy`] when another holds the device.
-pub fn once_free<T>(mut take: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let began = Instant::now();
-    loop {
-        match take() {
-            Err(err) if err.kind() == io::ErrorKind::ResourceBusy && began.elapsed() < STARTED => {
-                thread::sleep(PAUSE);
-            }
-            result => return result,
-        }
-    }
 }
 
 /// How much of a program's complaint an error keeps.
@@ -352,32 +329,6 @@ mod tests {
         let out = shell(Invocation::changes, "sleep 20 & echo up").run().unwrap();
         assert_eq!(out, b"up\n");
         assert!(started.elapsed() < Duration::from_secs(10));
-    }
-
-    #[test]
-    fn a_device_that_a_starting_program_holds_is_waited_for() {
-        let mut tries = 0;
-        let open = || {
-            tries += 1;
-            if tries < 3 { Err(busy()) } else { File::open("/dev/null") }
-        };
-        once_free(open).unwrap();
-        assert_eq!(tries, 3);
-    }
-
-    #[test]
-    fn a_device_that_another_holds_stays_busy() {
-        assert_eq!(once_free::<File>(|| Err(busy())).unwrap_err().kind(), busy().kind());
-        let mut tries = 0;
-        let refused = once_free::<File>(|| {
-            tries += 1;
-            Err(io::ErrorKind::PermissionDenied.into())
-        });
-        assert_eq!((refused.unwrap_err().kind(), tries), (io::ErrorKind::PermissionDenied, 1));
-    }
-
-    fn busy() -> io::Error {
-        io::ErrorKind::ResourceBusy.into()
     }
 
     #[test]

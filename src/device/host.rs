@@ -5,8 +5,6 @@ use std::{
     io::{self, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
 use nix::{
@@ -18,18 +16,13 @@ use nix::{
 
 use super::{BlockDevice, Devices, Error, Hold, Part, Uevents, Wipe, copying, sysfs};
 use crate::{
-    process::{Failure, Invocation, once_free},
+    process::{Failure, Invocation, held},
     units::Bytes,
 };
 
 /// The programs that are started, each with its Debian package.
 pub const PROGRAMS: &[(&str, &str)] =
     &[("blockdev", "util-linux"), ("dmsetup", "dmsetup"), ("losetup", "mount")];
-
-/// How often and how long apart a lock is tried: udev has a shared one for the moment in which it
-/// probes a new device (systemd.io, BLOCK_DEVICE_LOCKING).
-const TRIES: u32 = 25;
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks the kernel and the real programs. It remembers nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,16 +111,9 @@ impl Devices for HostDevices {
         }
         let mut alone = OpenOptions::new();
         alone.read(true).custom_flags(libc::O_EXCL);
-        let mut file = once_free(|| alone.open(path)).map_err(fail)?;
-        for _ in 0..TRIES {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(locked) => return Ok(Hold { _exclusive: Some(locked) }),
-                Err((back, Errno::EWOULDBLOCK)) => file = back,
-                Err((_, errno)) => return Err(fail(errno.into())),
-            }
-            thread::sleep(PAUSE);
-        }
-        Err(Error::Held(path.clone()))
+        let file = held::once_free(|| alone.open(path)).map_err(fail)?;
+        let locked = held::lock(file).map_err(fail)?;
+        Ok(Hold { _exclusive: Some(locked) })
     }
 
     fn watch(&self) -> Result<Uevents, Error> {
@@ -162,7 +148,7 @@ fn dmsetup(number: u64) -> Invocation {
 /// without O_CREAT).
 pub(super) fn alone(device: &Path, flags: i32) -> io::Result<File> {
     let flags = libc::O_EXCL | flags;
-    once_free(|| OpenOptions::new().write(true).custom_flags(flags).open(device))
+    held::once_free(|| OpenOptions::new().write(true).custom_flags(flags).open(device))
 }
 
 /// The file, at least as large, sparse, readable by its owner only, and locked.

@@ -5,27 +5,17 @@ use std::{
     io::{self, Seek, SeekFrom},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
-    thread,
-    time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-    libc,
-};
+use nix::{fcntl::Flock, libc};
 
 use super::{
     Content, Error, FsKind, MkfsOptions, identity,
     probe::{probe, superblock},
     superblock::State,
 };
-use crate::process::{Failure, Invocation, once_free};
+use crate::process::{Failure, Invocation, held};
 
-/// How often and how long apart a lock is tried. udev takes a shared lock for the moment in which it
-/// probes a new device (systemd.io, BLOCK_DEVICE_LOCKING), which is over before the last try.
-const TRIES: u32 = 25;
-const PAUSE: Duration = Duration::from_millis(20);
 /// What is cleared of an xfs that was never finished: the sector with its superblock, and the rest
 /// of the page it is in.
 const XFS_START: [u8; 4096] = [0; 4096];
@@ -124,7 +114,7 @@ pub(super) fn part_from_origin(device: &Path, kind: FsKind) -> Result<(), Error>
 
 fn alone(device: &Path, how: &mut OpenOptions) -> Result<File, Error> {
     how.custom_flags(libc::O_EXCL);
-    once_free(|| how.open(device)).map_err(|source| match source.raw_os_error() {
+    held::once_free(|| how.open(device)).map_err(|source| match source.raw_os_error() {
         Some(libc::EBUSY) => Error::InUse(device.to_owned()),
         _ => failed("open", device)(source),
     })
@@ -134,15 +124,10 @@ fn alone(device: &Path, how: &mut OpenOptions) -> Result<File, Error> {
 fn lock(device: &Path) -> Result<Flock<File>, Error> {
     let mut file = File::open(device).map_err(failed("open", device))?;
     file.seek(SeekFrom::End(0)).map_err(failed("read", device))?;
-    for _ in 0..TRIES {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK)) => file = back,
-            Err((_, errno)) => return Err(failed("lock", device)(errno.into())),
-        }
-        thread::sleep(PAUSE);
-    }
-    Err(Error::Busy(device.to_owned()))
+    held::lock(file).map_err(|source| match source.kind() == io::ErrorKind::ResourceBusy {
+        true => Error::Busy(device.to_owned()),
+        false => failed("lock", device)(source),
+    })
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -17,7 +17,7 @@ use super::{
     Access, DeviceNumber, Error, FsKind, Mount, MountHow, marks, mountinfo,
     paths::{ensure_directory, ensure_file},
 };
-use crate::process::once_free;
+use crate::process::held;
 
 /// What mount(2) wants for an argument that it does not look at.
 const NONE: Option<&str> = None;
@@ -30,7 +30,7 @@ pub(super) fn mount(device: &Path, at: &Path, how: &MountHow) -> Result<(), Erro
     // Whoever dies before the new note is written must not leave an old one.
     marks::forget(&real);
     let mounting = || Ok(mount2(Some(device), at, Some(how.kind.name()), flags, text)?);
-    once_free(mounting).map_err(|source| Error::Mount {
+    held::once_free(mounting).map_err(|source| Error::Mount {
         device: device.to_owned(),
         at: at.to_owned(),
         kind: how.kind,

@@ -130,7 +130,7 @@ pub(crate) fn programs_start_in_process(source: &Source) -> Vec<String> {
         path.windows(2)
             .any(|it| it[0] == "process" && ["Command", "exit"].contains(&it[1].as_str()))
     };
-    said(source, is_command, "programs start in process.rs, and only main ends")
+    said(source, is_command, "programs start in process, and only main ends")
 }
 
 /// `volume`, `pool` and [`DECISIONS`] decide: they use the words of the tools, and touch nothing.
@@ -250,7 +250,7 @@ fn a_program_started_elsewhere_is_caught() {
     assert_eq!(caught("src/lvm/tools.rs", "fn f() { process::Command::new(\"lvs\"); }"), 1);
     assert_eq!(caught("src/cli.rs", "fn f() { std::process::exit(1) }"), 1);
     assert_eq!(caught("src/cli.rs", "enum Command { Check }"), 0);
-    assert_eq!(caught("src/process.rs", "use std::process::Command;"), 0);
+    assert_eq!(caught("src/process/mod.rs", "use std::process::Command;"), 0);
 }
 
 #[test]

@@ -22,6 +22,14 @@ pub(crate) fn run(line: &str) -> Duration {
     took
 }
 
+/// Keeps LVM from the disks themselves, below which it would find the same groups once more
+/// (lvm.conf(5), `global_filter`).
+pub(crate) fn hide_from_lvm(disks: &[&str]) {
+    let rejects: Vec<String> = disks.iter().map(|disk| format!("\"r|^{disk}$|\"")).collect();
+    let text = format!("devices {{ global_filter = [ {} ] }}\n", rejects.join(", "));
+    fs::write("/etc/lvm/lvmlocal.conf", text).unwrap();
+}
+
 /// A volume group on a disk, with room for the records of thousands of volumes. Its writes take no
 /// time until [`set_delay`] says so.
 pub(crate) fn make_group(group: &str, disk: &str) {

@@ -1,8 +1,8 @@
 //! Measures Tarn beside the plain tools, in one run, and writes the figures as a table.
 //!
-//! `figures beside-tools TARN RESULTS` runs as root in the disposable guest, on two scratch disks;
-//! `figures waiting RESULTS` anywhere, over an LVM whose commands only take time; `./run bench` calls
-//! both. `figures claims RESULTS` asks a cluster with the driver; `./run bench cluster` has one. `figures
+//! `figures beside-tools TARN RESULTS` and `figures asking TARN RESULTS` run as root in the disposable
+//! guest, on two scratch disks; `figures waiting RESULTS` anywhere, over an LVM whose commands only take
+//! time; `./run bench` calls them all. `figures claims RESULTS` asks a cluster with the driver; `./run bench cluster` has one. `figures
 //! scale TARN RESULTS NODES VOLUMES` wants an API server of its own; `./run bench scale` brings one up,
 //! and the nodes are `figures nodes` and `figures node`. Every ratio is one of medians of alternating
 //! runs, so that both sides meet the same machine.
@@ -49,6 +49,9 @@ fn main() {
         ["beside-tools", tarn, results] => {
             ("beside-tools", runtime.block_on(sections::all(tarn)), results)
         }
+        ["asking", tarn, results] => {
+            ("asking", runtime.block_on(sections::capacity(tarn)), results)
+        }
         ["waiting", results] => ("waiting", runtime.block_on(waiting::all()), results),
         ["claims", results] => ("claims", runtime.block_on(claims::all()), results),
         ["scale", tarn, results, nodes, volumes] => {
@@ -56,8 +59,8 @@ fn main() {
             ("scale", runtime.block_on(scale::all(tarn, size)), results)
         }
         _ => panic!(
-            "figures claims RESULTS | figures beside-tools TARN RESULTS | figures waiting RESULTS | \
-             figures scale TARN RESULTS NODES VOLUMES"
+            "figures claims RESULTS | figures beside-tools TARN RESULTS | figures asking TARN RESULTS | \
+             figures waiting RESULTS | figures scale TARN RESULTS NODES VOLUMES"
         ),
     };
     write(results, section, &rows);

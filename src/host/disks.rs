@@ -16,7 +16,7 @@ use super::{
 use crate::{
     device::{Bell, BlockDevice, Uevents},
     fs::{Edges, Look},
-    lvm::VgName,
+    lvm::{self, VgName},
     pool::{
         PoolEntry,
         owner::Owner,
@@ -102,6 +102,19 @@ impl Disks {
     }
 }
 
+/// What was done in one round of looking at the disks, and what failed.
+#[derive(Default)]
+struct Round {
+    done: Vec<Step>,
+    /// Disks, by name, with the reason.
+    failed: BTreeMap<String, String>,
+}
+
+/// Why a step that was done is not done a second time in the same round.
+fn changed_nothing() -> Error {
+    Error::Precondition("it was done, and LVM shows nothing of it".to_owned())
+}
+
 fn ring(bell: &Mutex<Option<Bell>>) {
     if let Some(bell) = &*bell.lock().unwrap_or_else(PoisonError::into_inner) {
         bell.ring();
@@ -141,7 +154,7 @@ fn plan_after(
         Step::MakePhysical { disk, .. } => disk.name == name,
         // Whoever wipes it has it.
         Step::Wipe { disk, .. } => disk.name == name && !before.wipes.is_on(name),
-        Step::MakeGroup { .. } | Step::ExtendGroup { .. } => false,
+        Step::MakeGroup { .. } | Step::ExtendGroup { .. } | Step::Grow { .. } => false,
     };
     let raw = |name: &str| first.steps.iter().any(|it| is_needed(it, name));
     let mut changed = false;
@@ -238,26 +251,25 @@ impl Host {
         }
     }
 
-    /// Plans and does until nothing is left to do. Every round without success has one disk more that
-    /// could not be taken, so there is an end.
+    /// Plans and does until nothing is left to do. Each time a step that was not done before is done, or
+    /// one disk more has failed, so there is an end.
     fn take_all(&self, pools: &[PoolEntry], owner: &Owner) -> Result<Plan, Error> {
-        let mut failed = BTreeMap::new();
+        let mut round = Round::default();
         loop {
-            let plan = plan_after(&self.tools, pools, owner, &failed, &self.disks)?;
+            let plan = plan_after(&self.tools, pools, owner, &round.failed, &self.disks)?;
             self.disks.note_groups(&plan);
-            let before = failed.len();
-            let done = self.apply(&plan, &mut failed);
-            if done == 0 && failed.len() == before {
+            let before = (round.done.len(), round.failed.len());
+            self.apply(&plan, &mut round);
+            if (round.done.len(), round.failed.len()) == before {
                 return Ok(plan);
             }
         }
     }
 
     /// Takes the steps in their order; what follows in its pool from one that failed is left out, and
-    /// its disks are noted. How many were taken.
-    fn apply(&self, plan: &Plan, failed: &mut BTreeMap<String, String>) -> usize {
+    /// its disks are noted.
+    fn apply(&self, plan: &Plan, round: &mut Round) {
         let mut stopped: Vec<&PoolName> = Vec::new();
-        let mut done = 0;
         for step in &plan.steps {
             let pool = step.pool();
             if let Step::Wipe { disk, found, .. } = step {
@@ -269,10 +281,11 @@ impl Host {
             if stopped.contains(&pool) {
                 continue;
             }
-            match self.take(step) {
+            let is_repeated = round.done.contains(step);
+            match if is_repeated { Err(changed_nothing()) } else { self.take(step) } {
                 Ok(()) => {
                     tracing::info!(%pool, %step, "done");
-                    done += 1;
+                    round.done.push(step.clone());
                 }
                 Err(err) => {
                     let why = chain(&err);
@@ -280,11 +293,10 @@ impl Host {
                     stopped.push(pool);
                     let named = plan.disks_of(pool).map(|it| &it.disk.device);
                     let named = named.filter(|it| step.names(&it.path));
-                    failed.extend(named.map(|it| (it.name.clone(), why.clone())));
+                    round.failed.extend(named.map(|it| (it.name.clone(), why.clone())));
                 }
             }
         }
-        done
     }
 
     fn take(&self, step: &Step) -> Result<(), Error> {
@@ -305,14 +317,12 @@ impl Host {
                 made.map_err(|err| Error::machine("making the volume group", err))
             }
             Step::ExtendGroup { vg, devices, .. } => {
-                let fail = |err| Error::machine("extending the volume group", err);
-                let pools = self.pools();
-                let Some(pool) = pools.served.iter().find(|it| it.vg == *vg) else {
-                    return lvm.extend_group(vg, devices).map_err(fail);
-                };
-                let change = pool.change();
-                lvm.extend_group(vg, devices).map_err(fail)?;
-                change.refresh(&**lvm)
+                let extended = || lvm.extend_group(vg, devices);
+                self.change_group(vg, "extending the volume group", extended)
+            }
+            Step::Grow { vg, device, .. } => {
+                let grown = || lvm.resize_physical_volume(device);
+                self.change_group(vg, "making the physical volume larger", grown)
             }
         }
     }
@@ -325,6 +335,23 @@ impl Host {
         if let Some(why) = self.disks.trouble() {
             return Err(format!("its disks were not looked at: {why}"));
         }
+    /// Changes a group, in its turn and with its ledger brought up to date where its pool is open.
+    fn change_group(
+        &self,
+        vg: &VgName,
+        doing: &str,
+        change: impl FnOnce() -> Result<(), lvm::Error>,
+    ) -> Result<(), Error> {
+        let fail = |err| Error::machine(doing, err);
+        let pools = self.pools();
+        let Some(pool) = pools.served.iter().find(|it| it.vg == *vg) else {
+            return change().map_err(fail);
+        };
+        let turn = pool.change();
+        change().map_err(fail)?;
+        turn.refresh(&*self.tools.lvm)
+    }
+
         let plan = self.disks.plan();
         let Some(found) = plan.pools.iter().find(|it| it.name == *pool) else {
             return Err("its disks were not looked at".to_owned());

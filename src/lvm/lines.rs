@@ -62,7 +62,8 @@ pub(super) fn dependents(vg: &VgName) -> Invocation {
 /// Every physical volume; the rest is read by [`super::physical::read`].
 pub(super) fn physical_volumes() -> Invocation {
     const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,vg_name,vg_uuid,vg_tags,\
-                          vg_exported,vg_shared,vg_missing_pv_count";
+                          vg_exported,vg_shared,vg_missing_pv_count,\
+                          dev_size,pe_start,pv_pe_count,pv_mda_count,vg_extent_size";
     Invocation::reads("pvs")
         .args(["--reportformat", "json", "--units", "b", "--nosuffix", "--binary"])
         .args(["--options", FIELDS])
@@ -271,7 +272,7 @@ mod tests {
     )]
     #[case::physical_volumes(
         physical_volumes(),
-        "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count"
+        "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count,dev_size,pe_start,pv_pe_count,pv_mda_count,vg_extent_size"
     )]
     #[case::group(create_group(&group()), "vgcreate --addtag t vg0 /dev/sda /dev/sdb")]
     #[case::resize(resize_physical_volume(Path::new("/dev/sda")), "pvresize --yes /dev/sda")]

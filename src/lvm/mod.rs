@@ -18,7 +18,7 @@ pub mod tools;
 
 pub use mark::PvMark;
 pub use names::{BadName, BadTag, LvName, Tag, VgName};
-pub use physical::{SeenGroup, SeenPhysicalVolume};
+pub use physical::{Footprint, SeenGroup, SeenPhysicalVolume};
 
 use std::path::PathBuf;
 
@@ -53,7 +53,10 @@ pub trait Lvm: Send + Sync {
     /// Adds physical volumes to a group (`vgextend`).
     fn extend_group(&self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error>;
 
-    /// Tells LVM that a physical volume's device has grown (`pvresize`).
+    /// Gives a physical volume all of a device that has grown (`pvresize`).
+    ///
+    /// # Errors
+    /// When a disk of its group is missing, too.
     fn resize_physical_volume(&self, device: &std::path::Path) -> Result<(), Error>;
 
     /// Activates every volume of the group that is not to be skipped (`vgchange -ay`).

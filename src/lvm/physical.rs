@@ -8,6 +8,7 @@ use super::{
     Error, Tag, VgName,
     report::{Report, parse, read_tags, unreadable},
 };
+use crate::units::Bytes;
 
 /// The name that LVM gives to a device that it looks for in vain (lvm2, lib/metadata/metadata.c).
 const UNKNOWN: &str = "[unknown]";
@@ -25,6 +26,36 @@ pub struct SeenPhysicalVolume {
     pub duplicate: bool,
     /// The group that it is in.
     pub group: Option<SeenGroup>,
+    /// How it lies on its device, where it is in a group and not missing.
+    pub footprint: Option<Footprint>,
+}
+
+/// How a physical volume lies on its device: a label and metadata, then extents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// How large the device is now.
+    pub device: Bytes,
+    /// Where the first extent begins.
+    pub start: Bytes,
+    /// Bytes in an extent.
+    pub extent: Bytes,
+    /// How many extents there are.
+    pub extents: u64,
+    /// How many metadata areas; a second one lies behind the extents (pvcreate(8),
+    /// `--pvmetadatacopies`).
+    pub areas: u64,
+}
+
+impl Footprint {
+    /// How many extents `pvresize` would add. Zero also where a metadata area lies behind the extents:
+    /// Tarn makes none, and leaves such a one to whoever made it.
+    pub fn growth(&self) -> u64 {
+        if self.areas > 1 {
+            return 0;
+        }
+        let room = self.device.saturating_sub(self.start).whole(self.extent);
+        room.saturating_sub(self.extents)
+    }
 }
 
 /// The group of a physical volume.
@@ -61,6 +92,11 @@ struct Row {
     vg_exported: String,
     vg_shared: String,
     vg_missing_pv_count: String,
+    dev_size: String,
+    pe_start: String,
+    pv_pe_count: String,
+    pv_mda_count: String,
+    vg_extent_size: String,
 }
 
 /// Reads the output of [`super::lines::physical_volumes`].
@@ -76,12 +112,27 @@ impl Row {
             (Ok(major), Ok(minor)) if self.pv_name != UNKNOWN => Some((major, minor)),
             _ => None,
         };
+        let footprint = match number.is_some() && group.is_some() {
+            true => Some(self.footprint()?),
+            false => None,
+        };
         Ok(SeenPhysicalVolume {
             device: self.pv_name.into(),
             number,
             uuid: self.pv_uuid,
             duplicate: self.pv_duplicate == "1",
             group,
+            footprint,
+        })
+    }
+
+    fn footprint(&self) -> Result<Footprint, Error> {
+        Ok(Footprint {
+            device: Bytes(parse("dev_size", &self.dev_size)?),
+            start: Bytes(parse("pe_start", &self.pe_start)?),
+            extent: Bytes(parse("vg_extent_size", &self.vg_extent_size)?),
+            extents: parse("pv_pe_count", &self.pv_pe_count)?,
+            areas: parse("pv_mda_count", &self.pv_mda_count)?,
         })
     }
 
@@ -101,12 +152,16 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     fn row(name: &str, major: &str, group: &str) -> String {
         format!(
             r#"{{"pv_name":"{name}","pv_uuid":"u","pv_major":"{major}","pv_minor":"16","pv_duplicate":"0",
-            {group},"vg_exported":"0","vg_shared":"0","vg_missing_pv_count":"1"}}"#
+            {group},"vg_exported":"0","vg_shared":"0","vg_missing_pv_count":"1",
+            "dev_size":"104857600","pe_start":"1048576","pv_pe_count":"24","pv_mda_count":"1",
+            "vg_extent_size":"4194304"}}"#
         )
     }
 
@@ -126,6 +181,34 @@ mod tests {
         assert_eq!((group.name.as_str(), group.missing, group.elsewhere), ("vg0", 1, false));
         assert_eq!(group.tags, ["b".parse().unwrap(), "tarn.pool=a".parse().unwrap()]);
         assert_eq!(seen[2].group, None);
+        let footprint = Footprint {
+            device: Bytes::mib(100),
+            start: Bytes::MIB,
+            extent: Bytes::mib(4),
+            extents: 24,
+            areas: 1,
+        };
+        let footprints: Vec<_> = seen.iter().map(|it| it.footprint).collect();
+        assert_eq!(footprints, [Some(footprint), None, None]);
         assert!(matches!(read(b"{}"), Err(Error::Report(_))));
+    }
+
+    #[rstest]
+    #[case::as_it_was(97, 1, 0)]
+    #[case::less_than_an_extent(100, 1, 0)]
+    #[case::one(101, 1, 1)]
+    #[case::many(200, 1, 25)]
+    #[case::smaller(50, 1, 0)]
+    #[case::no_metadata(101, 0, 1)]
+    #[case::metadata_at_the_end(200, 2, 0)]
+    fn what_a_larger_device_gives(#[case] mib: u64, #[case] areas: u64, #[case] want: u64) {
+        let footprint = Footprint {
+            device: Bytes::mib(mib),
+            start: Bytes::MIB,
+            extent: Bytes::mib(4),
+            extents: 24,
+            areas,
+        };
+        assert_eq!(footprint.growth(), want);
     }
 }

@@ -63,6 +63,17 @@ pub enum Step {
         /// What is there: it must still be that, and nothing else.
         found: Box<Look>,
     },
+    /// The disk of a physical volume has grown, and the group gets what is new.
+    Grow {
+        /// The pool.
+        pool: PoolName,
+        /// Its group.
+        vg: VgName,
+        /// The disk.
+        device: PathBuf,
+        /// How many extents there will be more.
+        extents: u64,
+    },
     /// A pool's group gets more physical volumes.
     ExtendGroup {
         /// The pool.
@@ -182,6 +193,7 @@ impl Sought<'_> {
                 },
             })
             .collect();
+        steps.extend(self.growth(disks));
         let devices: Vec<PathBuf> = taken.iter().map(|disk| disk.device.path.clone()).collect();
         let (pool, vg) = (pool.clone(), self.entry.group());
         steps.extend(match &self.state {
@@ -203,6 +215,25 @@ impl Sought<'_> {
             })
         }));
         steps
+    }
+}
+
+impl Sought<'_> {
+    /// The disks of its group that have grown since. Only what adds an extent is a step: what changes
+    /// nothing would be planned again for ever.
+    fn growth(&self, disks: &[DiskPlan]) -> Vec<Step> {
+        let is_its = |it: &&DiskPlan| it.standing == Standing::Member(self.name().clone());
+        let members = disks.iter().filter(is_its).map(|it| &it.disk);
+        let members = members.filter(|_| self.state == GroupState::There);
+        members
+            .filter(|disk| disk.failed.is_none())
+            .filter_map(|disk| {
+                let seen = disk.physical.as_ref().filter(|it| !it.duplicate)?;
+                let extents = seen.footprint.map(|it| it.growth()).filter(|it| *it > 0)?;
+                let (pool, vg) = (self.name().clone(), self.entry.group());
+                Some(Step::Grow { pool, vg, device: disk.device.path.clone(), extents })
+            })
+            .collect()
     }
 }
 
@@ -322,6 +353,7 @@ impl Step {
             Self::MakePhysical { pool, .. }
             | Self::MakeGroup { pool, .. }
             | Self::Wipe { pool, .. }
+            | Self::Grow { pool, .. }
             | Self::ExtendGroup { pool, .. } => pool,
         }
     }
@@ -331,6 +363,7 @@ impl Step {
         match self {
             Self::MakePhysical { wanted, .. } => wanted.device == path,
             Self::Wipe { disk, .. } => disk.path == path,
+            Self::Grow { device, .. } => device == path,
             Self::MakeGroup { wanted, .. } => wanted.devices.iter().any(|it| it == path),
             Self::ExtendGroup { devices, .. } => devices.iter().any(|it| it == path),
         }

@@ -246,6 +246,7 @@ mod tests {
             uuid,
             duplicate: false,
             group: Some(group),
+            footprint: None,
         }
     }
 

@@ -15,6 +15,7 @@ mod capacity;
 mod consent;
 mod disks;
 mod healing;
+mod growing;
 mod hostile;
 mod in_use;
 mod life;

@@ -119,6 +119,57 @@ fn a_disk_that_is_plugged_in_joins() {
 }
 
 #[test]
+fn a_disk_that_has_grown_gives_the_pool_what_is_new() {
+    let machine = Machine::with(&["sda"]);
+    let host = machine.started();
+    let before = host.status().pools[0].size;
+    machine.lvm.resize_device("/dev/sda", Bytes::gib(150));
+    host.look_at_disks();
+    assert_eq!(host.status().pools[0].size, Bytes(before.0 + Bytes::gib(50).0));
+    assert_eq!(machine.lvm.count("resize_physical_volume"), 1);
+    // Less than an extent is nothing, and a smaller disk is left alone.
+    for size in [Bytes(Bytes::gib(150).0 + Bytes::KIB.0), Bytes::gib(10)] {
+        machine.lvm.resize_device("/dev/sda", size);
+        host.look_at_disks();
+    }
+    assert_eq!(machine.lvm.count("resize_physical_volume"), 1);
+    // Once more, while nobody looked.
+    drop(host);
+    machine.lvm.resize_device("/dev/sda", Bytes::gib(160));
+    assert_eq!(machine.started().status().pools[0].size, Bytes(before.0 + Bytes::gib(60).0));
+}
+
+#[test]
+fn a_disk_that_cannot_be_grown_is_told_and_tried_again() {
+    let machine = Machine::with(&["sda"]);
+    let host = machine.started();
+    let before = host.status().pools[0].size;
+    machine.lvm.resize_device("/dev/sda", Bytes::gib(150));
+    machine.lvm.fail_once("resize_physical_volume", FailAt::Before);
+    host.look_at_disks();
+    let (state_of, why) = state(&host, "sda");
+    assert!(state_of == "Member" && why.contains("making the physical volume larger"), "{why}");
+    assert_eq!(host.status().pools[0].size, before);
+    host.look_at_disks();
+    assert!(host.status().pools[0].size > before && state(&host, "sda").1.ends_with("pool fast"));
+}
+
+#[test]
+fn a_step_that_changes_nothing_is_not_repeated_in_a_round() {
+    let machine = Machine::with(&["sda"]);
+    let host = machine.started();
+    let (pool, vg, device) = ("fast".parse().unwrap(), "tarn-fast".parse().unwrap(), "/dev/sda");
+    let step = Step::Grow { pool, vg, device: device.into(), extents: 1 };
+    let plan = Plan { steps: vec![step.clone()], ..Plan::clone(&host.disks().0) };
+    let mut round = Round::default();
+    host.apply(&plan, &mut round);
+    assert_eq!((&round.done, round.failed.len()), (&vec![step], 0));
+    host.apply(&plan, &mut round);
+    assert_eq!((round.done.len(), round.failed.len()), (1, 1));
+    assert!(round.failed["sda"].contains("shows nothing of it"), "{:?}", round.failed);
+}
+
+#[test]
 fn a_pool_is_opened_when_its_first_disk_comes() {
     let machine = Machine::default();
     let host = machine.open(Vec::new()).unwrap();
@@ -192,17 +243,20 @@ fn between_plan_and_deed_it_is_looked_again() {
     assert_eq!(machine.lvm.commands(), ["version", "physical_volumes"], "a plan changes nothing");
     // Somebody was faster, or has put another disk in its place.
     machine.fill("sda", "xfs");
-    let mut failed = BTreeMap::new();
-    assert_eq!(host.apply(&plan, &mut failed), 0);
+    let apply = || {
+        let mut round = Round::default();
+        host.apply(&plan, &mut round);
+        assert!(round.done.is_empty());
+        round.failed
+    };
+    let failed = apply();
     assert!(failed["sda"].contains("not empty any more"), "{failed:?}");
     machine.fs.set_content("/dev/sda", Content::Nothing);
     machine.devices.plug_in(BlockDevice { appearance: 2, ..disk("sda") });
-    failed.clear();
-    assert_eq!(host.apply(&plan, &mut failed), 0);
+    let failed = apply();
     assert!(failed["sda"].contains("not the disk any more"), "{failed:?}");
     machine.devices.pull_out("/dev/sda");
-    failed.clear();
-    assert_eq!(host.apply(&plan, &mut failed), 0);
+    apply();
     assert!(machine.lvm.physical_volumes().unwrap().is_empty());
 }
 

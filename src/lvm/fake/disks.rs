@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     lvm::{
-        Layout, PhysicalVolume,
+        Footprint, Layout, PhysicalVolume,
         allocation::{Run, allocate},
     },
     units::Bytes,
@@ -45,6 +45,13 @@ impl Disk {
 
     pub(super) fn free(&self) -> usize {
         self.extents.iter().filter(|owner| owner.is_none()).count()
+    }
+
+    /// How it lies on its device, which is as large as it needs where no size is said.
+    pub(super) fn footprint(&self, extent: Bytes, device: Option<Bytes>) -> Footprint {
+        let (start, extents) = (start(self.metadata), self.extents.len() as u64);
+        let device = device.unwrap_or(Bytes(start.0 + extents * extent.0));
+        Footprint { device, start, extent, extents, areas: 1 }
     }
 
     pub(super) fn reported(&self) -> PhysicalVolume {
@@ -88,6 +95,11 @@ impl Disk {
     fn give_back(&mut self, owner: Owner) {
         self.extents.iter_mut().filter(|it| **it == Some(owner)).for_each(|it| *it = None);
     }
+}
+
+/// Where the first extent begins: behind the label and the metadata area.
+pub(super) fn start(metadata: Bytes) -> Bytes {
+    Bytes(metadata.0 + 4096).round_up(Bytes::MIB).unwrap_or_default().max(Bytes::MIB)
 }
 
 /// Takes `extents` (rounded up to whole rows of stripes) for `owner`, where LVM would. Takes nothing

@@ -1,5 +1,7 @@
 //! One volume group of the fake, and what changes in it.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use super::{
     disks::{self, Disk, Owner, SPARE},
     tool,
@@ -41,8 +43,11 @@ impl FakeGroup {
         Self { name, extent, tags, disks, volumes: Vec::new(), serial: SPARE }
     }
 
-    /// What `pvs` shows of its disks.
-    pub(super) fn physical(&self) -> impl Iterator<Item = SeenPhysicalVolume> {
+    /// What `pvs` shows of its disks, on devices of these sizes.
+    pub(super) fn physical<'a>(
+        &'a self,
+        devices: &'a BTreeMap<PathBuf, Bytes>,
+    ) -> impl Iterator<Item = SeenPhysicalVolume> + 'a {
         let group = SeenGroup {
             name: self.name.clone(),
             uuid: format!("fake-vg-{}", self.name),
@@ -56,6 +61,8 @@ impl FakeGroup {
             uuid: disk.uuid.clone(),
             duplicate: false,
             group: Some(group.clone()),
+            footprint: (!disk.missing)
+                .then(|| disk.footprint(self.extent, devices.get(&disk.device).copied())),
         })
     }
 

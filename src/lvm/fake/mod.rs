@@ -34,6 +34,8 @@ pub use hooks::{FailAt, Gate};
 
 /// Bytes in an extent of a group that [`Lvm::create_group`] makes; LVM's default.
 const EXTENT: Bytes = Bytes::mib(4);
+/// How LVM refuses to change a group.
+const PARTIAL: &str = "Cannot change VG while PVs are missing.";
 
 /// Volume groups in memory.
 #[derive(Debug, Default)]
@@ -121,7 +123,7 @@ impl FakeLvm {
         self.call(verb, |state| {
             let group = state.group(vg)?;
             if group.disks.iter().any(|disk| disk.missing) {
-                return Err(tool(verb, "Cannot change VG while PVs are missing."));
+                return Err(tool(verb, PARTIAL));
             }
             act(group)
         })
@@ -192,15 +194,21 @@ impl State {
             uuid: uuid.clone(),
             duplicate: false,
             group: None,
+            footprint: None,
         });
-        self.groups.values().flat_map(FakeGroup::physical).chain(loose).collect()
+        let grouped = self.groups.values().flat_map(|it| it.physical(&self.devices));
+        grouped.chain(loose).collect()
     }
 
     fn resize(&mut self, device: &Path) -> Result<(), Error> {
         let unknown = || tool("resize_physical_volume", "Failed to find physical volume.");
         let size = *self.devices.get(device).ok_or_else(unknown)?;
         for group in self.groups.values_mut() {
+            let is_partial = group.disks.iter().any(|disk| disk.missing);
             if let Some(disk) = group.disks.iter_mut().find(|disk| disk.device == device) {
+                if is_partial {
+                    return Err(tool("resize_physical_volume", PARTIAL));
+                }
                 disk.grow(usable(size, disk.metadata));
                 return Ok(());
             }
@@ -232,7 +240,7 @@ impl Lvm for FakeLvm {
             Ok(group.disks.iter().any(|disk| disk.missing))
         };
         self.call("extend_group", |state| match missing(state)? {
-            true => Err(tool("extend_group", "Cannot change VG while PVs are missing.")),
+            true => Err(tool("extend_group", PARTIAL)),
             false => state.extend_group(vg, devices),
         })
     }
@@ -311,8 +319,7 @@ pub(super) fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T 
 
 /// Whole extents on a device of `size` behind the label and the metadata area.
 fn usable(size: Bytes, metadata: Bytes) -> usize {
-    let start = Bytes(metadata.0 + 4096).round_up(Bytes::MIB).unwrap_or_default();
-    usize::try_from(size.saturating_sub(start.max(Bytes::MIB)).whole(EXTENT)).unwrap_or(0)
+    usize::try_from(size.saturating_sub(disks::start(metadata)).whole(EXTENT)).unwrap_or(0)
 }
 
 /// LVM's answer when it just did not work.

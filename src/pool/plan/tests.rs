@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     device::DeviceType,
     fs::{Edges, Family, Look, Signature},
-    lvm::{SeenPhysicalVolume, Tag},
+    lvm::{Footprint, SeenPhysicalVolume, Tag},
     pool::survey::{
         Use,
         example::{disk, nothing},
@@ -69,6 +69,7 @@ fn loose(name: &str, uuid: &str, group: Option<SeenGroup>) -> Disk {
         uuid: uuid.to_owned(),
         duplicate: false,
         group,
+        footprint: None,
     };
     let signature =
         Signature { name: "LVM2_member".to_owned(), family: Family::PhysicalVolume, label: None };
@@ -120,6 +121,35 @@ fn a_disk_that_is_added_joins_the_group() {
     // And then there is nothing left to do.
     let both = vec![has, member("sdb", "tarn-fast", our_tags("fast"))];
     assert_eq!(planned(&[fast()], both).steps, []);
+}
+
+/// A member on a device with room for so many extents more.
+fn grown(extents: u64, areas: u64) -> Disk {
+    let mut disk = member("sda", "tarn-fast", our_tags("fast"));
+    if let Some(it) = &mut disk.physical {
+        let device = Bytes::mib(1 + 4 * (24 + extents));
+        let (start, extent) = (Bytes::MIB, Bytes::mib(4));
+        it.footprint = Some(Footprint { device, start, extent, extents: 24, areas });
+    }
+    disk
+}
+
+fn with_a_missing_disk(mut disk: Disk) -> Disk {
+    disk.physical.as_mut().unwrap().group.as_mut().unwrap().missing = 1;
+    disk
+}
+
+#[rstest]
+#[case::as_it_was(grown(0, 1), &[])]
+#[case::larger(grown(1, 1), &["pvresize /dev/sda"])]
+#[case::metadata_at_its_end(grown(1, 2), &[])]
+#[case::failed(Disk { failed: Some("pvresize".to_owned()), ..grown(1, 1) }, &[])]
+#[case::a_disk_is_missing(with_a_missing_disk(grown(1, 1)), &[])]
+fn a_disk_that_has_grown(#[case] disk: Disk, #[case] want: &[&str]) {
+    let plan = planned(&[fast()], vec![disk.clone()]);
+    assert_eq!(steps(&plan), want, "{plan}");
+    // It is the pool's that has it, and no other's.
+    assert_eq!(planned(&[pool("other", r#"{"paths": ["/dev/sd*"]}"#)], vec![disk]).steps, []);
 }
 
 #[test]

@@ -73,6 +73,7 @@ impl fmt::Display for Step {
     }
 }
 
+            Self::Grow { device, .. } => write!(f, "pvresize {}", device.display()),
 /// A size that a person can compare with a label: rounded down to a tenth.
 fn rounded(size: Bytes) -> String {
     let units = [(1u64 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi")];
@@ -144,7 +145,10 @@ impl DiskPlan {
     /// Why it stands as it does, in words.
     pub fn message(&self) -> String {
         match &self.standing {
-            Standing::Member(pool) => format!("in the volume group of pool {pool}"),
+            Standing::Member(pool) => match &self.disk.failed {
+                None => format!("in the volume group of pool {pool}"),
+                Some(why) => format!("in the volume group of pool {pool}; a step failed: {why}"),
+            },
             Standing::Taken(pool) => format!("to be taken for pool {pool}"),
             Standing::Wiped(pool) => {
                 format!(

@@ -112,15 +112,26 @@ enum PoolsCommand {
     Plan(Plan),
 }
 
-/// Say which disks the pools of a pools file have and would take, and of each other why not.
+/// Say which disks this machine's pools have and would take, and of each other why not.
 ///
-/// The disks are looked at and nothing is changed. It needs root, as reading disks does. What
-/// `tarn standalone` would do at its start is what this says.
+/// The disks are looked at and nothing is changed. It needs root, as reading disks does. With a
+/// pools file it says what `tarn standalone` would do at its start. Without one, the pools are the
+/// StoragePools that match this node's labels, as the Kubernetes API has them, and it says what
+/// `tarn node` would do; in a pod of the DaemonSet no flag is needed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = PLAN_EXAMPLE)]
 struct Plan {
-    #[command(flatten)]
-    pools: PoolsArg,
+    /// The pools of this machine, in YAML; without it the Kubernetes API is asked.
+    #[arg(long, value_name = "FILE", env = "TARN_POOLS", conflicts_with = "kubeconfig")]
+    pools: Option<PathBuf>,
+
+    /// How the API is reached, where that is not by $KUBECONFIG or as a pod.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// Where `tarn node` remembers which volume groups its pools had.
+    #[arg(long, value_name = "DIRECTORY", env = "TARN_STATE_DIR", default_value = "/var/lib/tarn")]
+    state_dir: PathBuf,
 
     #[command(flatten)]
     driver: DriverArg,
@@ -192,7 +203,9 @@ Example:
     refuses /dev/sdc (3.6Ti, WDC WD40EFRX, serial WD-1): it has an ext4 file system
   to do:
     pvcreate --metadatasize 32Mi /dev/sdb
-    vgcreate --addtag tarn.pool=fast ... tarn-fast /dev/sdb";
+    vgcreate --addtag tarn.pool=fast ... tarn-fast /dev/sdb
+  $ tarn pools plan --node-id node-1 --kubeconfig /etc/tarn/kubeconfig
+  $ kubectl -n tarn-system exec tarn-node-x7k2p -- tarn pools plan";
 
 const SCHEMA_EXAMPLE: &str = "\
 Example:
@@ -227,7 +240,7 @@ pub fn run(out: &mut dyn io::Write) -> Result<ExitCode, Error> {
         }
         Command::Pools(PoolsCommand::Plan(args)) => {
             let (driver, node) = (args.driver.driver(), args.node.parse()?);
-            let plan = serve::plan(&driver, &node, &args.pools.read()?).map_err(not_looked)?;
+            let plan = serve::outlook(&driver, &node, args.source()?).map_err(not_looked)?;
             write!(out, "{plan}").map_err(Error::Unwritten)?;
         }
         Command::Schema(Schema { of: SchemaOf::Pools }) => {
@@ -256,6 +269,19 @@ impl Standalone {
             pools: self.pools.read()?,
             node: self.node.parse()?,
             door: self.door.door(),
+        })
+    }
+}
+
+impl Plan {
+    fn source(self) -> Result<serve::Source, Error> {
+        Ok(match self.pools {
+            Some(file) => serve::Source::File(PoolsArg { file }.read()?),
+            None => serve::Source::Api {
+                kubeconfig: self.kubeconfig,
+                node_name: self.node.text()?,
+                state: self.state_dir,
+            },
         })
     }
 }

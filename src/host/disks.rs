@@ -121,12 +121,20 @@ fn ring(bell: &Mutex<Option<Bell>>) {
     }
 }
 
-/// What would be done with this machine's disks for these pools. Nothing is changed.
+/// What would be done with this machine's disks for these pools, with the groups that they had when they
+/// were seen last. Nothing is changed.
 ///
 /// # Errors
 /// [`Error::Machine`] when the machine cannot be asked.
-pub fn plan_disks(tools: &Tools, pools: &[PoolEntry], owner: &Owner) -> Result<Plan, Error> {
-    plan_after(tools, pools, owner, &BTreeMap::new(), &Disks::default())
+pub fn plan_disks(
+    tools: &Tools,
+    pools: &[PoolEntry],
+    owner: &Owner,
+    known: &BTreeMap<VgName, String>,
+) -> Result<Plan, Error> {
+    let before = Disks { known: Mutex::new(known.clone()), ..Disks::default() };
+    before.forget_others(pools);
+    plan_after(tools, pools, owner, &BTreeMap::new(), &before)
 }
 
 /// [`plan_disks`], but for disks that could not be taken, by name, with the reason, and with what is
@@ -327,14 +335,6 @@ impl Host {
         }
     }
 
-    /// Why the group of a pool that is made of disks cannot be opened.
-    ///
-    /// # Errors
-    /// What is in the way, and what the admin can do about it.
-    pub(super) fn ensure_has_disks(&self, pool: &PoolName) -> Result<(), String> {
-        if let Some(why) = self.disks.trouble() {
-            return Err(format!("its disks were not looked at: {why}"));
-        }
     /// Changes a group, in its turn and with its ledger brought up to date where its pool is open.
     fn change_group(
         &self,
@@ -352,6 +352,14 @@ impl Host {
         turn.refresh(&*self.tools.lvm)
     }
 
+    /// Why the group of a pool that is made of disks cannot be opened.
+    ///
+    /// # Errors
+    /// What is in the way, and what the admin can do about it.
+    pub(super) fn ensure_has_disks(&self, pool: &PoolName) -> Result<(), String> {
+        if let Some(why) = self.disks.trouble() {
+            return Err(format!("its disks were not looked at: {why}"));
+        }
         let plan = self.disks.plan();
         let Some(found) = plan.pools.iter().find(|it| it.name == *pool) else {
             return Err("its disks were not looked at".to_owned());

@@ -7,9 +7,9 @@ use crate::{
     csi::Readiness,
     device::{self, host::HostDevices},
     fs::tools::{self as fs_tools, FsTools},
-    host::{Host, PoolStatus, Tools, plan_disks},
+    host::{Host, PoolStatus, Tools},
     lvm::tools::{self as lvm_tools, Courier, Exec, LvmTools},
-    pool::{PoolEntry, owner::Owner, plan::Plan},
+    pool::PoolEntry,
     process::{self, Failure, Invocation},
     telemetry::{Metrics, Outcome, PoolFigures, ThinUse, http},
     volume::{Driver, NodeId, Turns},
@@ -31,17 +31,8 @@ pub(super) fn open(
     Ok(Arc::new(Host::open(tools, node.clone(), driver.name(), pools)?))
 }
 
-/// What `tarn standalone` would do with this machine's disks for these pools; nothing is changed.
-///
-/// # Errors
-/// What is missing, or cannot be looked at, and what to do about it.
-pub fn plan(driver: &Driver, node: &NodeId, pools: &[PoolEntry]) -> anyhow::Result<Plan> {
-    check_programs().map_err(anyhow::Error::msg)?;
-    let owner = Owner { creator: driver.name().to_owned(), cluster: None, node: node.clone() };
-    Ok(plan_disks(&tools(Exec), pools, &owner)?)
-}
-
-fn tools(courier: impl Courier + 'static) -> Tools {
+/// The tools of this machine.
+pub(super) fn tools(courier: impl Courier + 'static) -> Tools {
     Tools {
         lvm: Arc::new(LvmTools::new(Box::new(courier))),
         fs: Arc::new(FsTools),

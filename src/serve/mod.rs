@@ -3,11 +3,12 @@
 pub mod controller;
 mod machine;
 pub mod node;
+mod outlook;
 pub mod standalone;
 
 pub use controller::controller;
-pub use machine::plan;
 pub use node::node;
+pub use outlook::{Outlook, Source, outlook};
 pub use standalone::standalone;
 
 use std::{

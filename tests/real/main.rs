@@ -11,11 +11,12 @@
     reason = "tests: what goes wrong is to be seen"
 )]
 
+mod asking;
 mod capacity;
 mod consent;
 mod disks;
-mod healing;
 mod growing;
+mod healing;
 mod hostile;
 mod in_use;
 mod life;

@@ -5,6 +5,11 @@ use crate::{
     pool::plan::{DiskPlan, Plan, Standing},
 };
 
+/// So many lines of a plan are reported, and so many characters of each: an object in the API may have
+/// 1.5 MiB.
+const MOST_LINES: usize = 100;
+const LONGEST_LINE: usize = 1000;
+
 /// One disk.
 pub(super) fn report(disk: &DiskPlan) -> DeviceReport {
     let device = &disk.disk.device;
@@ -42,6 +47,12 @@ pub(super) fn summary(plan: &Plan) -> String {
     ];
     let parts = parts.into_iter().filter(|(count, _)| *count > 0);
     parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+}
+
+/// How the pools that are made of disks are, and what is to be done.
+pub(super) fn headlines(plan: &Plan) -> Vec<String> {
+    let lines = plan.headlines().into_iter().take(MOST_LINES);
+    lines.map(|it| it.chars().take(LONGEST_LINE).collect()).collect()
 }
 
 /// Whether every disk that a pool selects is in its group; `unseen` is why nobody could look.
@@ -121,6 +132,20 @@ mod tests {
         );
         assert_eq!(summary(&plan), "1 refused, 1 unselected");
         assert_eq!(report(&planned(false).disks[0]).pool.as_deref(), Some("fast"));
+    }
+
+    #[test]
+    fn what_the_pools_are_and_what_is_to_be_done() {
+        assert_eq!(
+            headlines(&planned(false)),
+            [
+                "pool fast: volume group tarn-fast, not there yet",
+                "to do: pvcreate --metadatasize 32Mi /dev/sda",
+                "to do: vgcreate --addtag tarn.pool=fast --addtag tarn.node=n1 --addtag tarn.by=d \
+                 tarn-fast /dev/sda",
+            ]
+        );
+        assert_eq!(headlines(&planned(true)).len(), 1);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The namespace that every cluster has, and has only once.
-const NAMESPACE: &str = "kube-system";
+pub(super) const NAMESPACE: &str = "kube-system";
 /// Where the cluster is remembered, below the directory for state.
 const REMEMBERED: &str = "cluster";
 /// Where the groups are remembered, below the directory for state.
@@ -32,11 +32,16 @@ pub(super) fn recall(host: &Host, state: &Path) {
         Some(id) if !id.trim().is_empty() => Cluster::Known(id.trim().to_owned()),
         _ => Cluster::Unknown,
     });
-    let groups = recalled(state, GROUPS).unwrap_or_else(|| "{}".to_owned());
-    match serde_json::from_str(&groups) {
-        Ok(groups) => host.expect_groups(groups),
-        Err(err) => tracing::warn!(file = GROUPS, %err, "the volume groups are not remembered"),
-    }
+    host.expect_groups(recalled_groups(state));
+}
+
+/// The groups that were remembered.
+pub(super) fn recalled_groups(state: &Path) -> Groups {
+    let text = recalled(state, GROUPS).unwrap_or_else(|| "{}".to_owned());
+    serde_json::from_str(&text).unwrap_or_else(|err| {
+        tracing::warn!(file = GROUPS, %err, "the volume groups are not remembered");
+        Groups::new()
+    })
 }
 
 /// Remembers the groups for the next start, where they are others than before.
@@ -107,7 +112,8 @@ pub(super) async fn learn(shared: &Arc<Shared>) {
     }
 }
 
-async fn ask(client: &Client) -> Result<Option<String>, kube::Error> {
+/// What the cluster is known by, if it says so.
+pub(super) async fn ask(client: &Client) -> Result<Option<String>, kube::Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     Ok(namespaces.get_metadata(NAMESPACE).await?.uid())
 }

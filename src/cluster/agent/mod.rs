@@ -4,6 +4,7 @@
 //! stats) goes on while that is away. What it holds in memory can be lost at any moment: the truth
 //! is in LVM, and every step may be done again.
 
+mod asked;
 mod brake;
 mod devices;
 mod identity;
@@ -14,6 +15,8 @@ mod step;
 mod strays;
 mod volumes;
 mod written;
+
+pub use asked::{AskError, Asked, ask, remembered_groups};
 
 use std::{
     path::PathBuf,

@@ -109,7 +109,7 @@ fn remember(state: &Path, pools: &[PoolEntry]) -> io::Result<()> {
 
 /// What the API says about pools and this node.
 #[derive(Default)]
-struct Said {
+pub(super) struct Said {
     labels: Option<BTreeMap<String, String>>,
     pools: BTreeMap<String, DynamicObject>,
     has_pools: bool,
@@ -145,6 +145,12 @@ fn warn(err: &watcher::Error) {
 }
 
 impl Said {
+    /// Of a node with these labels, and of all pools.
+    pub(super) fn of(labels: BTreeMap<String, String>, pools: Vec<DynamicObject>) -> Self {
+        let pools = pools.into_iter().map(|it| (it.name_any(), it)).collect();
+        Self { labels: Some(labels), pools, has_pools: true }
+    }
+
     fn about_node<K: kube::Resource>(&mut self, event: Option<Event<K>>) -> bool {
         let labels = match event {
             Some(Event::Apply(node) | Event::InitApply(node)) => {
@@ -178,7 +184,7 @@ impl Said {
     }
 
     /// The pools of this node, and those that cannot be read, with the reason.
-    fn own(&self) -> (Vec<PoolEntry>, BTreeMap<String, String>) {
+    pub(super) fn own(&self) -> (Vec<PoolEntry>, BTreeMap<String, String>) {
         let labels = self.labels.clone().unwrap_or_default();
         let (mut own, mut bad) = (Vec::new(), BTreeMap::new());
         for (name, object) in &self.pools {

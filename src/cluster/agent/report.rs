@@ -87,6 +87,7 @@ fn compose(shared: &Shared, strays: Vec<StrayReport>) -> NodeLocalStorageStatus 
         strays,
         devices: plan.disks.iter().map(devices::report).collect(),
         device_summary: devices::summary(&plan),
+        plan: devices::headlines(&plan),
         conditions: vec![
             trouble.condition(status.pools.len(), &unserved),
             devices::condition(&plan, unseen.as_deref()),

@@ -68,6 +68,11 @@ pub struct NodeLocalStorageStatus {
     /// How many of them are in pools, and how many were refused.
     #[serde(default)]
     pub device_summary: String,
+    /// What `tarn pools plan` says of the pools that are made of disks: how the volume group of each is,
+    /// and what is to be done and is not yet; at most 100 lines.
+    // Written also when there are none, as above.
+    #[serde(default)]
+    pub plan: Vec<String>,
     /// `Ready`: every pool that is to be here is. `DisksTaken`: every disk that a pool selects is in
     /// its volume group.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

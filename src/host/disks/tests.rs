@@ -239,7 +239,7 @@ fn between_plan_and_deed_it_is_looked_again() {
     let machine = Machine::with(&["sda"]);
     let host = machine.open(Vec::new()).unwrap();
     let owner = host.owner().unwrap();
-    let plan = plan_disks(&host.tools, &[fast()], &owner).unwrap();
+    let plan = plan_disks(&host.tools, &[fast()], &owner, &BTreeMap::new()).unwrap();
     assert_eq!(machine.lvm.commands(), ["version", "physical_volumes"], "a plan changes nothing");
     // Somebody was faster, or has put another disk in its place.
     machine.fill("sda", "xfs");

@@ -37,6 +37,14 @@ impl fmt::Display for Plan {
     }
 }
 
+impl Plan {
+    /// What the text says beside the disks: a line for each pool, and one for each thing to be done.
+    pub fn headlines(&self) -> Vec<String> {
+        let pools = self.pools.iter().map(ToString::to_string);
+        pools.chain(self.steps.iter().map(|step| format!("to do: {step}"))).collect()
+    }
+}
+
 impl fmt::Display for PoolPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pool {}: volume group {}", self.name, self.group)?;
@@ -65,6 +73,7 @@ impl fmt::Display for Step {
             Self::Wipe { disk, found, .. } => {
                 write!(f, "overwrite all of {}: {}", disk.path.display(), words_for(found))
             }
+            Self::Grow { device, .. } => write!(f, "pvresize {}", device.display()),
             Self::ExtendGroup { vg, devices, .. } => {
                 write!(f, "vgextend {vg}")?;
                 devices.iter().try_for_each(|it| write!(f, " {}", it.display()))
@@ -73,7 +82,6 @@ impl fmt::Display for Step {
     }
 }
 
-            Self::Grow { device, .. } => write!(f, "pvresize {}", device.display()),
 /// A size that a person can compare with a label: rounded down to a tenth.
 fn rounded(size: Bytes) -> String {
     let units = [(1u64 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi")];

@@ -1,0 +1,77 @@
+//! `tarn pools plan`: what would become of this machine's disks.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{machine, runtime};
+use crate::{
+    cluster::{agent, client},
+    host::plan_disks,
+    lvm::tools::Exec,
+    pool::{PoolEntry, owner::Owner, plan::Plan},
+    volume::{Driver, NodeId},
+};
+
+/// Who says which pools there are to be.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A pools file, for `tarn standalone`.
+    File(Vec<PoolEntry>),
+    /// The Kubernetes API, for `tarn node`.
+    Api {
+        /// How it is reached, where that is not by $KUBECONFIG or as a pod.
+        kubeconfig: Option<PathBuf>,
+        /// The node's name in the API.
+        node_name: String,
+        /// Where `tarn node` remembers which volume groups its pools had.
+        state: PathBuf,
+    },
+}
+
+/// What would become of the disks.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    plan: Plan,
+    /// StoragePools that cannot be read, and why.
+    unread: BTreeMap<String, String>,
+}
+
+impl fmt::Display for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (pool, why) in &self.unread {
+            writeln!(f, "StoragePool {pool} cannot be read: {why}")?;
+        }
+        self.plan.fmt(f)
+    }
+}
+
+/// What `tarn standalone` or `tarn node` would do with this machine's disks; nothing is changed.
+///
+/// # Errors
+/// What is missing, or cannot be asked or looked at, and what to do about it.
+pub fn outlook(driver: &Driver, node: &NodeId, source: Source) -> anyhow::Result<Outlook> {
+    machine::check_programs().map_err(anyhow::Error::msg)?;
+    let creator = driver.name().to_owned();
+    let (pools, cluster, known, unread) = match source {
+        Source::File(pools) => (pools, None, BTreeMap::new(), BTreeMap::new()),
+        Source::Api { kubeconfig, node_name, state } => {
+            let asked = runtime()?.block_on(ask(kubeconfig.as_deref(), &node_name))?;
+            let known = agent::remembered_groups(&state);
+            (asked.pools, Some(asked.cluster), known, asked.unread)
+        }
+    };
+    let owner = Owner { creator, cluster, node: node.clone() };
+    let plan = plan_disks(&machine::tools(Exec), &pools, &owner, &known)?;
+    Ok(Outlook { plan, unread })
+}
+
+async fn ask(kubeconfig: Option<&Path>, node_name: &str) -> anyhow::Result<agent::Asked> {
+    let client = client::connect(kubeconfig).await;
+    let client = client.context("without a pools file (--pools) the Kubernetes API is asked")?;
+    Ok(agent::ask(&client, node_name).await?)
+}

@@ -1,6 +1,6 @@
 //! What has become of a wish, as the controller knows it. Pure; time is handed in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     objects::Phase,
@@ -9,6 +9,11 @@ use super::{
     wish::{error_of, size_of},
 };
 use crate::volume::{Error, VolumeId};
+
+/// How long a call to delete waits for a volume that is still in use: the kubelet unstages it a moment
+/// after its pod is gone, and who is refused comes back after a second, then after two, four and so on
+/// (external-provisioner, `--retry-interval-start`).
+const UNSTAGING: Duration = Duration::from_secs(10);
 
 /// What somebody who waits has found.
 #[derive(Debug)]
@@ -110,8 +115,8 @@ fn is_lost(state: &State, entry: &Entry, now: Instant) -> bool {
     entry.node().is_some_and(|node| state.is_lost(&node, now))
 }
 
-/// What has become of a deletion.
-pub(super) fn deletion(state: &State, id: &str, now: Instant) -> Look<Deletion> {
+/// What has become of a deletion that somebody has waited for since `began`.
+pub(super) fn deletion(state: &State, id: &str, began: Instant, now: Instant) -> Look<Deletion> {
     let Some(entry) = state.entry(id).filter(|entry| entry.is_deleting) else {
         return Look::Done(Deletion::Gone);
     };
@@ -125,6 +130,9 @@ pub(super) fn deletion(state: &State, id: &str, now: Instant) -> Look<Deletion> 
         // Whatever it said last, such as that the volume is in use, was before it was lost.
         (Some(_), _, None) if is_lost(state, entry, now) => {
             Look::Done(Deletion::Released(entry.clone()))
+        }
+        (_, Some(_), Some(until)) if now < began + UNSTAGING => {
+            Look::Wait(Some(until.min(began + UNSTAGING)))
         }
         (_, Some(refusal), _) => Look::Done(Deletion::Pending(error_of(refusal))),
         (_, _, Some(until)) => Look::Wait(Some(until)),
@@ -173,6 +181,8 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Node {
         Alive,
+        /// Alive, when somebody has waited for it for as long as one does.
+        Busy,
         Silent,
         /// Alive, and an admin says that it is gone for good.
         Doubted,
@@ -202,6 +212,7 @@ mod tests {
         state.enter(ID, &object);
         let now = match node {
             Node::Alive | Node::Doubted => heard,
+            Node::Busy => heard + UNSTAGING,
             Node::Silent | Node::Lost => heard + PATIENCE,
         };
         state.set_lost(&name, matches!(node, Node::Doubted | Node::Lost));
@@ -248,7 +259,8 @@ mod tests {
     #[case::under_way(Node::Alive, Some("Ready"), None, "wait")]
     #[case::perhaps_taken_up_just_now(Node::Alive, None, None, "wait")]
     #[case::never_taken_up(Node::Silent, None, None, "released")]
-    #[case::in_use(Node::Alive, Some("Ready"), in_use(), "pending: Precondition")]
+    #[case::in_use(Node::Alive, Some("Ready"), in_use(), "wait")]
+    #[case::in_use_for_long(Node::Busy, Some("Ready"), in_use(), "pending: Precondition")]
     #[case::after_a_refused_growth(Node::Alive, Some("Ready"), full(), "wait")]
     #[case::silent(Node::Silent, Some("Ready"), None, "pending: Busy")]
     #[case::silent_while_made(Node::Silent, Some("Creating"), None, "pending: Busy")]
@@ -269,7 +281,8 @@ mod tests {
         #[case] expected: &str,
     ) {
         let (state, now) = state(node, &status(phase, refusal), true);
-        let found = match deletion(&state, ID, now) {
+        let began = if matches!(node, Node::Busy) { now - UNSTAGING } else { now };
+        let found = match deletion(&state, ID, began, now) {
             Look::Wait(_) => "wait".to_owned(),
             Look::Done(Deletion::Gone) => "gone".to_owned(),
             Look::Done(Deletion::Released(_)) => "released".to_owned(),
@@ -281,7 +294,7 @@ mod tests {
     #[test]
     fn only_deletions_are_released() {
         let (state, now) = state(Node::Lost, &status(Some("Ready"), None), false);
-        assert!(matches!(deletion(&state, ID, now), Look::Done(Deletion::Gone)));
+        assert!(matches!(deletion(&state, ID, now, now), Look::Done(Deletion::Gone)));
         assert!(state.entry(ID).is_some_and(Entry::is_ready), "it stays as it is");
     }
 

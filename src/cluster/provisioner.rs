@@ -157,7 +157,8 @@ impl ClusterProvisioner {
             }
             Err(err) => return Err(api_failed(format!("deleting {id}"), err)),
         }
-        let deletion = self.view.when(id, |state| deletion(state, id, Instant::now())).await;
+        let began = Instant::now();
+        let deletion = self.view.when(id, |state| deletion(state, id, began, Instant::now())).await;
         match deletion {
             Deletion::Gone => Ok(()),
             Deletion::Released(entry) => self.withdraw(id, &entry).await,

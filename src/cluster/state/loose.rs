@@ -39,7 +39,7 @@ impl State {
     pub(in crate::cluster) fn over(&self, now: Instant) -> Vec<Ending> {
         let is_over = |id: &str, entry: &Entry| {
             let is_released =
-                || matches!(deletion(self, id, now), Look::Done(Deletion::Released(_)));
+                || matches!(deletion(self, id, now, now), Look::Done(Deletion::Released(_)));
             entry.is_refused_find() || is_released()
         };
         let ending = self.ending.iter().filter_map(|id| Some((id, self.volumes.get(id)?)));

@@ -2,10 +2,10 @@
 //!
 //! `figures beside-tools TARN RESULTS` and `figures asking TARN RESULTS` run as root in the disposable
 //! guest, on two scratch disks; `figures waiting RESULTS` anywhere, over an LVM whose commands only take
-//! time; `./run bench` calls them all. `figures claims RESULTS` asks a cluster with the driver; `./run bench cluster` has one. `figures
-//! scale TARN RESULTS NODES VOLUMES` wants an API server of its own; `./run bench scale` brings one up,
-//! and the nodes are `figures nodes` and `figures node`. Every ratio is one of medians of alternating
-//! runs, so that both sides meet the same machine.
+//! time; `./run bench` calls them all. `figures claims RESULTS` asks a cluster with the driver; `./run
+//! bench cluster` has one. `figures scale TARN RESULTS NODES VOLUMES` wants an API server of its own;
+//! `./run bench scale` brings one up, and the nodes are `figures nodes` and `figures node`. Every ratio is
+//! one of medians of alternating runs, so that both sides meet the same machine.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -55,9 +55,8 @@ pub(super) struct NodeArgs {
     #[arg(long, value_name = "PATH", env = "TARN_KUBELET_ENDPOINT")]
     kubelet_endpoint: Option<PathBuf>,
 
-    /// Where the pools are remembered, for a start while the API is away.
-    #[arg(long, value_name = "DIRECTORY", env = "TARN_STATE_DIR", default_value = "/var/lib/tarn")]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    state: StateDir,
 
     /// How much of this node may be deleted within a minute before it asks, in percent; 100: all.
     ///
@@ -75,16 +74,29 @@ pub(super) struct NodeArgs {
     deletion_brake: u8,
 }
 
-/// How the API is reached.
+/// How the API is reached, and as what.
 #[derive(Debug, Args)]
 struct ApiArgs {
     /// The namespace that the driver runs in, where its nodes have their leases.
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "tarn-system")]
     namespace: String,
 
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Kubeconfig {
     /// How the API is reached, where that is not by $KUBECONFIG or as a pod.
     #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StateDir {
+    /// Where the pools are remembered, for a start while the API is away, and their volume groups.
+    #[arg(long, value_name = "DIRECTORY", env = "TARN_STATE_DIR", default_value = "/var/lib/tarn")]
+    pub(super) state_dir: PathBuf,
 }
 
 const CONTROLLER_EXAMPLE: &str = "\
@@ -101,7 +113,7 @@ impl ControllerArgs {
         controller::Config {
             door: self.door.door(),
             namespace: self.api.namespace,
-            kubeconfig: self.api.kubeconfig,
+            kubeconfig: self.api.kubeconfig.kubeconfig,
         }
     }
 }
@@ -114,10 +126,10 @@ impl NodeArgs {
             node_name: self.node.text()?,
             node: self.node.parse()?,
             namespace: self.api.namespace,
-            kubeconfig: self.api.kubeconfig,
+            kubeconfig: self.api.kubeconfig.kubeconfig,
             registration: registration.map(PathBuf::from),
             kubelet_endpoint: self.kubelet_endpoint.unwrap_or_else(|| door.endpoint.clone()),
-            state: self.state_dir,
+            state: self.state.state_dir,
             deletion_brake: self.deletion_brake,
             door,
         })

@@ -18,7 +18,7 @@ use crate::{
     serve::{self, standalone},
     telemetry::log,
 };
-use cluster::{ControllerArgs, NodeArgs};
+use cluster::{ControllerArgs, Kubeconfig, NodeArgs, StateDir};
 use door::{DoorArgs, DriverArg, NodeName};
 
 /// Why a command was not done.
@@ -125,13 +125,11 @@ struct Plan {
     #[arg(long, value_name = "FILE", env = "TARN_POOLS", conflicts_with = "kubeconfig")]
     pools: Option<PathBuf>,
 
-    /// How the API is reached, where that is not by $KUBECONFIG or as a pod.
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    api: Kubeconfig,
 
-    /// Where `tarn node` remembers which volume groups its pools had.
-    #[arg(long, value_name = "DIRECTORY", env = "TARN_STATE_DIR", default_value = "/var/lib/tarn")]
-    state_dir: PathBuf,
+    #[command(flatten)]
+    state: StateDir,
 
     #[command(flatten)]
     driver: DriverArg,
@@ -278,9 +276,9 @@ impl Plan {
         Ok(match self.pools {
             Some(file) => serve::Source::File(PoolsArg { file }.read()?),
             None => serve::Source::Api {
-                kubeconfig: self.kubeconfig,
+                kubeconfig: self.api.kubeconfig,
                 node_name: self.node.text()?,
-                state: self.state_dir,
+                state: self.state.state_dir,
             },
         })
     }

@@ -120,27 +120,34 @@ pub(super) fn deletion(state: &State, id: &str, began: Instant, now: Instant) ->
     let Some(entry) = state.entry(id).filter(|entry| entry.is_deleting) else {
         return Look::Done(Deletion::Gone);
     };
+    if is_released(state, entry, now) {
+        return Look::Done(Deletion::Released(entry.clone()));
+    }
     let alive = entry.node().and_then(|node| state.alive_until(&node, now));
     // A refused growth says nothing about the deletion.
     let refusal = entry.refusal.as_ref().filter(|it| it.size.is_none());
-    match (entry.phase, refusal, alive) {
-        (Some(Phase::Deleted | Phase::Failed), ..) | (None, _, None) => {
-            Look::Done(Deletion::Released(entry.clone()))
-        }
-        // Whatever it said last, such as that the volume is in use, was before it was lost.
-        (Some(_), _, None) if is_lost(state, entry, now) => {
-            Look::Done(Deletion::Released(entry.clone()))
-        }
-        (_, Some(_), Some(until)) if now < began + UNSTAGING => {
+    match (refusal, alive) {
+        (Some(_), Some(until)) if now < began + UNSTAGING => {
             Look::Wait(Some(until.min(began + UNSTAGING)))
         }
-        (_, Some(refusal), _) => Look::Done(Deletion::Pending(error_of(refusal))),
-        (_, _, Some(until)) => Look::Wait(Some(until)),
-        (Some(_), _, None) => Look::Done(Deletion::Pending(Error::Busy(format!(
+        (Some(refusal), _) => Look::Done(Deletion::Pending(error_of(refusal))),
+        (None, Some(until)) => Look::Wait(Some(until)),
+        (None, None) => Look::Done(Deletion::Pending(Error::Busy(format!(
             "node {} has been silent; {id} is deleted when it comes back. For a node that is gone \
              for good see \"Removing a node\" in docs/kubernetes.md",
             entry.spec.node_name
         )))),
+    }
+}
+
+/// Whether the node of an object that is to go has nothing of it any more, or never had, or is given up,
+/// whatever it said last.
+pub(super) fn is_released(state: &State, entry: &Entry, now: Instant) -> bool {
+    let is_alive = entry.node().is_some_and(|node| state.alive_until(&node, now).is_some());
+    match entry.phase {
+        Some(Phase::Deleted | Phase::Failed) => true,
+        None => !is_alive,
+        Some(_) => !is_alive && is_lost(state, entry, now),
     }
 }
 
@@ -182,7 +189,7 @@ mod tests {
     enum Node {
         Alive,
         /// Alive, when somebody has waited for it for as long as one does.
-        Busy,
+        WaitedFor,
         Silent,
         /// Alive, and an admin says that it is gone for good.
         Doubted,
@@ -212,7 +219,7 @@ mod tests {
         state.enter(ID, &object);
         let now = match node {
             Node::Alive | Node::Doubted => heard,
-            Node::Busy => heard + UNSTAGING,
+            Node::WaitedFor => heard + UNSTAGING,
             Node::Silent | Node::Lost => heard + PATIENCE,
         };
         state.set_lost(&name, matches!(node, Node::Doubted | Node::Lost));
@@ -260,7 +267,7 @@ mod tests {
     #[case::perhaps_taken_up_just_now(Node::Alive, None, None, "wait")]
     #[case::never_taken_up(Node::Silent, None, None, "released")]
     #[case::in_use(Node::Alive, Some("Ready"), in_use(), "wait")]
-    #[case::in_use_for_long(Node::Busy, Some("Ready"), in_use(), "pending: Precondition")]
+    #[case::in_use_for_long(Node::WaitedFor, Some("Ready"), in_use(), "pending: Precondition")]
     #[case::after_a_refused_growth(Node::Alive, Some("Ready"), full(), "wait")]
     #[case::silent(Node::Silent, Some("Ready"), None, "pending: Busy")]
     #[case::silent_while_made(Node::Silent, Some("Creating"), None, "pending: Busy")]
@@ -281,7 +288,7 @@ mod tests {
         #[case] expected: &str,
     ) {
         let (state, now) = state(node, &status(phase, refusal), true);
-        let began = if matches!(node, Node::Busy) { now - UNSTAGING } else { now };
+        let began = if matches!(node, Node::WaitedFor) { now - UNSTAGING } else { now };
         let found = match deletion(&state, ID, began, now) {
             Look::Wait(_) => "wait".to_owned(),
             Look::Done(Deletion::Gone) => "gone".to_owned(),

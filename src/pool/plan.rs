@@ -216,15 +216,15 @@ impl Sought<'_> {
         }));
         steps
     }
-}
 
-impl Sought<'_> {
     /// The disks of its group that have grown since. Only what adds an extent is a step: what changes
     /// nothing would be planned again for ever.
     fn growth(&self, disks: &[DiskPlan]) -> Vec<Step> {
+        if self.state != GroupState::There {
+            return Vec::new();
+        }
         let is_its = |it: &&DiskPlan| it.standing == Standing::Member(self.name().clone());
         let members = disks.iter().filter(is_its).map(|it| &it.disk);
-        let members = members.filter(|_| self.state == GroupState::There);
         members
             .filter(|disk| disk.failed.is_none())
             .filter_map(|disk| {

@@ -61,7 +61,7 @@ pub fn outlook(driver: &Driver, node: &NodeId, source: Source) -> anyhow::Result
         Source::File(pools) => (pools, None, BTreeMap::new(), BTreeMap::new()),
         Source::Api { kubeconfig, node_name, state } => {
             let asked = runtime()?.block_on(ask(kubeconfig.as_deref(), &node_name))?;
-            let known = agent::remembered_groups(&state);
+            let known = agent::recalled_groups(&state);
             (asked.pools, Some(asked.cluster), known, asked.unread)
         }
     };

@@ -50,12 +50,18 @@ fn set_size(file: &Path, size: u64) {
     file.set_len(size).unwrap();
 }
 
+/// A pool of a disk that can grow, which is driven by nobody yet.
+fn pool_of_one(size: u64) -> (Disks, Growing) {
+    let disks = Disks::new(0);
+    let disk = Growing::new(&disks.ground.home, size);
+    disks.pools(r#"{paths: ["/dev/loop*"], types: [Loop]}"#);
+    (disks, disk)
+}
+
 #[test]
 #[ignore = "guest: attaches loop devices"]
 fn a_disk_that_grows_gives_its_pool_what_is_new() {
-    let disks = Disks::new(0);
-    let disk = Growing::new(&disks.ground.home, mib(200));
-    disks.pools(r#"{paths: ["/dev/loop*"], types: [Loop]}"#);
+    let (disks, disk) = pool_of_one(mib(200));
     let driver = disks.start();
     let csi = Csi::connect(&socket(&disks.ground.home));
     csi.create_volume(Wish::new("v", "block", mib(100)).request()).unwrap();
@@ -81,11 +87,9 @@ fn a_disk_that_grows_gives_its_pool_what_is_new() {
 #[test]
 #[ignore = "guest: attaches loop devices"]
 fn growth_is_planned_exactly_when_lvm_has_an_extent_more() {
-    let disks = Disks::new(0);
-    let disk = Growing::new(&disks.ground.home, mib(200));
-    disks.pools(r#"{paths: ["/dev/loop*"], types: [Loop]}"#);
-    disks.start().stop();
     let size = mib(200);
+    let (disks, disk) = pool_of_one(size);
+    disks.start().stop();
     let mut grown = 0;
     for more in [512, 4096, mib(1) - 512, mib(1), mib(3), mib(4), mib(5) - 512, mib(7), mib(21)] {
         disk.grow(size + more);

@@ -1,6 +1,6 @@
 //! What a node is to have, asked of the API once: for whoever wants to know it and serves nothing.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{
@@ -12,7 +12,7 @@ use super::{
     identity::{self, NAMESPACE},
     pools::Said,
 };
-use crate::{cluster::objects::StoragePool, lvm::VgName, pool::PoolEntry};
+use crate::{cluster::objects::StoragePool, pool::PoolEntry};
 
 /// What a node is to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +59,6 @@ pub async fn ask(client: &Client, node: &str) -> Result<Asked, AskError> {
     let said = Said::of(found.labels().clone(), pools.items);
     let (pools, unread) = said.own();
     Ok(Asked { cluster, pools, unread })
-}
-
-/// The groups that the agent's pools had when they were seen last, as it has remembered them below its
-/// directory for state.
-pub fn remembered_groups(state: &Path) -> BTreeMap<VgName, String> {
-    identity::recalled_groups(state)
 }
 
 #[cfg(test)]

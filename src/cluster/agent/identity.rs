@@ -35,8 +35,9 @@ pub(super) fn recall(host: &Host, state: &Path) {
     host.expect_groups(recalled_groups(state));
 }
 
-/// The groups that were remembered.
-pub(super) fn recalled_groups(state: &Path) -> Groups {
+/// The groups that the agent's pools had when they were seen last, as it has remembered them below its
+/// directory for state.
+pub fn recalled_groups(state: &Path) -> BTreeMap<VgName, String> {
     let text = recalled(state, GROUPS).unwrap_or_else(|| "{}".to_owned());
     serde_json::from_str(&text).unwrap_or_else(|err| {
         tracing::warn!(file = GROUPS, %err, "the volume groups are not remembered");

@@ -16,7 +16,8 @@ mod strays;
 mod volumes;
 mod written;
 
-pub use asked::{AskError, Asked, ask, remembered_groups};
+pub use asked::{AskError, Asked, ask};
+pub use identity::recalled_groups;
 
 use std::{
     path::PathBuf,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Entry, Node, State};
 use crate::{
     cluster::{
-        fate::{Deletion, Ending, Look, deletion},
+        fate::{Ending, is_released},
         objects::{LogicalVolumeSpec, Phase},
         wish::lost_spec,
     },
@@ -37,14 +37,12 @@ impl State {
 
     /// Objects that can be taken out now.
     pub(in crate::cluster) fn over(&self, now: Instant) -> Vec<Ending> {
-        let is_over = |id: &str, entry: &Entry| {
-            let is_released =
-                || matches!(deletion(self, id, now, now), Look::Done(Deletion::Released(_)));
-            entry.is_refused_find() || is_released()
+        let is_over = |entry: &Entry| {
+            entry.is_refused_find() || (entry.is_deleting && is_released(self, entry, now))
         };
         let ending = self.ending.iter().filter_map(|id| Some((id, self.volumes.get(id)?)));
         ending
-            .filter(|(id, entry)| is_over(id, entry))
+            .filter(|(_, entry)| is_over(entry))
             .map(|(id, entry)| Ending { id: id.clone(), entry: entry.clone() })
             .collect()
     }

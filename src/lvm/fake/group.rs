@@ -43,6 +43,14 @@ impl FakeGroup {
         Self { name, extent, tags, disks, volumes: Vec::new(), serial: SPARE }
     }
 
+    /// LVM changes no group that misses a disk.
+    pub(super) fn ensure_whole(&self, verb: &str) -> Result<(), Error> {
+        match self.disks.iter().any(|disk| disk.missing) {
+            true => Err(tool(verb, "Cannot change VG while PVs are missing.")),
+            false => Ok(()),
+        }
+    }
+
     /// What `pvs` shows of its disks, on devices of these sizes.
     pub(super) fn physical<'a>(
         &'a self,

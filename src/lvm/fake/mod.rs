@@ -34,8 +34,6 @@ pub use hooks::{FailAt, Gate};
 
 /// Bytes in an extent of a group that [`Lvm::create_group`] makes; LVM's default.
 const EXTENT: Bytes = Bytes::mib(4);
-/// How LVM refuses to change a group.
-const PARTIAL: &str = "Cannot change VG while PVs are missing.";
 
 /// Volume groups in memory.
 #[derive(Debug, Default)]
@@ -122,9 +120,7 @@ impl FakeLvm {
         thread::sleep(self.pace);
         self.call(verb, |state| {
             let group = state.group(vg)?;
-            if group.disks.iter().any(|disk| disk.missing) {
-                return Err(tool(verb, PARTIAL));
-            }
+            group.ensure_whole(verb)?;
             act(group)
         })
     }
@@ -203,17 +199,14 @@ impl State {
     fn resize(&mut self, device: &Path) -> Result<(), Error> {
         let unknown = || tool("resize_physical_volume", "Failed to find physical volume.");
         let size = *self.devices.get(device).ok_or_else(unknown)?;
-        for group in self.groups.values_mut() {
-            let is_partial = group.disks.iter().any(|disk| disk.missing);
-            if let Some(disk) = group.disks.iter_mut().find(|disk| disk.device == device) {
-                if is_partial {
-                    return Err(tool("resize_physical_volume", PARTIAL));
-                }
-                disk.grow(usable(size, disk.metadata));
-                return Ok(());
-            }
+        let mut groups = self.groups.values_mut();
+        let has_it = |group: &&mut FakeGroup| group.disks.iter().any(|it| it.device == device);
+        let group = groups.find(has_it).ok_or_else(unknown)?;
+        group.ensure_whole("resize_physical_volume")?;
+        for disk in group.disks.iter_mut().filter(|it| it.device == device) {
+            disk.grow(usable(size, disk.metadata));
         }
-        Err(unknown())
+        Ok(())
     }
 }
 
@@ -235,13 +228,9 @@ impl Lvm for FakeLvm {
     }
 
     fn extend_group(&self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error> {
-        let missing = |state: &mut State| {
-            let group = state.group(vg)?;
-            Ok(group.disks.iter().any(|disk| disk.missing))
-        };
-        self.call("extend_group", |state| match missing(state)? {
-            true => Err(tool("extend_group", PARTIAL)),
-            false => state.extend_group(vg, devices),
+        self.call("extend_group", |state| {
+            state.group(vg)?.ensure_whole("extend_group")?;
+            state.extend_group(vg, devices)
         })
     }
 

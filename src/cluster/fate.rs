@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    objects::Phase,
+    objects::{Phase, RefusalReason},
     placement::silent,
     state::{Entry, State},
     wish::{error_of, size_of},
 };
 use crate::volume::{Error, VolumeId};
 
-/// How long a call to delete waits for a volume that is still in use: the kubelet unstages it a moment
+/// How long a call to delete waits for a volume that is still mounted or open: the kubelet unstages it a moment
 /// after its pod is gone, and who is refused comes back after a second, then after two, four and so on
 /// (external-provisioner, `--retry-interval-start`).
 const UNSTAGING: Duration = Duration::from_secs(10);
@@ -127,7 +127,9 @@ pub(super) fn deletion(state: &State, id: &str, began: Instant, now: Instant) ->
     // A refused growth says nothing about the deletion.
     let refusal = entry.refusal.as_ref().filter(|it| it.size.is_none());
     match (refusal, alive) {
-        (Some(_), Some(until)) if now < began + UNSTAGING => {
+        (Some(refusal), Some(until))
+            if refusal.reason == RefusalReason::InUse && now < began + UNSTAGING =>
+        {
             Look::Wait(Some(until.min(began + UNSTAGING)))
         }
         (Some(refusal), _) => Look::Done(Deletion::Pending(error_of(refusal))),
@@ -231,7 +233,11 @@ mod tests {
     }
 
     fn in_use() -> Option<Value> {
-        Some(json!({ "reason": "Precondition", "message": "in use" }))
+        Some(json!({ "reason": "InUse", "message": "mounted" }))
+    }
+
+    fn held() -> Option<Value> {
+        Some(json!({ "reason": "Precondition", "message": "one of too many" }))
     }
 
     fn full() -> Option<Value> {
@@ -267,16 +273,12 @@ mod tests {
     #[case::perhaps_taken_up_just_now(Node::Alive, None, None, "wait")]
     #[case::never_taken_up(Node::Silent, None, None, "released")]
     #[case::in_use(Node::Alive, Some("Ready"), in_use(), "wait")]
-    #[case::in_use_for_long(Node::WaitedFor, Some("Ready"), in_use(), "pending: Precondition")]
+    #[case::in_use_for_long(Node::WaitedFor, Some("Ready"), in_use(), "pending: InUse")]
+    #[case::waits_for_an_admin(Node::Alive, Some("Ready"), held(), "pending: Precondition")]
     #[case::after_a_refused_growth(Node::Alive, Some("Ready"), full(), "wait")]
     #[case::silent(Node::Silent, Some("Ready"), None, "pending: Busy")]
     #[case::silent_while_made(Node::Silent, Some("Creating"), None, "pending: Busy")]
-    #[case::in_use_when_it_fell_silent(
-        Node::Silent,
-        Some("Ready"),
-        in_use(),
-        "pending: Precondition"
-    )]
+    #[case::in_use_when_it_fell_silent(Node::Silent, Some("Ready"), in_use(), "pending: InUse")]
     #[case::said_to_be_lost_while_alive(Node::Doubted, Some("Ready"), None, "wait")]
     #[case::lost(Node::Lost, Some("Ready"), None, "released")]
     #[case::lost_while_made(Node::Lost, Some("Creating"), None, "released")]

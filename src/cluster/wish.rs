@@ -281,6 +281,7 @@ pub(super) fn refusal_of(err: &Error) -> Option<Refusal> {
         Error::Exists { .. } => RefusalReason::Exists,
         Error::OutOfRange(_) => RefusalReason::OutOfRange,
         Error::NoRoom(_) => RefusalReason::NoRoom,
+        Error::InUse(_) => RefusalReason::InUse,
         Error::Precondition(_) => RefusalReason::Precondition,
         Error::Machine { .. } => RefusalReason::Machine,
         Error::Busy(_) | Error::Uncertain { .. } => return None,
@@ -305,6 +306,7 @@ pub(super) fn error_of(refusal: &Refusal) -> Error {
         },
         RefusalReason::OutOfRange => Error::OutOfRange(message),
         RefusalReason::NoRoom => Error::NoRoom(message),
+        RefusalReason::InUse => Error::InUse(message),
         RefusalReason::Precondition => Error::Precondition(message),
         RefusalReason::Machine => Error::Machine {
             doing: "what the node was asked to do".to_owned(),

@@ -24,7 +24,7 @@ fn code(err: &Error) -> Code {
         // nothing was made here.
         Error::NoRoom(_) => Code::ResourceExhausted,
         // Final for the kubelet, which then takes it that nothing is mounted.
-        Error::Precondition(_) => Code::FailedPrecondition,
+        Error::InUse(_) | Error::Precondition(_) => Code::FailedPrecondition,
         // "May still be running": the same call comes again, with the same node.
         Error::Busy(_) | Error::Uncertain { .. } => Code::Aborted,
         // "Surely not in progress": if the claim is deleted now, nobody deletes a volume. So only

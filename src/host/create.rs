@@ -58,7 +58,7 @@ impl Host {
             Error::OutOfRange(why) => Error::NoRoom(why),
             Error::NotFound(_) | Error::NoRoom(_) => err,
             Error::Machine { doing, source } => return Err(Error::Uncertain { doing, source }),
-            Error::Precondition(why) => return Err(Error::Busy(why)),
+            Error::InUse(why) | Error::Precondition(why) => return Err(Error::Busy(why)),
             Error::Invalid { .. }
             | Error::Exists { .. }
             | Error::Busy(_)

@@ -18,8 +18,8 @@ impl Host {
     /// Deletes a volume; one that is gone is fine.
     ///
     /// # Errors
-    /// [`Error::Precondition`] while it is in use or has copy-on-write snapshots, [`Error::Busy`]
-    /// while it is being made.
+    /// [`Error::InUse`] while somebody has it mounted or open, [`Error::Precondition`] while it has
+    /// copy-on-write snapshots or is being copied from, [`Error::Busy`] while it is being made.
     pub fn delete(&self, id: &VolumeId) -> Result<(), Error> {
         let Some(found) = self.volume(id) else { return Ok(()) };
         if found.record.copying && self.copies.is_running(&found.lv.name) {
@@ -52,7 +52,8 @@ impl Host {
     /// Deletes a snapshot; one that is gone is fine.
     ///
     /// # Errors
-    /// [`Error::Precondition`] while a volume is being copied from it or somebody has it open.
+    /// [`Error::InUse`] while somebody has it open, [`Error::Precondition`] while a volume is being
+    /// copied from it.
     pub fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
         let Some(found) = self.snapshot_of_id(id) else { return Ok(()) };
         self.ensure_not_copied_from(&found, &Source::Snapshot(id.clone()))?;

@@ -157,7 +157,7 @@ fn no_volume(id: &VolumeId) -> Error {
 fn lvm_failed(doing: impl Into<String>, err: lvm::Error) -> Error {
     match err {
         lvm::Error::NoSpace { .. } => Error::NoRoom(err.to_string()),
-        lvm::Error::InUse { .. } => Error::Precondition(err.to_string()),
+        lvm::Error::InUse { .. } => Error::InUse(err.to_string()),
         lvm::Error::NoGroup { .. }
         | lvm::Error::NoVolume { .. }
         | lvm::Error::Exists { .. }
@@ -171,7 +171,8 @@ fn lvm_failed(doing: impl Into<String>, err: lvm::Error) -> Error {
 fn fs_failed(doing: impl Into<String>, err: fs::Error) -> Error {
     match err {
         fs::Error::Busy(_) => Error::Busy(err.to_string()),
-        fs::Error::InUse(_) | fs::Error::NotEmpty { .. } | fs::Error::Damaged { .. } => {
+        fs::Error::InUse(_) => Error::InUse(err.to_string()),
+        fs::Error::NotEmpty { .. } | fs::Error::Damaged { .. } => {
             Error::Precondition(err.to_string())
         }
         fs::Error::Path { ref source, .. } if is_in_the_way(source) => {

@@ -102,8 +102,8 @@ impl Host {
     /// not there is fine. What is at the path of a volume that is not there is not ours.
     ///
     /// # Errors
-    /// [`Error::Precondition`] while something holds it, or when there is more than an empty
-    /// directory or file.
+    /// [`Error::InUse`] while something holds it, [`Error::Precondition`] when there is more than an
+    /// empty directory or file.
     pub fn unpublish(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
         let at = &paths::real(at);
         let Some(found) = self.volume_anywhere(id) else { return Ok(()) };

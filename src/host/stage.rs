@@ -161,7 +161,7 @@ impl Host {
     /// Takes the volume's file system off its staging path; nothing of this volume there is fine.
     ///
     /// # Errors
-    /// [`Error::Precondition`] while something holds it.
+    /// [`Error::InUse`] while something holds it.
     pub fn unstage(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
         let Some(found) = self.volume_anywhere(id) else { return Ok(()) };
         self.unmount_layers(&found, &paths::real(at))

@@ -43,13 +43,13 @@ impl Host {
     /// Refuses while anything uses the volume.
     ///
     /// # Errors
-    /// [`Error::Precondition`] says what.
+    /// [`Error::InUse`] says what.
     pub(super) fn ensure_unused(&self, found: &Found) -> Result<(), Error> {
         let mounts = self.mounts_of(found)?;
         let name = &found.lv.name;
         if let Some(mount) = mounts.of_volume.first() {
             let at = mount.at.display();
-            return Err(Error::Precondition(format!("{name} is in use: mounted at {at}")));
+            return Err(Error::InUse(format!("{name} is in use: mounted at {at}")));
         }
         if mounts.device.is_none() {
             return Ok(());
@@ -61,7 +61,7 @@ impl Host {
             .map_err(|err| Error::machine(format!("asking who has {name} open"), err))?;
         let dependents = found.pool.read(|ledger| ledger.dependents(name).count());
         if open > 0 && dependents == 0 {
-            return Err(Error::Precondition(format!(
+            return Err(Error::InUse(format!(
                 "{name} is in use: {open} open file(s), perhaps a loop device of the kubelet's; see `lsof` and `losetup -l`"
             )));
         }

@@ -34,6 +34,9 @@ pub enum Error {
     /// There is no room here now; nothing was made. Another node may have room.
     #[error("{0}")]
     NoRoom(String),
+    /// Somebody has it mounted or open, and may soon let go of it.
+    #[error("{0}")]
+    InUse(String),
     /// What was asked for cannot be done in the state that things are in; somebody must change that.
     #[error("{0}")]
     Precondition(String),

@@ -189,7 +189,9 @@ pub enum RefusalReason {
     OutOfRange,
     /// There is no room on the node now.
     NoRoom,
-    /// Not in the state that things are in, such as in use.
+    /// Somebody has it mounted or open.
+    InUse,
+    /// Not in the state that things are in.
     Precondition,
     /// The machine failed.
     Machine,

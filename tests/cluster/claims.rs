@@ -1,8 +1,6 @@
 //! Claims and where their volumes go. A claim that names its node is what the scheduler makes of one
 //! with a pod; without the pod a test says itself which node was chosen.
 
-use std::fmt::Write as _;
-
 use crate::{
     driver::Driver,
     kubectl::{apply, await_that, kubectl, kubectl_can, on_node},
@@ -11,7 +9,7 @@ use crate::{
 const CHOSEN: &str = "volume.kubernetes.io/selected-node";
 
 /// A claim with this metadata, without its braces.
-fn claim(metadata: &str, mebibytes: u64, class: &str) -> String {
+pub(crate) fn claim(metadata: &str, mebibytes: u64, class: &str) -> String {
     format!(
         "---
 apiVersion: v1
@@ -21,6 +19,33 @@ spec:
   storageClassName: {class}
   accessModes: [ReadWriteOnce]
   resources: {{requests: {{storage: {mebibytes}Mi}}}}
+"
+    )
+}
+
+/// A pod with this metadata and these fields of its spec, each without its braces, which sleeps. Its
+/// claims are mounted at their names.
+pub(crate) fn pod(metadata: &str, spec: &str, claims: &[&str]) -> String {
+    let list = |entry: fn(&str) -> String| -> String {
+        claims.iter().map(|claim| entry(claim)).collect::<Vec<_>>().join(", ")
+    };
+    let mounts = list(|claim| format!("{{name: {claim}, mountPath: /{claim}}}"));
+    let volumes =
+        list(|claim| format!("{{name: {claim}, persistentVolumeClaim: {{claimName: {claim}}}}}"));
+    format!(
+        "---
+apiVersion: v1
+kind: Pod
+metadata: {{{metadata}}}
+spec:
+  {spec}
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: box
+    image: registry.k8s.io/e2e-test-images/busybox:1.37.0-1
+    command: [sleep, '1000000']
+    volumeMounts: [{mounts}]
+  volumes: [{volumes}]
 "
     )
 }
@@ -114,33 +139,17 @@ fn a_controller_that_restarts_amid_claims_loses_none_and_doubles_none() {
 
 /// Pods with a claim each, which like node-a best.
 fn pods_that_like_node_a(count: u32, mebibytes: u64) -> String {
-    (0..count).fold(String::new(), |mut text, number| {
-        let metadata = format!("name: crowd-{number}, labels: {{test: crowd}}");
-        let claim = claim(&metadata, mebibytes, "local");
-        write!(
-            text,
-            "{claim}---
-apiVersion: v1
-kind: Pod
-metadata: {{name: crowd-{number}, labels: {{test: crowd}}}}
-spec:
-  terminationGracePeriodSeconds: 0
-  affinity:
+    let likes_a = "affinity:
     nodeAffinity:
       preferredDuringSchedulingIgnoredDuringExecution:
       - weight: 100
-        preference: {{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [node-a]}}]}}
-  containers:
-  - name: box
-    image: registry.k8s.io/e2e-test-images/busybox:1.37.0-1
-    command: [sleep, '1000000']
-    volumeMounts: [{{name: data, mountPath: /data}}]
-  volumes: [{{name: data, persistentVolumeClaim: {{claimName: crowd-{number}}}}}]
-"
-        )
-        .unwrap();
-        text
-    })
+        preference: {matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-a]}]}";
+    let both = |number| {
+        let name = format!("crowd-{number}");
+        let metadata = format!("name: {name}, labels: {{test: crowd}}");
+        claim(&metadata, mebibytes, "local") + &pod(&metadata, likes_a, &[&name])
+    };
+    (0..count).map(both).collect()
 }
 
 #[test]
@@ -173,25 +182,9 @@ fn a_pod_waits_while_no_node_has_room() {
 
 /// A pod with two claims of this size, which goes where the scheduler wants it.
 fn pair(mebibytes: u64) -> String {
-    let claim = |name: &str| claim(&format!("name: {name}"), mebibytes, "local");
-    let (data, logs) = (claim("pair-data"), claim("pair-logs"));
-    format!(
-        "{data}{logs}---
-apiVersion: v1
-kind: Pod
-metadata: {{name: pair}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers:
-  - name: box
-    image: registry.k8s.io/e2e-test-images/busybox:1.37.0-1
-    command: [sleep, '1000000']
-    volumeMounts: [{{name: data, mountPath: /data}}, {{name: logs, mountPath: /logs}}]
-  volumes:
-  - {{name: data, persistentVolumeClaim: {{claimName: pair-data}}}}
-  - {{name: logs, persistentVolumeClaim: {{claimName: pair-logs}}}}
-"
-    )
+    let names = ["pair-data", "pair-logs"];
+    let claims = names.map(|name| claim(&format!("name: {name}"), mebibytes, "local"));
+    claims.concat() + &pod("name: pair", "", &names)
 }
 
 /// A node that the scheduler leaves out until this is dropped.

@@ -37,10 +37,7 @@ impl Drop for Driver {
         if std::thread::panicking() {
             return;
         }
-        await_that("objects are left", || match kubectl("get lvol -o name").trim() {
-            "" => Ok(()),
-            left => Err(left.to_owned()),
-        });
+        no_object_is_left();
         for node in NODES {
             await_that("volumes are left", || {
                 let left = on_node(node, "lvs --noheadings -o lv_name tarn");
@@ -50,6 +47,14 @@ impl Drop for Driver {
             });
         }
     }
+}
+
+/// Waits until every volume that was deleted is gone.
+pub(crate) fn no_object_is_left() {
+    await_that("objects are left", || match kubectl("get lvol -o name").trim() {
+        "" => Ok(()),
+        left => Err(left.to_owned()),
+    });
 }
 
 fn install() {

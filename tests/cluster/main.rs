@@ -12,6 +12,7 @@
 )]
 
 mod claims;
+mod disks;
 mod driver;
 mod examples;
 mod kubectl;

@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Resource as _, ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::PostParams,
     runtime::{
         controller::{Action, Config, Controller},
         watcher,
     },
 };
-use serde_json::json;
 use tokio_stream::StreamExt as _;
 
 use super::{
@@ -151,19 +150,8 @@ impl Work<'_> {
         status: &LogicalVolumeStatus,
     ) -> Result<LogicalVolume, Unwritten> {
         let api: Api<LogicalVolume> = Api::all(self.shared.agent.client.clone());
-        let mut patch = json!({
-            "metadata": { "resourceVersion": object.metadata.resource_version },
-            "status": status,
-        });
-        // A merge leaves what it does not name.
-        let absent =
-            [("refusal", status.refusal.is_none()), ("conditions", status.conditions.is_empty())];
-        if let Some(fields) = patch.pointer_mut("/status") {
-            let absent = absent.into_iter().filter(|(_, is_absent)| *is_absent);
-            absent.for_each(|(field, _)| fields[field] = serde_json::Value::Null);
-        }
-        let written =
-            api.patch_status(&self.id, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        let wanted = LogicalVolume { status: Some(status.clone()), ..object.clone() };
+        let written = api.replace_status(&self.id, &PostParams::default(), &wanted).await?;
         // One that was deleted is gone next, and never shown again.
         if status.phase != Some(Phase::Deleted) {
             let version = written.metadata.resource_version.as_deref();

@@ -1,0 +1,97 @@
+//! Disks that are plugged into nodes which are running, and the claims that wait for them.
+
+use crate::{
+    claims::{claim, pod},
+    driver::{Driver, NODES, no_object_is_left},
+    kubectl::{apply, await_that, kubectl, on_node, run, scripts},
+};
+
+/// A pool of the disks that a node is given later, and its class.
+const LATE: &str = "
+apiVersion: tarn.dev/v1alpha1
+kind: StoragePool
+metadata: {name: late}
+spec:
+  devices: {paths: [/dev/ubdc, /dev/ubdd]}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: late}
+provisioner: local.tarn.dev
+volumeBindingMode: WaitForFirstConsumer
+parameters: {pool: late, csi.storage.k8s.io/fstype: ext4}
+";
+
+/// The pool, until this is dropped; its disks are empty then.
+struct Late {
+    disks: Vec<(&'static str, &'static str)>,
+}
+
+impl Late {
+    fn new() -> Self {
+        apply(LATE);
+        Self { disks: Vec::new() }
+    }
+
+    fn plug(&mut self, node: &'static str, slot: &'static str, size: &str) {
+        run(scripts().join("plug-disk"), &[node, slot, size]);
+        self.disks.push((node, slot));
+    }
+}
+
+/// A spec that goes takes no group away, so that it is done by hand here.
+impl Drop for Late {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        no_object_is_left();
+        kubectl("delete storagepool/late storageclass/late");
+        for node in NODES {
+            await_that("the pool is still served", || match pools_of(node) {
+                pools if pools.contains("late") => Err(pools),
+                _ => Ok(()),
+            });
+            on_node(node, "! vgs tarn-late || vgremove -qq -y tarn-late");
+        }
+        for (node, slot) in &self.disks {
+            on_node(node, &format!("pvremove -qq -y /dev/ubd{slot}"));
+        }
+    }
+}
+
+fn pools_of(node: &str) -> String {
+    kubectl(&format!("get nls {node} -o jsonpath={{.status.pools[*].name}}"))
+}
+
+fn node_of(pod: &str) -> String {
+    kubectl(&format!("get pod {pod} -o jsonpath={{.spec.nodeName}}"))
+}
+
+fn waiting(name: &str, mebibytes: u64) -> String {
+    let metadata = format!("name: {name}");
+    claim(&metadata, mebibytes, "late") + &pod(&metadata, "", &[name])
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn a_pod_that_waits_for_room_runs_when_a_disk_is_plugged_in() {
+    let _driver = Driver::installed();
+    let mut late = Late::new();
+    apply(&waiting("patient", 600));
+    await_that("the scheduler does not say why", || {
+        let said = kubectl("get pod patient -o jsonpath={.status.conditions[*].message}");
+        if said.contains("did not have enough free storage") { Ok(()) } else { Err(said) }
+    });
+    // Too small a disk for it on one node, and one that is large enough on the other.
+    late.plug("node-a", "c", "512M");
+    late.plug("node-b", "c", "1G");
+    kubectl("wait --for=condition=Ready pod/patient --timeout=4m");
+    assert_eq!(node_of("patient"), "node-b");
+    // node-b has no room for another of these; with a second disk node-a has.
+    apply(&waiting("second", 600));
+    late.plug("node-a", "d", "512M");
+    kubectl("wait --for=condition=Ready pod/second --timeout=4m");
+    assert_eq!(node_of("second"), "node-a");
+    kubectl("delete pod/patient pvc/patient pod/second pvc/second");
+}

@@ -93,5 +93,17 @@ fn a_pod_that_waits_for_room_runs_when_a_disk_is_plugged_in() {
     late.plug("node-a", "d", "512M");
     kubectl("wait --for=condition=Ready pod/second --timeout=4m");
     assert_eq!(node_of("second"), "node-a");
-    kubectl("delete pod/patient pvc/patient pod/second pvc/second");
+
+    // Without their pool the volumes cannot be deleted, and say so; with it they are.
+    kubectl("delete pod/patient pod/second");
+    kubectl("delete storagepool/late");
+    kubectl("delete pvc/patient pvc/second --wait=false");
+    await_that("the volumes do not say what they wait for", || {
+        let said = kubectl("get lvol -o jsonpath={.items[*].status.conditions[*].message}");
+        match said.matches("does not serve pool late").count() {
+            2 => Ok(()),
+            _ => Err(said),
+        }
+    });
+    apply(LATE);
 }

@@ -62,7 +62,14 @@ fn install() {
     let chart = chart.to_str().unwrap();
     let wait = ["--wait", "--timeout", "3m"];
     let place = ["--namespace", "tarn-system", "--create-namespace"];
-    let values = ["--set", "capacity.pollInterval=5s"];
+    // With one thread a new class always has its capacity on node-a first, and the pods that wait for
+    // it all go there.
+    let values = [
+        "--set",
+        "capacity.pollInterval=5s",
+        "--set",
+        "provisioner.extraArgs={--capacity-threads=4}",
+    ];
     run("helm", &[&["upgrade", "--install", "tarn", chart][..], &place, &values, &wait].concat());
     crate::kubectl::apply(POOL);
     run("kubectl", &["apply", "-f", examples.join("classes.yaml").to_str().unwrap()]);

@@ -100,7 +100,10 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
         Step::Nothing => Ok(Action::await_change()),
         Step::TakeUp if !serves => work.refuse(&object, &no_pool(&object)).await,
         // Nothing can be said about what is in a pool that is not open.
-        Step::Make | Step::Grow(_) | Step::Remove if !serves => Ok(Action::requeue(AFTER_FAILURE)),
+        Step::Make | Step::Grow(_) if !serves => Ok(Action::requeue(AFTER_FAILURE)),
+        Step::Remove if !serves && object.status.is_some() => {
+            work.wait(&object, &out_of_reach(&object), AFTER_FAILURE).await
+        }
         Step::TakeUp => work.take_up(&object).await,
         Step::Make => work.make(&object).await,
         Step::Grow(size) => work.grow(&object, size).await,
@@ -118,6 +121,15 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
 fn no_pool(object: &LogicalVolume) -> Error {
     let LogicalVolumeSpec { node_name, pool, .. } = &object.spec;
     Error::NoRoom(format!("node {node_name} has no pool {pool}"))
+}
+
+fn out_of_reach(object: &LogicalVolume) -> Error {
+    let LogicalVolumeSpec { node_name, pool, .. } = &object.spec;
+    let id = object.name_any();
+    Error::Precondition(format!(
+        "node {node_name} does not serve pool {pool}, and deletes {id} when it does; \
+         `kubectl get storagepool {pool}` and `kubectl get nls {node_name} -o yaml` say more"
+    ))
 }
 
 /// The work on one object.
@@ -325,29 +337,35 @@ impl Work<'_> {
                 (Err(_), Err(_)) => Ok(()),
             })
             .await;
-        let there = object.status.clone().unwrap_or_default();
         match result {
             Ok(()) => {
-                let phase = Some(Phase::Deleted);
                 let status = LogicalVolumeStatus {
-                    phase,
+                    phase: Some(Phase::Deleted),
                     sequence: self.sequence(),
                     refusal: None,
                     conditions: Vec::new(),
-                    ..there
+                    ..object.status.clone().unwrap_or_default()
                 };
                 self.write(object, &status).await?;
                 Ok(Action::await_change())
             }
-            Err(err) => {
-                let refusal = refusal_of(&err).filter(|it| there.refusal.as_ref() != Some(it));
-                if let Some(refusal) = refusal {
-                    self.tell(object, WAITS, &refusal.message).await;
-                    self.write_waiting(object, WAITS, refusal).await?;
-                }
-                Ok(Action::requeue(IN_USE))
-            }
+            Err(err) => self.wait(object, &err, IN_USE).await,
         }
+    }
+
+    /// Says that a deletion waits, and for what, where that is news; it is tried again after `pause`.
+    async fn wait(
+        &self,
+        object: &LogicalVolume,
+        err: &Error,
+        pause: Duration,
+    ) -> Result<Action, Unwritten> {
+        let said = object.status.as_ref().and_then(|it| it.refusal.as_ref());
+        if let Some(refusal) = refusal_of(err).filter(|it| said != Some(it)) {
+            self.tell(object, WAITS, &refusal.message).await;
+            self.write_waiting(object, WAITS, refusal).await?;
+        }
+        Ok(Action::requeue(pause))
     }
 
     fn sequence(&self) -> i64 {

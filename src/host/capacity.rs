@@ -32,7 +32,6 @@ impl Host {
 impl Pool {
     /// How much room there is for volumes of a class, from memory.
     pub(super) fn room(&self, class: &Class) -> Capacity {
-        let stock = self.read(|ledger| ledger.stock(self.thin()));
-        capacity::room(&stock, &self.spec, class)
+        capacity::room(&self.stock(), &self.spec, class)
     }
 }

@@ -212,8 +212,8 @@ impl Host {
         }
     }
 
-    fn look_after(&self, pool: &Pool) {
-        if let Err(err) = pool.refresh(&*self.tools.lvm) {
+    pub(super) fn look_after(&self, pool: &Pool) {
+        if let Err(err) = self.mend(pool) {
             tracing::warn!(pool = %pool.name, error = crate::volume::chain(&err), "no report");
             return;
         }
@@ -228,6 +228,10 @@ impl Host {
         let Some(grow) = pool.spec.thin_pool.as_ref().and_then(|it| it.autoextend) else { return };
         let change = pool.change();
         let wanted = pool.read(|ledger| {
+            // LVM lets nothing grow in a group that misses a disk.
+            if ledger.missing().next().is_some() {
+                return None;
+            }
             let group = ledger.group();
             let thin = ledger.find(pool.thin())?;
             let Kind::ThinPool { data_percent, .. } = thin.kind else { return None };

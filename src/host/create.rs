@@ -6,6 +6,7 @@ use super::{
     Found, Host,
     chores::Retag,
     class::{mkfs_text, pool_for},
+    ledger::is_deleted,
     lvm_failed,
     pool::{Change, Pool},
     record::Record,
@@ -32,6 +33,7 @@ impl Host {
         if let Some(found) = self.volume(&id) {
             return self.take_up(&id, &found, wanted);
         }
+        self.ensure_not_deleted(&id)?;
         let source = self.source(wanted)?;
         let plan = self.plan(wanted, source.as_ref())?;
         self.check_node(wanted)?;
@@ -39,6 +41,19 @@ impl Host {
         let found = self.volume(&id).ok_or_else(|| super::no_volume(&id))?;
         self.finish_or_undo(&found)?;
         self.answer(&id)
+    }
+
+    /// Refuses the name of a volume that was deleted and keeps it until a disk is back: LVM would refuse
+    /// it, too, and the volume that is there would be taken for the new one.
+    fn ensure_not_deleted(&self, id: &VolumeId) -> Result<(), Error> {
+        let has_it = |pool: &Arc<Pool>| {
+            let name = id.as_str().parse().ok();
+            name.is_some_and(|name| pool.read(|ledger| ledger.find(&name).is_some_and(is_deleted)))
+        };
+        match self.pools().served.iter().any(has_it) {
+            true => Err(Error::Busy(format!("an earlier volume {id} is still being wiped"))),
+            false => Ok(()),
+        }
     }
 
     /// What an earlier call made is compared with what is wanted, and finished if it is not.
@@ -108,6 +123,7 @@ impl Host {
         if !found.is_finished() {
             return Err(Error::Busy(format!("the source, {what}, is still being made")));
         }
+        found.ensure_not_lost()?;
         if found.record.purpose != wanted.purpose {
             return Err(Error::invalid(
                 "volume_content_source",
@@ -227,8 +243,12 @@ impl Host {
             Bytes::ZERO => String::new(),
             _ => format!(" and, while it is copied, for {beside} beside it"),
         };
+        let why = match change.read(|ledger| ledger.missing().next().is_some()) {
+            true => ": it misses a disk, and LVM makes nothing before that is back",
+            false => "",
+        };
         Err(Error::NoRoom(format!(
-            "pool {} has no room for {what} of {}{while_copying}; the largest volume that fits is {largest}",
+            "pool {} has no room for {what} of {}{while_copying}; the largest volume that fits is {largest}{why}",
             plan.pool.name, plan.record.size
         )))
     }
@@ -254,6 +274,7 @@ impl Host {
     ) -> Result<(), Error> {
         let doing = format!("making logical volume {name}");
         if matches!(err, lvm::Error::NoGroup { .. }) {
+            self.chores.report_soon(&plan.pool.name);
             return Err(Error::NoRoom(err.to_string()));
         }
         if change.refresh(&*self.tools.lvm).is_err() {
@@ -330,6 +351,8 @@ pub(super) fn new_volume(
         thin_id: None,
         active: true,
         suspended: false,
+        lost: false,
+        failed: false,
         tags,
     }
 }

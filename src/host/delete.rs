@@ -6,11 +6,11 @@ use super::{
     ledger::Ledger,
     lvm_failed,
     pool::{Change, Pool},
-    record::Record,
+    record::{DELETED, Record},
 };
 use crate::{
     device::Wipe,
-    lvm::{Kind, LogicalVolume, LvName},
+    lvm::{Kind, LogicalVolume, LvName, Tag},
     volume::{Error, SnapshotId, Source, VolumeId},
 };
 
@@ -22,6 +22,7 @@ impl Host {
     /// copy-on-write snapshots or is being copied from, [`Error::Busy`] while it is being made.
     pub fn delete(&self, id: &VolumeId) -> Result<(), Error> {
         let Some(found) = self.volume(id) else { return Ok(()) };
+        found.ensure_readable(&*self.tools.lvm)?;
         if found.record.copying && self.copies.is_running(&found.lv.name) {
             return Err(Error::Busy(format!("volume {id} is still being made")));
         }
@@ -56,6 +57,7 @@ impl Host {
     /// copied from it.
     pub fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
         let Some(found) = self.snapshot_of_id(id) else { return Ok(()) };
+        found.ensure_readable(&*self.tools.lvm)?;
         self.ensure_not_copied_from(&found, &Source::Snapshot(id.clone()))?;
         self.ensure_unused(&found)?;
         self.throw_away(&found)
@@ -84,7 +86,8 @@ impl Host {
             Kind::Thin(_) | Kind::ThinPool { .. } => false,
             Kind::Thick | Kind::CopyOnWrite | Kind::Other(_) => found.record.wipe != Wipe::None,
         };
-        if keeps_bytes {
+        // What lies on a disk that is missing would come back with it, and another's volume over it.
+        if keeps_bytes || found.lv.lost {
             return self.hide(&found.pool, &found.lv);
         }
         let change = found.pool.change();
@@ -108,14 +111,22 @@ impl Host {
     /// Takes a volume out of sight and has it wiped. It gets a name that no request can mean; but a
     /// copy-on-write snapshot is split off: its origin is free of it at once, its blocks, which no
     /// device of its own showed, can be wiped, and a plain volume is no snapshot to any request
-    /// ([`super::ledger::is_split_off`]).
+    /// ([`super::ledger::is_split_off`]). While a disk of the group is missing LVM does neither, and a
+    /// tag takes the volume out of sight; where it lies on that disk, the wipe waits for it.
     pub(super) fn hide(&self, pool: &Pool, lv: &LogicalVolume) -> Result<(), Error> {
         let change = pool.change();
-        match lv.kind {
-            Kind::CopyOnWrite => self.split(&change, lv)?,
+        let misses_a_disk = || change.read(|ledger| ledger.missing().next().is_some());
+        let hidden = match lv.kind {
+            _ if misses_a_disk() => self.tag_away(&change, lv),
+            Kind::CopyOnWrite => self.split(&change, lv),
             Kind::Thick | Kind::Thin(_) | Kind::ThinPool { .. } | Kind::Other(_) => {
-                self.rename_away(&change, lv)?;
+                self.rename_away(&change, lv)
             }
+        };
+        match hidden {
+            // It is missing since a moment ago.
+            Err(_) if misses_a_disk() => self.tag_away(&change, lv)?,
+            hidden => hidden?,
         }
         drop(change);
         self.chores.report_soon(&pool.name);
@@ -137,7 +148,16 @@ impl Host {
         }
     }
 
-    fn split(&self, change: &Change<'_>, lv: &LogicalVolume) -> Result<(), Error> {
+    fn tag_away(&self, change: &Change<'_>, lv: &LogicalVolume) -> Result<(), Error> {
+        let name = &lv.name;
+        let tags: Vec<Tag> = DELETED.parse().into_iter().collect();
+        let tagged = self.tools.lvm.change_tags(&change.vg(), name, &tags, &[]);
+        tagged.map_err(|err| lvm_failed(format!("marking {name} as deleted"), err))?;
+        change.enter(|ledger| ledger.retag(name, &tags, &[]));
+        Ok(())
+    }
+
+    pub(super) fn split(&self, change: &Change<'_>, lv: &LogicalVolume) -> Result<(), Error> {
         let (vg, name) = (change.vg(), &lv.name);
         let Err(err) = self.tools.lvm.split_snapshot(&vg, name) else {
             change.enter(|ledger| ledger.split_off(name));

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Host, Tools,
+    mend::Sightings,
     wipes::{Wipes, ensure_still},
 };
 use crate::{
@@ -59,6 +60,7 @@ pub(super) struct Disks {
     trouble: RwLock<Option<String>>,
     bell: Arc<Mutex<Option<Bell>>>,
     wipes: Wipes,
+    pub(super) sightings: Sightings,
     /// The groups that pools had when they were seen last, with LVM's own identity of each.
     known: Mutex<BTreeMap<VgName, String>>,
 }
@@ -148,6 +150,7 @@ fn plan_after(
 ) -> Result<Plan, Error> {
     let mut survey = survey(tools, pools)?;
     survey.known = before.known();
+    before.sightings.note(&survey);
     for disk in &mut survey.disks {
         let not_wiped = || match &disk.look {
             Some(Ok(found)) => before.wipes.failure(&disk.device, found),
@@ -257,6 +260,7 @@ impl Host {
             *self.disks.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
             self.sequence.grow();
         }
+        self.look_after_gaps();
     }
 
     /// Plans and does until nothing is left to do. Each time a step that was not done before is done, or

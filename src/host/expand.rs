@@ -46,6 +46,7 @@ impl Host {
             layout: found.record.layout,
             wipe: found.record.wipe,
         };
+        change.ensure_whole(&*self.tools.lvm)?;
         let more = size.saturating_sub(found.lv.size);
         let room = || pool.room(&class).available;
         if !change.has_room(&*self.tools.lvm, || more <= room())? {

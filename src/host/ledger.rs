@@ -1,9 +1,12 @@
 //! What a volume group holds, in memory: LVM's last report, brought up to date by each change of
 //! ours until the next report. Pure.
 
-use super::record::Record;
+use super::{
+    mend::Gaps,
+    record::{DELETED, Record},
+};
 use crate::{
-    lvm::{Group, Kind, LogicalVolume, LvName, Tag, cow_size},
+    lvm::{Group, Kind, LogicalVolume, LvName, PhysicalVolume, Tag, cow_size},
     pool::capacity::{Stock, ThinStock},
     units::Bytes,
     volume::VolumeId,
@@ -46,7 +49,7 @@ impl Ledger {
             .iter()
             .skip(begin)
             .take_while(move |lv| lv.name.as_str().starts_with(prefix))
-            .filter(|lv| !is_split_off(lv))
+            .filter(|lv| !is_deleted(lv))
             .filter_map(|lv| Some((lv, Record::read(&lv.tags)?)))
     }
 
@@ -61,11 +64,36 @@ impl Ledger {
         self.group.logical.iter().filter(of_it)
     }
 
+    /// Its disks that are missing, or marked so.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &PhysicalVolume> {
+        self.group.physical.iter().filter(|pv| pv.missing)
+    }
+
+    /// The volumes of ours that lie on those, and the thin pool where it does; also where that has given
+    /// up.
+    pub(super) fn lost(&self) -> impl Iterator<Item = &LvName> {
+        self.ours().filter(|lv| lv.lost || lv.failed).map(|lv| &lv.name)
+    }
+
+    /// The volumes of ours, and thin pools.
+    pub(super) fn ours(&self) -> impl Iterator<Item = &LogicalVolume> {
+        let is_ours = |lv: &&LogicalVolume| {
+            Record::read(&lv.tags).is_some() || matches!(lv.kind, Kind::ThinPool { .. })
+        };
+        self.group.logical.iter().filter(is_ours)
+    }
+
+    /// How many of its disks are marked as missing, and how many of those are away.
+    pub(super) fn gaps(&self) -> Gaps {
+        let away = self.missing().filter(|pv| !pv.is_there()).count();
+        (self.missing().count() as u64, away as u64)
+    }
+
     /// What the group has to give, with the thin pool `thin`.
     pub(super) fn stock(&self, thin: &LvName) -> Stock {
         let in_it = |lv: &&LogicalVolume| matches!(&lv.kind, Kind::Thin(of) if of == thin);
         let promised = || self.group.logical.iter().filter(in_it).map(|lv| lv.size.0);
-        let thin = self.find(thin).and_then(|lv| match lv.kind {
+        let thin = self.find(thin).filter(|lv| !lv.failed).and_then(|lv| match lv.kind {
             Kind::ThinPool { data_percent, metadata_percent } => Some(ThinStock {
                 size: lv.size,
                 promised: Bytes(promised().fold(0, u64::saturating_add)),
@@ -167,7 +195,13 @@ pub(super) fn is_split_off(lv: &LogicalVolume) -> bool {
 
 /// Whether this was deleted and waits to be wiped.
 pub(super) fn is_deleted(lv: &LogicalVolume) -> bool {
-    is_split_off(lv) || is_renamed_away(lv)
+    is_split_off(lv) || is_renamed_away(lv) || is_tagged_away(lv)
+}
+
+/// Whether a volume of ours was deleted while LVM renamed nothing.
+fn is_tagged_away(lv: &LogicalVolume) -> bool {
+    let is_tagged = lv.tags.iter().any(|tag| tag.as_str() == DELETED);
+    is_tagged && ["v-", "s-", "c-"].iter().any(|prefix| has_id(lv.name.as_str(), prefix))
 }
 
 /// Whether this has the name of a deleted volume: `x-`, the name it had, and a number.
@@ -189,7 +223,6 @@ fn has_id(name: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lvm::PhysicalVolume;
 
     fn lv(name: &str, mib: u64, kind: Kind) -> LogicalVolume {
         LogicalVolume {
@@ -201,6 +234,8 @@ mod tests {
             thin_id: None,
             active: true,
             suspended: false,
+            lost: false,
+            failed: false,
             tags: Vec::new(),
         }
     }
@@ -208,6 +243,7 @@ mod tests {
     fn ledger() -> Ledger {
         let disk = |name: &str| PhysicalVolume {
             device: name.into(),
+            uuid: name.to_owned(),
             missing: false,
             allocatable: true,
             extents: 64,
@@ -263,6 +299,9 @@ mod tests {
         }
         assert!(is_split_off(&thick(&format!("s-{id}"))));
         assert!(is_split_off(&thick(&format!("c-{id}"))));
+        let tags = vec![DELETED.parse().unwrap()];
+        assert!(is_deleted(&LogicalVolume { tags: tags.clone(), ..thick(&format!("v-{id}")) }));
+        assert!(!is_deleted(&LogicalVolume { tags, ..thick("theirs") }));
         for name in ["x-files", "x-ray-1", "x-v-old-0", "s-data", "c-drive"] {
             assert!(!is_deleted(&thick(name)), "{name}");
         }

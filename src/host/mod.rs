@@ -17,6 +17,7 @@ mod inventory;
 mod ledger;
 mod list;
 mod local;
+mod mend;
 mod pool;
 mod pools;
 mod publish;

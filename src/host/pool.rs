@@ -1,6 +1,7 @@
 //! One pool: its spec, its volume group, and the order in which the group is changed.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -14,9 +15,9 @@ use super::{
     sequence::Sequence,
 };
 use crate::{
-    lvm::{self, LvName, Lvm, VgName},
-    pool::PoolSpec,
-    volume::{Error, PoolName},
+    lvm::{self, LogicalVolume, LvName, Lvm, VgName},
+    pool::{PoolSpec, capacity::Stock},
+    volume::{Error, PoolName, chain},
 };
 
 /// The name of a group's thin pool.
@@ -44,17 +45,37 @@ pub(super) struct Books {
     ledger: RwLock<Ledger>,
     /// When the last report was read; `None` once the ledger was changed since.
     reported: Mutex<Option<Instant>>,
+    /// Why the group could not be read when that was tried last.
+    unread: Mutex<Option<String>>,
+    /// Volumes that lay on a disk that was missing, and have not been led back to it yet.
+    astray: Mutex<BTreeSet<LvName>>,
     sequence: Arc<Sequence>,
 }
 
 impl Books {
     pub(super) fn new(group: lvm::Group, sequence: &Arc<Sequence>) -> Arc<Self> {
+        let ledger = Ledger::new(group);
         Arc::new(Self {
             changes: Mutex::default(),
-            ledger: RwLock::new(Ledger::new(group)),
             reported: Mutex::new(Some(Instant::now())),
+            unread: Mutex::default(),
+            astray: Mutex::new(ledger.lost().cloned().collect()),
+            ledger: RwLock::new(ledger),
             sequence: Arc::clone(sequence),
         })
+    }
+
+    fn set_unread(&self, why: Option<String>) {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if *unread != why {
+            *unread = why;
+            drop(unread);
+            self.sequence.grow();
+        }
+    }
+
+    fn astray(&self) -> MutexGuard<'_, BTreeSet<LvName>> {
+        self.astray.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for its turn to change the group.
@@ -89,7 +110,7 @@ impl Pool {
     pub(super) fn look_up(self: &Arc<Self>, name: &str) -> Option<Found> {
         let name: LvName = name.parse().ok()?;
         let lv = self.read(|ledger| ledger.find(&name).cloned())?;
-        let record = Record::read(&lv.tags).filter(|_| !ledger::is_split_off(&lv))?;
+        let record = Record::read(&lv.tags).filter(|_| !ledger::is_deleted(&lv))?;
         Some(Found { pool: Arc::clone(self), lv, record })
     }
 
@@ -106,6 +127,25 @@ impl Pool {
     /// Looks into the ledger; never waits for LVM.
     pub(super) fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
         self.books.read(look)
+    }
+
+    /// Why the group could not be read when that was tried last.
+    pub(super) fn unread(&self) -> Option<String> {
+        self.books.unread.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The volumes that lay on a disk that was missing, and have not been led back to it yet.
+    pub(super) fn astray(&self) -> BTreeSet<LvName> {
+        self.books.astray().clone()
+    }
+
+    /// What the group has to give: nothing while it cannot be read.
+    pub(super) fn stock(&self) -> Stock {
+        let mut stock = self.read(|ledger| ledger.stock(self.thin()));
+        if self.unread().is_some() {
+            stock.physical.iter_mut().for_each(|it| it.missing = true);
+        }
+        stock
     }
 
     /// Waits for its turn to change the group.
@@ -140,6 +180,8 @@ impl Change<'_> {
     /// Enters a report that was read in this turn.
     pub(super) fn enter_report(&self, group: lvm::Group) {
         let new = Ledger::new(group);
+        self.books.astray().extend(new.lost().cloned());
+        self.books.set_unread(None);
         if self.read(|ledger| ledger.group() != new.group()) {
             self.enter(|ledger| *ledger = new);
         }
@@ -153,10 +195,49 @@ impl Change<'_> {
     /// Reads the group again.
     pub(super) fn refresh(&self, lvm: &dyn Lvm) -> Result<(), Error> {
         let vg = &self.vg();
-        let group =
-            lvm.report(vg).map_err(|err| lvm_failed(format!("reading volume group {vg}"), err))?;
+        let group = lvm.report(vg).map_err(|err| {
+            self.books.set_unread(Some(chain(&err)));
+            if matches!(err, lvm::Error::NoGroup { .. }) {
+                let all = |ledger: &Ledger| ledger.ours().map(|lv| lv.name.clone()).collect();
+                let all: BTreeSet<LvName> = self.read(all);
+                self.books.astray().extend(all);
+            }
+            lvm_failed(format!("reading volume group {vg}"), err)
+        })?;
         self.enter_report(group);
         Ok(())
+    }
+
+    /// The volumes that lay on a disk that was missing, and are whole now but for their way to it.
+    pub(super) fn whole_again(&self) -> Vec<LogicalVolume> {
+        let mut astray = self.books.astray();
+        self.read(|ledger| {
+            astray.retain(|name| ledger.find(name).is_some());
+            let found = astray.iter().filter_map(|name| ledger.find(name));
+            found.filter(|lv| !lv.lost).cloned().collect()
+        })
+    }
+
+    /// A volume has found its way to its disk.
+    pub(super) fn is_led_back(&self, name: &LvName) {
+        if self.books.astray().remove(name) {
+            self.books.sequence.grow();
+        }
+    }
+
+    /// Refuses a change while a disk of the group is missing, on a report that is not old.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`].
+    pub(super) fn ensure_whole(&self, lvm: &dyn Lvm) -> Result<(), Error> {
+        let is_whole = || self.read(|ledger| ledger.missing().next().is_none());
+        match self.has_room(lvm, is_whole)? {
+            true => Ok(()),
+            false => Err(Error::Precondition(format!(
+                "volume group {} misses a disk, and LVM changes nothing in it before that is back",
+                self.vg()
+            ))),
+        }
     }
 
     /// Whether something fits. Before a no the group is read again, unless that has just been done

@@ -17,6 +17,8 @@ pub(super) const FRESH: &str = "tarn.fresh";
 pub(super) const TWIN: &str = "tarn.twin";
 /// The volume's content is still being copied.
 pub(super) const COPYING: &str = "tarn.copying";
+/// The volume was deleted while a disk of its group was missing, when LVM renames nothing.
+pub(super) const DELETED: &str = "tarn.deleted";
 
 /// What the tags of a volume or snapshot say.
 #[derive(Clone, Debug, PartialEq, Eq)]

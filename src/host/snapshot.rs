@@ -61,6 +61,8 @@ impl Host {
         let doing = format!("taking snapshot {name}");
         let name: LvName = name.parse().map_err(|err| Error::machine(doing.clone(), err))?;
         self.ensure_name_is_free(change, &name)?;
+        source.ensure_not_lost()?;
+        change.ensure_whole(&*self.tools.lvm)?;
         let kind = self.snapshot_kind(change, source)?;
         let tags = record.tags(&self.creator);
         let snapshot = CreateSnapshot {

@@ -34,6 +34,7 @@ impl Host {
         let wanted = &Stage { at: paths::real(&wanted.at), ..wanted.clone() };
         let found = self.finished_volume(&wanted.id)?;
         self.suits(&wanted.capability, &found, &wanted.at)?;
+        found.ensure_not_lost()?;
         let device = self.active_device(&found)?;
         let volume::Access::Mount { options, .. } = &wanted.capability.access else {
             self.used_from_now_on(&found);
@@ -164,7 +165,12 @@ impl Host {
     /// [`Error::InUse`] while something holds it.
     pub fn unstage(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
         let Some(found) = self.volume_anywhere(id) else { return Ok(()) };
-        self.unmount_layers(&found, &paths::real(at))
+        self.unmount_layers(&found, &paths::real(at))?;
+        // A thin pool that has given up waits for the last of its users.
+        if found.lv.failed {
+            self.chores.report_soon(&found.pool.name);
+        }
+        Ok(())
     }
 
     /// Unmounts whatever of the volume is mounted at `at`, layer by layer, and sees that it is gone.

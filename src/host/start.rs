@@ -256,7 +256,12 @@ fn open_group(tools: &Tools, wanted: &PoolEntry) -> Result<(LvName, Group), Fail
         // Volumes that can be activated are; each of the others is looked at below.
         tracing::warn!(pool = %name, error = chain(&err), "not every volume could be activated");
     }
-    if let Some(wish) = &spec.thin_pool {
+    let is_whole = group.physical.iter().all(|it| !it.missing);
+    if !is_whole {
+        tracing::warn!(pool = %name, "a disk of its volume group is missing");
+    }
+    // In a group that misses a disk LVM makes nothing and lets nothing grow; what there is is served.
+    if let Some(wish) = spec.thin_pool.as_ref().filter(|_| is_whole) {
         ensure_thin_pool(tools, &group, &thin, wish)?;
     }
     let group = tools

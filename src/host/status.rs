@@ -6,6 +6,7 @@ use crate::{
     pool::{
         Class, PoolSpec,
         capacity::{Stock, room},
+        health::Health,
     },
     units::Bytes,
     volume::{PoolName, Provisioning},
@@ -33,6 +34,8 @@ pub struct PoolStatus {
     pub spec: PoolSpec,
     /// From which, with the spec, [`room`] tells how much room there is for any class.
     pub stock: Stock,
+    /// How well it is.
+    pub health: Health,
     /// All of its volume group.
     pub size: Bytes,
     /// What of it no volume has, the reserve left out.
@@ -66,16 +69,15 @@ impl Host {
     /// What the machine looks like now.
     pub fn status(&self) -> Status {
         let sequence = self.sequence();
-        let pools = self.pools().served.iter().map(|pool| pool.status()).collect();
+        let pools = self.pools().served.iter().map(|pool| pool.status(self.health(pool))).collect();
         Status { sequence, pools, copies: self.copies.progress() }
     }
 }
 
 impl Pool {
-    fn status(&self) -> PoolStatus {
-        let spec = &self.spec;
+    fn status(&self, health: Health) -> PoolStatus {
+        let (spec, stock) = (&self.spec, self.stock());
         self.read(|ledger| {
-            let stock = ledger.stock(self.thin());
             let room_for = |provisioning| {
                 room(&stock, spec, &Class { provisioning, layout: Layout::Linear, wipe: spec.wipe })
             };
@@ -87,6 +89,7 @@ impl Pool {
                 name: self.name.clone(),
                 group: self.vg.clone(),
                 spec: spec.clone(),
+                health,
                 size: Bytes(stock.extents.saturating_mul(stock.extent.0)),
                 free: room_for(Provisioning::Thick).available,
                 largest_thick: largest(Provisioning::Thick),

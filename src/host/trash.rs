@@ -84,6 +84,10 @@ impl Host {
                 if !self.serves(pool) {
                     break;
                 }
+                // Its disk is looked for; when that is back, the group is reported, and this done again.
+                if lv.lost {
+                    continue;
+                }
                 if let Err(err) = self.scrap(pool, &lv) {
                     tracing::warn!(pool = %pool.name, error = chain(&err), "not wiped yet");
                     all_gone = false;
@@ -99,6 +103,11 @@ impl Host {
         let _listed = self.wiping.begin(&name);
         if !pool.read(|ledger| ledger.find(&name).is_some_and(is_deleted)) {
             return Ok(());
+        }
+        if lv.kind == Kind::CopyOnWrite {
+            let split = self.split(&pool.change(), lv);
+            self.chores.trash_soon();
+            return split;
         }
         let how = Record::read(&lv.tags).map_or(Wipe::Zero, |record| record.wipe);
         if matches!(lv.kind, Kind::Thick) && how != Wipe::None {

@@ -31,8 +31,8 @@ pub(super) fn report(vg: &VgName) -> Invocation {
         ("pv", "pv_uuid,pv_name,pv_missing,pv_allocatable,pv_pe_count"),
         (
             "lv",
-            "lv_name,lv_uuid,lv_size,lv_layout,lv_role,lv_active,lv_suspended,origin,origin_size,\
-             pool_lv,data_percent,metadata_percent,lv_tags",
+            "lv_name,lv_uuid,lv_size,lv_layout,lv_role,lv_active,lv_suspended,\
+             lv_health_status,origin,origin_size,pool_lv,data_percent,metadata_percent,lv_tags",
         ),
         ("pvseg", "pv_uuid,pvseg_start,pvseg_size,lv_name"),
         ("seg", "lv_uuid,thin_id"),
@@ -56,12 +56,12 @@ pub(super) fn report(vg: &VgName) -> Invocation {
 pub(super) fn dependents(vg: &VgName) -> Invocation {
     Invocation::reads("lvs")
         .args(["--reportformat", "json", "--options", "lv_name,lv_role,origin,pool_lv"])
-        .args(["--options", "+vg_missing_pv_count", vg.as_str()])
+        .args(["--options", "+lv_health_status", vg.as_str()])
 }
 
 /// Every physical volume; the rest is read by [`super::physical::read`].
 pub(super) fn physical_volumes() -> Invocation {
-    const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,vg_name,vg_uuid,vg_tags,\
+    const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,vg_name,vg_uuid,vg_tags,\
                           vg_exported,vg_shared,vg_missing_pv_count,\
                           dev_size,pe_start,pv_pe_count,pv_mda_count,vg_extent_size";
     Invocation::reads("pvs")
@@ -89,6 +89,10 @@ pub(super) fn create_group(wanted: &CreateGroup) -> Invocation {
 /// Without `--yes`, as it would make a device that is no physical volume one.
 pub(super) fn extend_group(vg: &VgName, devices: &[PathBuf]) -> Invocation {
     Invocation::changes("vgextend").arg(vg.as_str()).args(devices)
+}
+
+pub(super) fn take_back(vg: &VgName, device: &Path) -> Invocation {
+    Invocation::changes("vgextend").arg("--restoremissing").arg(vg.as_str()).arg(device)
 }
 
 pub(super) fn resize_physical_volume(device: &Path) -> Invocation {
@@ -260,7 +264,7 @@ mod tests {
     #[case::version(version(), "lvm version")]
     #[case::dependents(
         dependents(&vg()),
-        "lvs --reportformat json --options lv_name,lv_role,origin,pool_lv --options +vg_missing_pv_count vg0"
+        "lvs --reportformat json --options lv_name,lv_role,origin,pool_lv --options +lv_health_status vg0"
     )]
     #[case::physical(
         physical_volume(),
@@ -272,9 +276,13 @@ mod tests {
     )]
     #[case::physical_volumes(
         physical_volumes(),
-        "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count,dev_size,pe_start,pv_pe_count,pv_mda_count,vg_extent_size"
+        "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count,dev_size,pe_start,pv_pe_count,pv_mda_count,vg_extent_size"
     )]
     #[case::group(create_group(&group()), "vgcreate --addtag t vg0 /dev/sda /dev/sdb")]
+    #[case::take_back(
+        take_back(&vg(), Path::new("/dev/sda")),
+        "vgextend --restoremissing vg0 /dev/sda"
+    )]
     #[case::resize(resize_physical_volume(Path::new("/dev/sda")), "pvresize --yes /dev/sda")]
     #[case::activate_group(
         activate_group(&vg()),

@@ -53,6 +53,11 @@ pub trait Lvm: Send + Sync {
     /// Adds physical volumes to a group (`vgextend`).
     fn extend_group(&self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error>;
 
+    /// Has a group use a disk again that was missing, came back, and is still marked as missing
+    /// (`vgextend --restoremissing`): any change of the group while it was away has marked it. Nothing on
+    /// it is written over.
+    fn take_back(&self, vg: &VgName, device: &std::path::Path) -> Result<(), Error>;
+
     /// Gives a physical volume all of a device that has grown (`pvresize`).
     ///
     /// # Errors
@@ -257,9 +262,12 @@ pub struct Group {
 /// One physical volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhysicalVolume {
-    /// The device, or LVM's `[unknown]` when it is missing.
+    /// The device, or LVM's `[unknown]` when it is not there.
     pub device: PathBuf,
-    /// Whether LVM looked for it in vain.
+    /// LVM's own identity for it; empty in a report that came through the API.
+    pub uuid: String,
+    /// Whether LVM looked for it in vain, or did so when the group was changed last: then it is marked,
+    /// also when it is there again, until [`Lvm::take_back`].
     pub missing: bool,
     /// Whether new extents may be taken from it (`pvchange --allocatable`).
     pub allocatable: bool,
@@ -267,6 +275,13 @@ pub struct PhysicalVolume {
     pub extents: u64,
     /// The lengths, in extents, of its contiguous free runs, in order of their place.
     pub free_runs: Vec<u64>,
+}
+
+impl PhysicalVolume {
+    /// Whether its device is there, be it marked as missing or not.
+    pub fn is_there(&self) -> bool {
+        self.device != std::path::Path::new(physical::UNKNOWN)
+    }
 }
 
 /// One logical volume.
@@ -289,6 +304,11 @@ pub struct LogicalVolume {
     pub active: bool,
     /// Whether an interrupted command left it suspended: its I/O hangs until it is refreshed.
     pub suspended: bool,
+    /// Whether it, or what it is made of, lies on a disk that is missing, if only in part.
+    pub lost: bool,
+    /// Whether it is a thin pool that has given up after an error of its disks, or a volume in one: every
+    /// access fails until the pool is activated anew.
+    pub failed: bool,
     /// Its tags.
     pub tags: Vec<Tag>,
 }

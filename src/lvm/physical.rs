@@ -11,7 +11,7 @@ use super::{
 use crate::units::Bytes;
 
 /// The name that LVM gives to a device that it looks for in vain (lvm2, lib/metadata/metadata.c).
-const UNKNOWN: &str = "[unknown]";
+pub(super) const UNKNOWN: &str = "[unknown]";
 
 /// A physical volume as LVM sees it, whoever made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct SeenPhysicalVolume {
     pub uuid: String,
     /// Whether LVM sees it on two devices and has decided for the other.
     pub duplicate: bool,
+    /// Whether it is missing, or marked so since it was: see [`super::PhysicalVolume::missing`].
+    pub missing: bool,
     /// The group that it is in.
     pub group: Option<SeenGroup>,
     /// How it lies on its device, where it is in a group and not missing.
@@ -74,6 +76,13 @@ pub struct SeenGroup {
     pub elsewhere: bool,
 }
 
+impl SeenPhysicalVolume {
+    /// Whether its device is not there.
+    pub fn is_away(&self) -> bool {
+        self.device == std::path::Path::new(UNKNOWN)
+    }
+}
+
 #[derive(Deserialize)]
 struct Rows {
     pv: Vec<Row>,
@@ -86,6 +95,7 @@ struct Row {
     pv_major: String,
     pv_minor: String,
     pv_duplicate: String,
+    pv_missing: String,
     vg_name: String,
     vg_uuid: String,
     vg_tags: String,
@@ -121,6 +131,7 @@ impl Row {
             number,
             uuid: self.pv_uuid,
             duplicate: self.pv_duplicate == "1",
+            missing: self.pv_missing == "1",
             group,
             footprint,
         })
@@ -157,9 +168,10 @@ mod tests {
     use super::*;
 
     fn row(name: &str, major: &str, group: &str) -> String {
+        let missing = u8::from(name == UNKNOWN);
         format!(
             r#"{{"pv_name":"{name}","pv_uuid":"u","pv_major":"{major}","pv_minor":"16","pv_duplicate":"0",
-            {group},"vg_exported":"0","vg_shared":"0","vg_missing_pv_count":"1",
+            "pv_missing":"{missing}",{group},"vg_exported":"0","vg_shared":"0","vg_missing_pv_count":"1",
             "dev_size":"104857600","pe_start":"1048576","pv_pe_count":"24","pv_mda_count":"1",
             "vg_extent_size":"4194304"}}"#
         )
@@ -177,6 +189,7 @@ mod tests {
         let seen = read(json.as_bytes()).unwrap();
         let numbers: Vec<_> = seen.iter().map(|it| it.number).collect();
         assert_eq!(numbers, [Some((8, 16)), None, Some((8, 16))]);
+        assert_eq!(seen.iter().map(|it| it.missing).collect::<Vec<_>>(), [false, true, false]);
         let group = seen[0].group.as_ref().unwrap();
         assert_eq!((group.name.as_str(), group.missing, group.elsewhere), ("vg0", 1, false));
         assert_eq!(group.tags, ["b".parse().unwrap(), "tarn.pool=a".parse().unwrap()]);

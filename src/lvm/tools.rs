@@ -104,6 +104,10 @@ impl Lvm for LvmTools {
         self.change(lines::extend_group(vg, devices), group(vg))
     }
 
+    fn take_back(&self, vg: &VgName, device: &Path) -> Result<(), Error> {
+        self.change(lines::take_back(vg, device), group(vg))
+    }
+
     fn resize_physical_volume(&self, device: &Path) -> Result<(), Error> {
         let command = lines::resize_physical_volume(device);
         self.courier.carry(command).map(drop).map_err(Error::Tool)
@@ -155,15 +159,14 @@ impl Lvm for LvmTools {
     }
 
     /// Looks first, because LVM would take a thick volume's snapshots and a pool's thin volumes
-    /// with it; and with a disk missing it would, at the first change, mark that disk as missing
-    /// until somebody runs `vgextend --restoremissing`, even when it comes back.
+    /// with it; and it would remove what lies on a disk that is missing, whose bytes come back with that.
     fn remove(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
         let about = volume(vg, lv);
         let json = self.run(lines::dependents(vg), about)?;
         match report::dependents(&json, lv)? {
             Dependents::Absent => return Ok(()),
             Dependents::Some => return Err(Error::InUse { vg: vg.clone(), lv: lv.clone() }),
-            Dependents::DiskMissing => return Err(Error::NoGroup { vg: vg.clone() }),
+            Dependents::Lost => return Err(Error::NoGroup { vg: vg.clone() }),
             Dependents::Alone => (),
         }
         match self.change(lines::remove(vg, lv), about) {

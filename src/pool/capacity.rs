@@ -41,8 +41,12 @@ pub struct ThinStock {
     pub metadata_percent: Option<f64>,
 }
 
-/// How much room a pool with this stock has for volumes of a class.
+/// How much room a pool with this stock has for volumes of a class: none while a disk is missing, as
+/// LVM then makes no volume and lets none grow, thin or thick.
 pub fn room(stock: &Stock, spec: &PoolSpec, class: &Class) -> Capacity {
+    if stock.physical.iter().any(|pv| pv.missing) {
+        return Capacity::default();
+    }
     match class.provisioning {
         Provisioning::Thick => thick_room(stock, spec.reserve, class.layout),
         Provisioning::Thin => {

@@ -3,6 +3,7 @@
 pub mod capacity;
 mod class;
 mod file;
+pub mod health;
 pub mod owner;
 pub mod plan;
 mod spec;

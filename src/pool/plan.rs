@@ -5,6 +5,7 @@ mod refusal;
 mod text;
 
 pub use refusal::Refusal;
+pub use text::described;
 
 use std::path::{Path, PathBuf};
 

@@ -245,6 +245,7 @@ mod tests {
             number,
             uuid,
             duplicate: false,
+            missing: false,
             group: Some(group),
             footprint: None,
         }

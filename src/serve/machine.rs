@@ -114,6 +114,9 @@ fn figures(pool: &PoolStatus) -> PoolFigures {
         snapshots: pool.snapshots,
         wipes: pool.wipes,
         wipe: pool.wipe_bytes,
+        missing: pool.health.disks.len() as u64,
+        lost: pool.health.lost.len() as u64,
+        unreadable: pool.health.unread.is_some(),
     }
 }
 

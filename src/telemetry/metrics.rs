@@ -52,6 +52,12 @@ pub struct PoolFigures {
     pub wipes: u64,
     /// Their sizes, together.
     pub wipe: Bytes,
+    /// Disks that are missing.
+    pub missing: u64,
+    /// Volumes and snapshots that lie on those, if only in part.
+    pub lost: u64,
+    /// Whether the volume group could not be read when that was tried last.
+    pub unreadable: bool,
 }
 
 /// How full a thin pool is, each from 0 to 1.
@@ -115,6 +121,9 @@ struct PoolGauges {
     snapshots: Family<Pool, Count>,
     wipes: Family<Pool, Count>,
     wipe: Family<Pool, Count>,
+    missing: Family<Pool, Count>,
+    lost: Family<Pool, Count>,
+    unreadable: Family<Pool, Count>,
 }
 
 impl Default for Metrics {
@@ -242,6 +251,11 @@ impl PoolGauges {
         to.register("pool_wipes_pending", help, self.wipes.clone());
         let help = "Room of deleted volumes that are yet to be wiped";
         to.register("pool_wipes_pending_bytes", help, self.wipe.clone());
+        to.register("pool_disks_missing", "Disks that are missing", self.missing.clone());
+        let help = "Volumes and snapshots that lie on disks that are missing";
+        to.register("pool_volumes_on_missing_disks", help, self.lost.clone());
+        let help = "1 while the volume group cannot be read";
+        to.register("pool_unreadable", help, self.unreadable.clone());
     }
 
     fn set(&self, name: &str, now: &PoolFigures) {
@@ -255,6 +269,9 @@ impl PoolGauges {
         set(&self.snapshots, now.snapshots);
         set(&self.wipes, now.wipes);
         set(&self.wipe, now.wipe.0);
+        set(&self.missing, now.missing);
+        set(&self.lost, now.lost);
+        set(&self.unreadable, u64::from(now.unreadable));
         for (provisioning, largest) in [("thick", now.largest_thick), ("thin", now.largest_thin)] {
             let labels = PoolVolumes { pool: name.to_owned(), provisioning };
             self.largest.remove(&labels);
@@ -322,12 +339,15 @@ mod tests {
         tarn_deletions_held{} 3
         tarn_lvm_command_duration_seconds_count{verb="lvcreate",outcome="failed"} 1
         tarn_lvm_command_duration_seconds_sum{verb="lvcreate",outcome="failed"} 0.25
+        tarn_pool_disks_missing{pool="fast"} 0
         tarn_pool_free_bytes{pool="fast"} 0
         tarn_pool_largest_volume_bytes{pool="fast",provisioning="thick"} 1073741824
         tarn_pool_size_bytes{pool="fast"} 2147483648
         tarn_pool_snapshots{pool="fast"} 0
         tarn_pool_thin_data_used_ratio{pool="fast"} 0.25
         tarn_pool_thin_metadata_used_ratio{pool="fast"} 0.5
+        tarn_pool_unreadable{pool="fast"} 0
+        tarn_pool_volumes_on_missing_disks{pool="fast"} 0
         tarn_pool_volumes{pool="fast"} 3
         tarn_pool_wipes_pending_bytes{pool="fast"} 0
         tarn_pool_wipes_pending{pool="fast"} 0

@@ -18,6 +18,7 @@ mod strange;
 mod capacity;
 mod copy;
 mod create;
+mod damage;
 mod delete;
 mod expand;
 mod faults;

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use crate::support::{
     content::pattern,
-    disks::{Disks, empty, members, scribble, sum},
+    disks::{Disks, Scsi, empty, members, scribble, sum},
     machine::{attempt, run, wait_until},
     mib,
 };
@@ -14,32 +14,6 @@ use crate::support::{
 const GROUP: &str = "tarn-pool";
 /// What is in the middle of the used disk.
 const SECRET_AT: u64 = 100;
-
-/// A SCSI disk in memory, which has a serial number.
-struct Scsi {
-    path: String,
-}
-
-impl Scsi {
-    fn new() -> Self {
-        run("modprobe", &["sd_mod"]);
-        run("modprobe", &["scsi_debug", "dev_size_mb=256", "delay=0"]);
-        let mut found = None;
-        wait_until("the SCSI disk is there", || {
-            let blocks = "/sys/devices/pseudo_*/adapter*/host*/target*/*/block/*";
-            found = glob::glob(blocks).unwrap().flatten().next();
-            found.is_some()
-        });
-        let name = found.unwrap().file_name().unwrap().to_str().unwrap().to_owned();
-        Self { path: format!("/dev/{name}") }
-    }
-}
-
-impl Drop for Scsi {
-    fn drop(&mut self) {
-        attempt("modprobe", &["-r", "scsi_debug"]);
-    }
-}
 
 /// The end of the line of a plan that is about a disk: after its description.
 fn said_of(plan: &str, disk: &str) -> (String, String) {

@@ -14,6 +14,7 @@
 mod asking;
 mod capacity;
 mod consent;
+mod damage;
 mod disks;
 mod growing;
 mod healing;

@@ -12,13 +12,13 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Concerns, Shared, brake::Deletion, devices, identity, locked, strays::Strays};
+use super::{Concerns, Shared, brake::Deletion, devices, health, identity, locked, strays::Strays};
 use crate::{
     cluster::objects::{
         DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
         StrayReport, ThinReport,
     },
-    host::PoolStatus,
+    host::{PoolStatus, Status},
     volume::chain,
 };
 
@@ -26,6 +26,8 @@ use crate::{
 const BUNCH: Duration = Duration::from_millis(100);
 /// When a report that was not taken is written again.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// So many lost volumes are named of each pool: an object in the API may have 1.5 MiB.
+const MOST_LOST: usize = 500;
 /// How often it is looked, in memory, whether a volume has lost its object.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,7 @@ pub(super) async fn keep(shared: &Shared) {
     let mut changes = shared.changes.subscribe();
     let mut written: Option<NodeLocalStorageStatus> = None;
     let mut strays = Strays::default();
+    let mut told = health::Told::default();
     let mut groups = None;
     loop {
         changes.mark_unchanged();
@@ -41,7 +44,9 @@ pub(super) async fn keep(shared: &Shared) {
         let found = strays.look(shared, Instant::now());
         let concerns = Concerns { strays: found.len() as u64, held: held(shared) };
         (shared.agent.on_concerns)(concerns);
-        let mut status = compose(shared, found);
+        let of_host = shared.agent.host.status();
+        told.tell(shared, &of_host.pools).await;
+        let mut status = compose(shared, &of_host, found);
         if let Some(last) = &written {
             status.conditions.iter_mut().for_each(|it| it.keep_time(&last.conditions));
         }
@@ -75,9 +80,8 @@ fn held(shared: &Shared) -> u64 {
     objects.iter().filter(is_held).count() as u64
 }
 
-fn compose(shared: &Shared, strays: Vec<StrayReport>) -> NodeLocalStorageStatus {
+fn compose(shared: &Shared, status: &Status, strays: Vec<StrayReport>) -> NodeLocalStorageStatus {
     let host = &shared.agent.host;
-    let status = host.status();
     let (plan, unseen) = host.disks();
     let unserved = host.unserved();
     let trouble = locked(&shared.trouble);
@@ -90,6 +94,7 @@ fn compose(shared: &Shared, strays: Vec<StrayReport>) -> NodeLocalStorageStatus 
         plan: devices::headlines(&plan),
         conditions: vec![
             trouble.condition(status.pools.len(), &unserved),
+            health::condition(&status.pools),
             devices::condition(&plan, unseen.as_deref()),
         ],
     }
@@ -103,6 +108,9 @@ fn pool_report(pool: &PoolStatus) -> PoolReport {
         free: pool.free,
         largest_thick: pool.largest_thick,
         largest_thin: pool.largest_thin,
+        state: pool.health.state().to_owned(),
+        message: (!pool.health.is_well()).then(|| pool.health.to_string()),
+        lost: pool.health.lost.iter().take(MOST_LOST).cloned().collect(),
         volumes: pool.volumes,
         snapshots: pool.snapshots,
         wiping: pool.wipe_bytes,

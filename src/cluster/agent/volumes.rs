@@ -314,7 +314,7 @@ impl Work<'_> {
         let status = LogicalVolumeStatus {
             phase: there.phase.or(Some(Phase::Creating)),
             refusal: Some(refusal),
-            conditions: vec![condition],
+            conditions: condition.among(&there.conditions),
             ..there
         };
         self.write(object, &status).await.map(drop)

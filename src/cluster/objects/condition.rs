@@ -41,6 +41,12 @@ impl Condition {
         }
     }
 
+    /// `all` with this one in the place of one of its kind.
+    pub fn among(self, all: &[Self]) -> Vec<Self> {
+        let others = all.iter().filter(|it| it.kind != self.kind).cloned();
+        others.chain([self.clone()]).collect()
+    }
+
     /// One that says what `last` said keeps the time since when it does.
     pub fn keep_time(&mut self, last: &[Self]) {
         let same = |it: &&Self| it.kind == self.kind && it.status == self.status;

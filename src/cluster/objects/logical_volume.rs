@@ -145,7 +145,8 @@ pub struct LogicalVolumeStatus {
     /// Why the last wish was not granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
-    /// What there is to know besides.
+    /// What there is to know besides. `Intact`: no disk that it lies on is missing; there once one was.
+    /// `Deleted`: not yet, and why; there while a deletion waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

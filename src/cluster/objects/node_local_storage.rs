@@ -35,6 +35,7 @@ use crate::{
     printcolumn(name = "Size", type_ = "string", json_path = ".status.pools[*].size"),
     printcolumn(name = "Free", type_ = "string", json_path = ".status.pools[*].free"),
     printcolumn(name = "Volumes", type_ = "string", json_path = ".status.pools[*].volumes"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.pools[*].state"),
     printcolumn(name = "Devices", type_ = "string", json_path = ".status.deviceSummary"),
     printcolumn(
         name = "Ready",
@@ -73,8 +74,8 @@ pub struct NodeLocalStorageStatus {
     // Written also when there are none, as above.
     #[serde(default)]
     pub plan: Vec<String>,
-    /// `Ready`: every pool that is to be here is. `DisksTaken`: every disk that a pool selects is in
-    /// its volume group.
+    /// `Ready`: every pool that is to be here is. `PoolsWhole`: none of them misses a disk.
+    /// `DisksTaken`: every disk that a pool selects is in its volume group.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -97,6 +98,16 @@ pub struct PoolReport {
     /// The largest thin volume that would be made now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest_thin: Option<Bytes>,
+    /// How well it is: `Ready`; `Degraded` while a disk is missing: then nothing new is made; or
+    /// `Unreadable` while its volume group cannot be read: then all else said of it is from before.
+    #[serde(default)]
+    pub state: String,
+    /// Why, in words for people; not where it is `Ready`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The volumes and snapshots that lie on disks that are missing, if only in part; at most 500.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
     /// How many volumes it holds.
     pub volumes: u64,
     /// How many snapshots.
@@ -259,6 +270,7 @@ impl DiskReport {
     fn physical_volume(&self) -> PhysicalVolume {
         PhysicalVolume {
             device: self.device.clone().into(),
+            uuid: String::new(),
             missing: self.missing,
             allocatable: self.allocatable,
             extents: self.extents,

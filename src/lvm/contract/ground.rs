@@ -1,6 +1,11 @@
 //! The groups that the contract runs on, and short ways to say what its rules say often.
 
-use std::{fs::File, path::PathBuf, process::Command, sync::Mutex};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Command,
+    sync::Mutex,
+};
 
 use super::EXTENT;
 use crate::{
@@ -28,6 +33,8 @@ pub(crate) trait Fate {
     fn suspend(&self, lv: &str);
     /// An interrupted command leaves a thin volume in the group but not in its pool.
     fn lose_in_pool(&self, lv: &str);
+    /// The disk of that number goes away from the group, or comes back.
+    fn set_missing(&self, disk: usize, missing: bool);
 }
 
 pub(super) fn lv(name: &str) -> LvName {
@@ -115,6 +122,10 @@ impl Fate for FakeLvm {
     fn lose_in_pool(&self, lv: &str) {
         Self::lose_in_pool(self, FAKE, lv);
     }
+
+    fn set_missing(&self, disk: usize, missing: bool) {
+        Self::set_missing(self, FAKE, disk, missing);
+    }
 }
 
 /// A group on the guest's scratch disks; removed when dropped, also after a panic.
@@ -182,6 +193,16 @@ impl Fate for ScratchGroup {
         by_hand("lvchange", ["--activate", "n", &name]);
         let delete = format!("delete {}", id.trim());
         by_hand("dmsetup", ["message", &self.mapped("pool-tpool"), "0", &delete]);
+    }
+
+    /// LVM does not look at the disk any more.
+    fn set_missing(&self, disk: usize, missing: bool) {
+        let local = "/etc/lvm/lvmlocal.conf";
+        let filter = format!("devices {{ filter = [\"r|^{}$|\"] }}\n", self.devices[disk]);
+        match missing {
+            true => fs::write(local, filter).unwrap(),
+            false => fs::remove_file(local).unwrap(),
+        }
     }
 }
 

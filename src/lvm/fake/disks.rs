@@ -20,7 +20,10 @@ pub(super) const SPARE: Owner = 0;
 #[derive(Debug)]
 pub(super) struct Disk {
     pub(super) device: PathBuf,
-    pub(super) missing: bool,
+    /// It is not there.
+    pub(super) away: bool,
+    /// The group was changed while it was away.
+    pub(super) marked: bool,
     pub(super) allocatable: bool,
     pub(super) uuid: String,
     /// Size of its metadata area.
@@ -32,7 +35,17 @@ impl Disk {
     pub(super) fn new(device: PathBuf, extents: usize) -> Self {
         let uuid = format!("fake-pv-{}", device.display());
         let extents = vec![None; extents];
-        Self { device, missing: false, allocatable: true, uuid, metadata: Bytes::ZERO, extents }
+        let (allocatable, metadata) = (true, Bytes::ZERO);
+        Self { device, away: false, marked: false, allocatable, uuid, metadata, extents }
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        self.away || self.marked
+    }
+
+    /// As LVM calls it.
+    pub(super) fn name(&self) -> PathBuf {
+        if self.away { "[unknown]".into() } else { self.device.clone() }
     }
 
     pub(super) fn grow(&mut self, extents: usize) {
@@ -56,8 +69,9 @@ impl Disk {
 
     pub(super) fn reported(&self) -> PhysicalVolume {
         PhysicalVolume {
-            device: self.device.clone(),
-            missing: self.missing,
+            device: self.name(),
+            uuid: self.uuid.clone(),
+            missing: self.is_missing(),
             allocatable: self.allocatable,
             extents: self.extents.len() as u64,
             free_runs: self.free_runs().into_iter().map(|(_, length)| length as u64).collect(),
@@ -77,7 +91,7 @@ impl Disk {
     }
 
     fn usable_runs(&self, disk: usize) -> Vec<Run> {
-        if !self.allocatable || self.missing {
+        if !self.allocatable || self.is_missing() {
             return Vec::new();
         }
         let runs = self.free_runs().into_iter();
@@ -125,6 +139,12 @@ pub(super) fn take(disks: &mut [Disk], owner: Owner, extents: u64, layout: Layou
 /// Frees all that `owner` has.
 pub(super) fn give_back(disks: &mut [Disk], owner: Owner) {
     disks.iter_mut().for_each(|disk| disk.give_back(owner));
+}
+
+/// Whether `owner` has extents on a disk that is missing.
+pub(super) fn is_lost(disks: &[Disk], owner: Owner) -> bool {
+    let missing = disks.iter().filter(|disk| disk.is_missing());
+    missing.flat_map(|disk| &disk.extents).any(|it| *it == Some(owner))
 }
 
 /// How many extents `owner` has.

@@ -1,6 +1,9 @@
 //! One volume group of the fake, and what changes in it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::{
     disks::{self, Disk, Owner, SPARE},
@@ -36,6 +39,8 @@ pub(super) struct FakeVolume {
     pub(super) open: bool,
     pub(super) skipped: bool,
     pub(super) lost_in_pool: bool,
+    /// It is active with a table that leads to a disk which is gone.
+    pub(super) astray: bool,
 }
 
 impl FakeGroup {
@@ -43,12 +48,69 @@ impl FakeGroup {
         Self { name, extent, tags, disks, volumes: Vec::new(), serial: SPARE }
     }
 
-    /// LVM changes no group that misses a disk.
-    pub(super) fn ensure_whole(&self, verb: &str) -> Result<(), Error> {
-        match self.disks.iter().any(|disk| disk.missing) {
-            true => Err(tool(verb, "Cannot change VG while PVs are missing.")),
+    /// LVM makes few changes of a group that misses a disk.
+    pub(super) fn ensure_whole(&self) -> Result<(), Error> {
+        match self.disks.iter().any(Disk::is_missing) {
+            true => Err(Error::NoGroup { vg: self.name.clone() }),
             false => Ok(()),
         }
+    }
+
+    /// A change that LVM makes also while a disk is away, which is marked by it.
+    pub(super) fn mark_missing(&mut self) {
+        self.disks.iter_mut().for_each(|disk| disk.marked |= disk.away);
+    }
+
+    /// Has a disk used again that is there and marked.
+    pub(super) fn take_back(&mut self, device: &Path) -> Result<(), Error> {
+        let back = |it: &&mut Disk| it.device == device && it.marked && !it.away;
+        let Some(disk) = self.disks.iter_mut().find(back) else {
+            return Err(tool("take_back", "No PVs have been restored."));
+        };
+        disk.marked = false;
+        self.mark_missing();
+        Ok(())
+    }
+
+    /// Whether a volume, or what it is made of, has extents on a disk that is missing.
+    fn is_lost(&self, volume: &FakeVolume) -> bool {
+        let its = |owner: Owner| disks::is_lost(&self.disks, owner);
+        let named = |name: &LvName| self.volumes.iter().find(|it| it.seen.name == *name);
+        let own = its(volume.owner) || volume.metadata.is_some_and(its);
+        own || match &volume.seen.kind {
+            Kind::Thin(pool) => named(pool).is_some_and(|it| self.is_lost(it)),
+            Kind::CopyOnWrite => {
+                let origin = volume.seen.origin.as_ref().and_then(named);
+                origin.is_some_and(|it| its(it.owner))
+            }
+            Kind::Thick | Kind::ThinPool { .. } | Kind::Other(_) => false,
+        }
+    }
+
+    /// Every active volume that needs a disk which is missing leads nowhere from now on.
+    pub(super) fn lead_astray(&mut self) {
+        let is_lost: Vec<bool> = self.volumes.iter().map(|it| self.is_lost(it)).collect();
+        for (volume, is_lost) in self.volumes.iter_mut().zip(is_lost) {
+            volume.astray |= is_lost && volume.seen.active;
+        }
+    }
+
+    /// LVM activates nothing that needs a disk which is missing.
+    fn ensure_not_lost(&self, lv: &LvName) -> Result<(), Error> {
+        match self.volumes.iter().any(|it| it.seen.name == *lv && self.is_lost(it)) {
+            true => Err(Error::NoGroup { vg: self.name.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    /// What a report shows of a volume.
+    pub(super) fn shown(&self, volume: &FakeVolume) -> LogicalVolume {
+        let pool = match &volume.seen.kind {
+            Kind::Thin(pool) => self.volumes.iter().find(|it| it.seen.name == *pool),
+            Kind::Thick | Kind::CopyOnWrite | Kind::ThinPool { .. } | Kind::Other(_) => None,
+        };
+        let failed = pool.unwrap_or(volume).seen.failed;
+        LogicalVolume { lost: self.is_lost(volume), failed, ..volume.seen.clone() }
     }
 
     /// What `pvs` shows of its disks, on devices of these sizes.
@@ -60,23 +122,24 @@ impl FakeGroup {
             name: self.name.clone(),
             uuid: format!("fake-vg-{}", self.name),
             tags: self.tags.clone(),
-            missing: self.disks.iter().filter(|it| it.missing).count() as u64,
+            missing: self.disks.iter().filter(|it| it.is_missing()).count() as u64,
             elsewhere: false,
         };
         self.disks.iter().map(move |disk| SeenPhysicalVolume {
-            device: if disk.missing { "[unknown]".into() } else { disk.device.clone() },
+            device: disk.name(),
             number: None,
             uuid: disk.uuid.clone(),
             duplicate: false,
+            missing: disk.is_missing(),
             group: Some(group.clone()),
-            footprint: (!disk.missing)
+            footprint: (!disk.away)
                 .then(|| disk.footprint(self.extent, devices.get(&disk.device).copied())),
         })
     }
 
     pub(super) fn reported(&self) -> Group {
         let sum = |count: fn(&Disk) -> usize| self.disks.iter().map(count).sum::<usize>() as u64;
-        let mut logical: Vec<_> = self.volumes.iter().map(|it| it.seen.clone()).collect();
+        let mut logical: Vec<_> = self.volumes.iter().map(|it| self.shown(it)).collect();
         logical.sort_by(|a, b| a.name.cmp(&b.name));
         Group {
             name: self.name.clone(),
@@ -222,6 +285,7 @@ impl FakeGroup {
         if open || needed || self.snapshots_of(lv) > 0 {
             return Err(self.in_use(lv));
         }
+        self.ensure_not_lost(lv)?;
         for gone in self.volumes.extract_if(.., |it| it.seen.name == *lv).collect::<Vec<_>>() {
             self.give_back(&gone);
         }
@@ -268,13 +332,15 @@ impl FakeGroup {
         if self.volume(lv)?.lost_in_pool {
             return Err(lost);
         }
+        self.ensure_not_lost(lv)?;
         self.set_active(lv, true);
         Ok(())
     }
 
     pub(super) fn activate_all(&mut self) -> Result<(), Error> {
         let all: Vec<_> = self.volumes.iter().filter(|it| !it.skipped).collect();
-        let (lost, well): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.lost_in_pool);
+        let cannot = |it: &&FakeVolume| it.lost_in_pool || self.is_lost(it);
+        let (lost, well): (Vec<_>, Vec<_>) = all.into_iter().partition(cannot);
         let lost = !lost.is_empty();
         let well: Vec<_> = well.into_iter().map(|it| it.seen.name.clone()).collect();
         well.iter().for_each(|name| self.set_active(name, true));
@@ -294,14 +360,22 @@ impl FakeGroup {
     }
 
     pub(super) fn refresh(&mut self, lv: &LvName) -> Result<(), Error> {
-        self.volume(lv)?.seen.suspended = false;
+        self.volume(lv)?;
+        self.ensure_not_lost(lv)?;
+        let volume = self.volume(lv)?;
+        volume.seen.suspended = false;
+        volume.astray = false;
         Ok(())
     }
 
     fn set_active(&mut self, lv: &LvName, active: bool) {
         let family = self.family(lv);
         let family = |it: &&mut FakeVolume| family.contains(&it.seen.name);
-        self.volumes.iter_mut().filter(family).for_each(|it| it.seen.active = active);
+        for volume in self.volumes.iter_mut().filter(family) {
+            volume.seen.active = active;
+            volume.astray &= active;
+            volume.seen.failed &= active;
+        }
     }
 
     /// The volume and, for a thick origin or a copy-on-write snapshot, those that share its device.
@@ -390,6 +464,8 @@ impl FakeGroup {
             thin_id: is_thin.then(|| u32::try_from(owner).unwrap_or(u32::MAX)),
             active: true,
             suspended: false,
+            lost: false,
+            failed: false,
             tags,
         };
         FakeVolume {
@@ -400,6 +476,7 @@ impl FakeGroup {
             open: false,
             skipped: false,
             lost_in_pool: false,
+            astray: false,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::{FakeLvm, State, name};
 use crate::{
     lvm::{
-        Backing, CreateVolume, Group, Kind, Layout, LogicalVolume, LvName, fake::group::FakeVolume,
+        Backing, CreateVolume, Group, Kind, Layout, LogicalVolume, LvName, VgName,
+        fake::group::FakeVolume,
     },
     units::Bytes,
 };
@@ -99,15 +100,16 @@ impl FakeLvm {
     /// The volumes that a report would show, but for the order; none for an unknown group.
     pub fn peek_volumes(&self, vg: &str) -> Vec<LogicalVolume> {
         let state = self.state();
-        let group = state.groups.get(&name(vg));
-        group.into_iter().flat_map(|it| &it.volumes).map(|it| it.seen.clone()).collect()
+        let Some(group) = state.groups.get(&name(vg)) else { return Vec::new() };
+        group.volumes.iter().map(|it| group.shown(it)).collect()
     }
 
     /// The volume as a report would show it, if it is there.
     pub fn peek_at(&self, vg: &str, lv: &str) -> Option<LogicalVolume> {
         let (vg, lv) = (vg.parse().ok()?, lv.parse::<LvName>().ok()?);
-        let mut state = self.state();
-        state.groups.get_mut(&vg)?.volume(&lv).ok().map(|volume| volume.seen.clone())
+        let state = self.state();
+        let group = state.groups.get(&vg)?;
+        group.volumes.iter().find(|it| it.seen.name == lv).map(|it| group.shown(it))
     }
 
     /// Makes the next call of `verb` fail with [`Error::Tool`](crate::lvm::Error::Tool).
@@ -176,6 +178,11 @@ impl FakeLvm {
         });
     }
 
+    /// Has a thin pool give up, as after an error of its disks.
+    pub fn fail_pool(&self, vg: &str, pool: &str) {
+        self.with_volume(vg, pool, |volume| volume.seen.failed = true);
+    }
+
     /// Whether nothing is activated with this volume unless asked for by name.
     pub fn is_skipped(&self, vg: &str, lv: &str) -> bool {
         let mut skipped = false;
@@ -196,9 +203,21 @@ impl FakeLvm {
 
     /// Says whether the disk of that number is missing; a group without any disk is not found.
     pub fn set_missing(&self, vg: &str, disk: usize, missing: bool) {
-        if let Some(disk) = self.state().disk(vg, disk) {
-            disk.missing = missing;
+        let mut state = self.state();
+        if let Some(disk) = state.disk(vg, disk) {
+            disk.away = missing;
         }
+        // What was on it keeps a table that leads nowhere, also when the disk comes back as another.
+        if let Some(group) = state.groups.get_mut(&name::<VgName>(vg)).filter(|_| missing) {
+            group.lead_astray();
+        }
+    }
+
+    /// Whether a volume has the table of a time before one of its disks went away.
+    pub fn is_astray(&self, vg: &str, lv: &str) -> bool {
+        let mut astray = false;
+        self.with_volume(vg, lv, |volume| astray = volume.astray);
+        astray
     }
 
     /// Says whether extents of the disk of that number may be taken.

@@ -120,8 +120,24 @@ impl FakeLvm {
         thread::sleep(self.pace);
         self.call(verb, |state| {
             let group = state.group(vg)?;
-            group.ensure_whole(verb)?;
+            group.ensure_whole()?;
             act(group)
+        })
+    }
+
+    /// As [`FakeLvm::change`], for what LVM does also while a disk is away.
+    fn change_partial(
+        &self,
+        verb: &'static str,
+        vg: &VgName,
+        act: impl FnOnce(&mut FakeGroup) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        thread::sleep(self.pace);
+        self.call(verb, |state| {
+            let group = state.group(vg)?;
+            act(group)?;
+            group.mark_missing();
+            Ok(())
         })
     }
 }
@@ -130,7 +146,7 @@ impl State {
     fn group(&mut self, vg: &VgName) -> Result<&mut FakeGroup, Error> {
         let group = self.groups.get_mut(vg);
         group
-            .filter(|it| it.disks.iter().any(|disk| !disk.missing))
+            .filter(|it| it.disks.iter().any(|disk| !disk.away))
             .ok_or_else(|| Error::NoGroup { vg: vg.clone() })
     }
 
@@ -179,7 +195,9 @@ impl State {
     fn extend_group(&mut self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error> {
         self.group(vg)?;
         let disks = self.take("extend_group", devices)?;
-        self.group(vg)?.disks.extend(disks);
+        let group = self.group(vg)?;
+        group.disks.extend(disks);
+        group.mark_missing();
         Ok(())
     }
 
@@ -189,6 +207,7 @@ impl State {
             number: None,
             uuid: uuid.clone(),
             duplicate: false,
+            missing: false,
             group: None,
             footprint: None,
         });
@@ -202,7 +221,7 @@ impl State {
         let mut groups = self.groups.values_mut();
         let has_it = |group: &&mut FakeGroup| group.disks.iter().any(|it| it.device == device);
         let group = groups.find(has_it).ok_or_else(unknown)?;
-        group.ensure_whole("resize_physical_volume")?;
+        group.ensure_whole()?;
         for disk in group.disks.iter_mut().filter(|it| it.device == device) {
             disk.grow(usable(size, disk.metadata));
         }
@@ -228,10 +247,11 @@ impl Lvm for FakeLvm {
     }
 
     fn extend_group(&self, vg: &VgName, devices: &[PathBuf]) -> Result<(), Error> {
-        self.call("extend_group", |state| {
-            state.group(vg)?.ensure_whole("extend_group")?;
-            state.extend_group(vg, devices)
-        })
+        self.call("extend_group", |state| state.extend_group(vg, devices))
+    }
+
+    fn take_back(&self, vg: &VgName, device: &Path) -> Result<(), Error> {
+        self.change_partial("take_back", vg, |group| group.take_back(device))
     }
 
     fn create_group(&self, wanted: &CreateGroup) -> Result<(), Error> {
@@ -267,7 +287,7 @@ impl Lvm for FakeLvm {
     }
 
     fn remove(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
-        self.change("remove", vg, |group| group.remove(lv))
+        self.change_partial("remove", vg, |group| group.remove(lv))
     }
 
     fn split_snapshot(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
@@ -281,7 +301,7 @@ impl Lvm for FakeLvm {
         add: &[Tag],
         remove: &[Tag],
     ) -> Result<(), Error> {
-        self.change("change_tags", vg, |group| group.change_tags(lv, add, remove))
+        self.change_partial("change_tags", vg, |group| group.change_tags(lv, add, remove))
     }
 
     fn activate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {

@@ -68,6 +68,7 @@ fn loose(name: &str, uuid: &str, group: Option<SeenGroup>) -> Disk {
         number: Some(disk(name).number),
         uuid: uuid.to_owned(),
         duplicate: false,
+        missing: false,
         group,
         footprint: None,
     };

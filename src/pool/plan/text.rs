@@ -95,7 +95,7 @@ fn rounded(size: Bytes) -> String {
 }
 
 /// A disk with what tells it from others.
-fn described(disk: &Disk) -> String {
+pub fn described(disk: &Disk) -> String {
     let device = &disk.device;
     let mut parts = vec![rounded(device.size)];
     parts.extend(device.model.clone());

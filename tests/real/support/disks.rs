@@ -10,7 +10,8 @@ use std::{
 use super::{
     driver::Driver,
     ground::Ground,
-    machine::{attempt, run},
+    machine::{attempt, run, wait_until},
+    scene::Scene,
 };
 
 /// As much as Tarn reads at either end of a disk, and more.
@@ -23,7 +24,7 @@ pub(crate) struct Disks {
 }
 
 /// Disks that are emptied when this is dropped, after whatever was made of them.
-struct Emptied(Vec<String>);
+pub(crate) struct Emptied(Vec<String>);
 
 /// The scratch disk of this number.
 pub(crate) fn disk(number: usize) -> String {
@@ -56,6 +57,14 @@ impl Disks {
         Driver::start(&self.ground.home, &[])
     }
 
+    /// The driver over one pool, `pool`, of the disks that `devices` says; `more` is the rest of the
+    /// pool's entry. What is given first must be dropped last.
+    #[track_caller]
+    pub(crate) fn scene(self, devices: &str, more: &str, args: &[&str]) -> (Emptied, Scene) {
+        let pools = format!("pools: [{{name: pool, devices: {devices}{more}}}]\n");
+        (self._emptied, Scene::on(self.ground, &pools, args))
+    }
+
     /// What `tarn pools plan` prints.
     #[track_caller]
     pub(crate) fn plan(&self) -> String {
@@ -80,6 +89,49 @@ impl Disks {
     /// Takes such a program away.
     pub(crate) fn unwrap_program(&self, program: &str) {
         fs::remove_file(self.ground.home.join("bin").join(program)).unwrap();
+    }
+}
+
+/// A SCSI disk of 256 MiB in memory, which has a serial number, and can be pulled.
+pub(crate) struct Scsi {
+    pub(crate) path: String,
+}
+
+impl Scsi {
+    pub(crate) fn new() -> Self {
+        run("modprobe", &["sd_mod"]);
+        run("modprobe", &["scsi_debug", "dev_size_mb=256", "delay=0"]);
+        Self { path: scsi_disk() }
+    }
+
+    /// It is gone, whoever uses it.
+    pub(crate) fn pull(&self) {
+        let name = self.path.trim_start_matches("/dev/");
+        fs::write(format!("/sys/block/{name}/device/delete"), "1").unwrap();
+    }
+
+    /// It is there again, with what was on it: a new device to the kernel.
+    pub(crate) fn plug_in(&mut self) {
+        let host = glob::glob("/sys/class/scsi_host/host*/scan").unwrap().flatten().next().unwrap();
+        fs::write(host, "- - -").unwrap();
+        self.path = scsi_disk();
+    }
+}
+
+/// The SCSI disk, once it is there.
+fn scsi_disk() -> String {
+    let mut found = None;
+    wait_until("the SCSI disk is there", || {
+        let blocks = "/sys/devices/pseudo_*/adapter*/host*/target*/*/block/*";
+        found = glob::glob(blocks).unwrap().flatten().next();
+        found.is_some()
+    });
+    format!("/dev/{}", found.unwrap().file_name().unwrap().to_str().unwrap())
+}
+
+impl Drop for Scsi {
+    fn drop(&mut self) {
+        attempt("modprobe", &["-r", "scsi_debug"]);
     }
 }
 

@@ -1,0 +1,191 @@
+//! Pools that miss a disk, told: a condition of the node's report, Events, and a condition of the object
+//! of every volume that lies on that disk. The pool's other volumes are as they were.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::reflector::Store,
+};
+use serde_json::json;
+
+use super::{Shared, Warning, locked};
+use crate::{
+    cluster::objects::{Condition, LogicalVolume, Phase},
+    host::PoolStatus,
+    pool::health::Health,
+    volume::{PoolName, chain},
+};
+
+/// The condition of a volume's object.
+const INTACT: &str = "Intact";
+/// Why a volume is not intact.
+const DISK_MISSING: &str = "DiskMissing";
+const UNREADABLE: &str = "VolumeGroupUnreadable";
+
+/// Whether no pool misses a disk.
+pub(super) fn condition(pools: &[PoolStatus]) -> Condition {
+    let ill = pools.iter().filter(|it| !it.health.is_well());
+    let said: Vec<String> = ill.map(|it| format!("{}: {}", it.name, it.health)).collect();
+    let reason = match pools.iter().any(|it| it.health.unread.is_some()) {
+        _ if said.is_empty() => "AllThere",
+        true => UNREADABLE,
+        false => DISK_MISSING,
+    };
+    let message = match said.is_empty() {
+        true => "every disk of every pool is there".to_owned(),
+        false => said.join("; "),
+    };
+    Condition::new("PoolsWhole", said.is_empty(), reason, message)
+}
+
+/// Why a volume of a pool is not intact: a reason for programs, and one for people.
+fn harm(health: &Health, id: &str) -> Option<(&'static str, String)> {
+    match &health.unread {
+        Some(_) => Some((UNREADABLE, health.to_string())),
+        None if health.lost.iter().any(|it| it == id) => {
+            Some((DISK_MISSING, health.of_a_lost_volume()))
+        }
+        None => None,
+    }
+}
+
+/// The condition that an object is to have, where it has another: one that was never harmed has none.
+fn wanted(has: &[Condition], harm: Option<(&'static str, String)>) -> Option<Condition> {
+    let old = has.iter().find(|it| it.kind == INTACT);
+    let mut new = match harm {
+        Some((reason, message)) => Condition::new(INTACT, false, reason, message),
+        None if old.is_some() => Condition::new(
+            INTACT,
+            true,
+            "AllThere",
+            "every disk that it lies on is there".to_owned(),
+        ),
+        None => return None,
+    };
+    new.keep_time(has);
+    (old != Some(&new)).then_some(new)
+}
+
+/// What was told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Pools that were not well when that was told.
+    ill: BTreeMap<PoolName, Health>,
+}
+
+impl Told {
+    /// Tells of what has changed.
+    pub(super) async fn tell(&mut self, shared: &Shared, pools: &[PoolStatus]) {
+        for pool in pools {
+            self.tell_of_pool(shared, pool).await;
+        }
+        self.ill.retain(|name, _| pools.iter().any(|it| it.name == *name));
+        let objects = shared.objects.get().map(Store::state).unwrap_or_default();
+        for object in objects {
+            let pool = pools.iter().find(|it| it.name.as_str() == object.spec.pool);
+            if let Some(pool) = pool {
+                tell_of_volume(shared, &object, &pool.health).await;
+            }
+        }
+    }
+
+    async fn tell_of_pool(&mut self, shared: &Shared, pool: &PoolStatus) {
+        if pool.health.is_well() {
+            if self.ill.remove(&pool.name).is_some() {
+                tracing::info!(pool = %pool.name, "the pool is whole again");
+            }
+            return;
+        }
+        if self.ill.get(&pool.name) == Some(&pool.health) {
+            return;
+        }
+        let note = format!("pool {}: {}", pool.name, pool.health);
+        tracing::error!("{note}");
+        // The object that the Event is about is there once a report was written.
+        let Some(node) = shared.permission.about() else { return };
+        let reason = match pool.health.unread {
+            Some(_) => "PoolUnreadable",
+            None => "PoolDegraded",
+        };
+        let warning = Warning { reason, action: "Reported", note: &note, secondary: None };
+        shared.warn(&node, warning).await;
+        self.ill.insert(pool.name.clone(), pool.health.clone());
+    }
+}
+
+async fn tell_of_volume(shared: &Shared, object: &Arc<LogicalVolume>, health: &Health) {
+    let Some(status) = object.status.as_ref().filter(|it| it.phase == Some(Phase::Ready)) else {
+        return;
+    };
+    let id = object.name_any();
+    // What it says may be older than what was written of it: then a newer one is on its way.
+    let version = object.metadata.resource_version.as_deref();
+    if locked(&shared.written).is_ahead_of(&id, version) {
+        return;
+    }
+    let Some(condition) = wanted(&status.conditions, harm(health, &id)) else { return };
+    let (is_harmed, note) = (condition.status == "False", condition.message.clone());
+    let patch = json!({
+        "metadata": { "resourceVersion": version },
+        "status": { "conditions": condition.among(&status.conditions) },
+    });
+    let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
+    match api.patch_status(&id, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(written) => {
+            locked(&shared.written).note(&id, written.metadata.resource_version.as_deref());
+        }
+        // It has changed since, and is looked at again.
+        Err(kube::Error::Api(err)) if err.code == 409 || err.code == 404 => return,
+        Err(err) => {
+            tracing::warn!(volume = id, error = chain(&err), "its condition was not written");
+            return;
+        }
+    }
+    if is_harmed {
+        let warning =
+            Warning { reason: "DiskMissing", action: "Reported", note: &note, secondary: None };
+        shared.warn(&object.object_ref(&()), warning).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing() -> Health {
+        Health {
+            unread: None,
+            disks: vec!["/dev/sdb (1Gi)".to_owned()],
+            lost: vec!["v-a".to_owned()],
+        }
+    }
+
+    #[test]
+    fn only_volumes_on_the_missing_disk_are_harmed() {
+        let (reason, message) = harm(&missing(), "v-a").unwrap();
+        assert_eq!(
+            (reason, message.ends_with("/dev/sdb (1Gi)")),
+            (DISK_MISSING, true),
+            "{message}"
+        );
+        assert_eq!(harm(&missing(), "v-b"), None);
+        let unread = Health { unread: Some("I/O error".to_owned()), ..missing() };
+        assert_eq!(harm(&unread, "v-b").unwrap().0, UNREADABLE);
+    }
+
+    #[test]
+    fn a_condition_is_written_when_something_has_changed() {
+        let lost = || Some((DISK_MISSING, "lost".to_owned()));
+        assert_eq!(wanted(&[], None), None, "a volume that was never harmed has no condition");
+        let first = wanted(&[], lost()).unwrap();
+        assert_eq!((first.kind.as_str(), first.status.as_str()), (INTACT, "False"));
+        let has = [Condition::new("Deleted", false, "x", String::new()), first];
+        assert_eq!(wanted(&has, lost()), None, "it says so already");
+        let back = wanted(&has, None).unwrap();
+        assert_eq!(back.status, "True");
+        let all = back.among(&has);
+        assert_eq!((all.len(), wanted(&all, None)), (2, None));
+    }
+}

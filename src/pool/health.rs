@@ -1,0 +1,115 @@
+//! How well a pool is: which of its disks are missing, and which volumes lie on them. Pure.
+
+use std::fmt;
+
+/// So many volumes are named in one sentence.
+const MOST_NAMED: usize = 20;
+/// The disks are there, and yet a thin pool is not.
+const GIVEN_UP: &str = "its thin pool has given up after an error of its disks";
+
+/// How well a pool is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why its volume group could not be read when that was tried last. What is known of the pool is
+    /// from before; nothing of it counts as gone.
+    pub unread: Option<String>,
+    /// The disks that it misses, each with what is known of it.
+    pub disks: Vec<String>,
+    /// The volumes and snapshots that lie on those, if only in part, by their ids; also those in a thin
+    /// pool that has given up because of them, and those that have not found their way back yet.
+    pub lost: Vec<String>,
+}
+
+impl Health {
+    /// Whether nothing is missing.
+    pub fn is_well(&self) -> bool {
+        self.unread.is_none() && self.disks.is_empty() && self.lost.is_empty()
+    }
+
+    /// In one word: `Ready`, `Degraded` or `Unreadable`.
+    pub fn state(&self) -> &'static str {
+        match self.unread {
+            Some(_) => "Unreadable",
+            None if self.is_well() => "Ready",
+            None => "Degraded",
+        }
+    }
+
+    /// What a volume of it lacks that is not whole.
+    pub fn of_a_lost_volume(&self) -> String {
+        match self.disks.as_slice() {
+            [] => GIVEN_UP.to_owned(),
+            disks => format!("it lies on a disk that is missing: {}", disks.join(", ")),
+        }
+    }
+}
+
+/// What is missing, and what that means.
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.unread {
+            return write!(
+                f,
+                "its volume group cannot be read, and nothing in it is given up: {why}"
+            );
+        }
+        match (self.disks.as_slice(), self.lost.as_slice()) {
+            ([], []) => return f.write_str("all its disks are there"),
+            ([], [_, ..]) => f.write_str(GIVEN_UP)?,
+            (disks, _) => write!(f, "it misses {}", disks.join(", "))?,
+        }
+        let named: Vec<&str> = self.lost.iter().take(MOST_NAMED).map(String::as_str).collect();
+        match self.lost.len().saturating_sub(named.len()) {
+            _ if named.is_empty() => write!(f, "; no volume lies on that"),
+            0 => write!(f, "; on that lie {}", named.join(", ")),
+            more => write!(f, "; on that lie {} and {more} more", named.join(", ")),
+        }?;
+        match self.disks.is_empty() {
+            true => {
+                f.write_str(". It is there again as soon as no program uses any of its volumes")
+            }
+            false => f.write_str(
+                ". The others are served; LVM makes and changes nothing before it is back",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(lost: usize) -> Health {
+        let lost = (0..lost).map(|it| format!("v-{it}")).collect();
+        Health { unread: None, disks: vec!["/dev/sdb (1Gi, serial A)".to_owned()], lost }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(Health::default().to_string(), "all its disks are there");
+        let two = missing(2).to_string();
+        assert!(
+            two.starts_with("it misses /dev/sdb (1Gi, serial A); on that lie v-0, v-1. "),
+            "{two}"
+        );
+        assert!(missing(0).to_string().contains("no volume lies on that"));
+        let many = missing(25).to_string();
+        assert!(many.contains("v-19 and 5 more"), "{many}");
+    }
+
+    #[test]
+    fn a_thin_pool_can_be_ill_with_all_its_disks() {
+        let ill = Health { disks: Vec::new(), ..missing(1) };
+        assert_eq!((ill.state(), ill.is_well()), ("Degraded", false));
+        assert!(ill.to_string().contains("given up") && ill.to_string().contains("v-0"), "{ill}");
+        assert_eq!(ill.of_a_lost_volume(), GIVEN_UP);
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_read_is_no_pool_without_disks() {
+        let unread = Health { unread: Some("no answer".to_owned()), ..missing(1) };
+        assert_eq!((unread.state(), unread.is_well()), ("Unreadable", false));
+        assert!(unread.to_string().ends_with("given up: no answer"), "{unread}");
+        assert_eq!((missing(1).state(), Health::default().state()), ("Degraded", "Ready"));
+    }
+}

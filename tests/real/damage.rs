@@ -1,0 +1,167 @@
+//! A disk is pulled from a pool in use, and comes back: what lies on other disks never notices, and
+//! nobody lends a hand.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tarn::csi::proto::*;
+use tonic::Code;
+
+use crate::support::{
+    Wish,
+    content::{holds, put},
+    disks::{Disks, Scsi, disk},
+    machine::{run, wait_until},
+    mib, refused,
+};
+
+/// By when a pulled disk is noticed, also on a busy machine: long before the look that comes without a
+/// change.
+const SOON: Duration = Duration::from_secs(40);
+const DEVICES: &str = r#"{paths: ["/dev/ubda", "/dev/sd*"]}"#;
+const PAGES: [&str; 2] = ["--metrics", "127.0.0.1:9810"];
+
+/// A figure of the pool.
+fn figure(name: &str) -> f64 {
+    let mut stream = TcpStream::connect("127.0.0.1:9810").unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: tarn\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let series = format!("tarn_pool_{name}{{pool=\"pool\"}}");
+    let line = text.lines().find(|line| line.starts_with(&series)).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+fn await_figure(name: &str, value: f64) {
+    let began = Instant::now();
+    wait_until(name, || figure(name) == value);
+    eprintln!("{name} was {value} after {:?}", began.elapsed());
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+}
+
+/// The devices that a volume lies on.
+fn lies_on(id: &str) -> String {
+    run("lvs", &["--noheadings", "-o", "devices", &format!("tarn-pool/{id}")])
+}
+
+#[test]
+#[ignore = "guest: pulls a disk"]
+fn intact_volumes_are_served_while_a_disk_is_away_and_the_others_afterwards() {
+    let mut scsi = Scsi::new();
+    let (_emptied, scene) = Disks::new(1).scene(DEVICES, "", &PAGES);
+    let (intact, intact_at) = scene.make_used(&Wish::new("intact", "ext4", mib(3900)));
+    let (lost, lost_at) = scene.make_used(&Wish::new("lost", "ext4", mib(180)));
+    let other = scene.make(&Wish::new("other", "block", mib(100)));
+    assert!(lies_on(&lost.id).contains(&scsi.path) && lies_on(&intact.id).contains(&disk(0)));
+    put(&intact_at, 1, 1);
+    put(&lost_at, 1, 2);
+
+    scsi.pull();
+    await_figure("disks_missing", 1.0);
+    assert_eq!((figure("volumes_on_missing_disks"), figure("unreadable")), (1.0, 0.0));
+    assert_eq!(scene.capacity(&[]), (0, 0));
+    put(&intact_at, 2, 3);
+    assert!(scene.total(&intact, &intact_at).unwrap() > mib(3000));
+    scene.put_down(&intact);
+    scene.take_up(&intact);
+    assert!(holds(&intact_at, 1, 1) && holds(&intact_at, 2, 3));
+    scene.put_down(&lost);
+    refused(scene.stage(&lost), Code::FailedPrecondition);
+    refused(scene.try_make(&Wish::new("new", "block", mib(16))), Code::ResourceExhausted);
+    refused(scene.snapshot("s", &intact), Code::FailedPrecondition);
+    // This changes the group, and so marks the disk as missing.
+    scene.delete(&other).unwrap();
+    wait_until("it is wiped and gone", || !run("lvs", &["tarn-pool"]).contains(&other.id));
+
+    scsi.plug_in();
+    await_figure("disks_missing", 0.0);
+    await_figure("volumes_on_missing_disks", 0.0);
+    assert!(scene.capacity(&[]).0 > 0);
+    scene.take_up(&lost);
+    assert!(holds(&lost_at, 1, 2), "what was written before is there");
+    scene.make(&Wish::new("new", "block", mib(16)));
+}
+
+/// The disk comes back while the group is unchanged and a volume on it is open all the time.
+#[test]
+#[ignore = "guest: pulls a disk"]
+fn a_volume_in_use_finds_its_way_to_the_disk_and_one_that_was_deleted_is_wiped() {
+    let mut scsi = Scsi::new();
+    let (_emptied, scene) = Disks::new(1).scene(DEVICES, "", &PAGES);
+    scene.make(&Wish::new("filler", "block", mib(3900)));
+    let (open, open_at) = scene.make_used(&Wish::new("open", "block", mib(80)));
+    let deleted = scene.make(&Wish::new("deleted", "block", mib(80)));
+    assert!(lies_on(&open.id).contains(&scsi.path) && lies_on(&deleted.id).contains(&scsi.path));
+    put(&open_at, 0, 1);
+    put(&scene_device(&deleted.id), 0, 2);
+    let held = fs::File::open(&open_at).unwrap();
+    scsi.pull();
+    await_figure("disks_missing", 1.0);
+    scene.delete(&deleted).unwrap();
+    assert_eq!(scene.volumes().len(), 2);
+    assert!(run("lvs", &["-o", "lv_tags", "tarn-pool"]).contains("tarn.deleted"));
+    scsi.plug_in();
+    await_figure("disks_missing", 0.0);
+    wait_until("it is wiped and gone", || !run("lvs", &["tarn-pool"]).contains(&deleted.id));
+    drop(held);
+    assert!(holds(&open_at, 0, 1), "without being staged anew");
+}
+
+/// The device of a volume of the pool.
+fn scene_device(id: &str) -> std::path::PathBuf {
+    Path::new("/dev/tarn-pool").join(id)
+}
+
+/// A thin pool whose metadata cannot be written gives up.
+#[test]
+#[ignore = "guest: pulls a disk"]
+fn a_thin_pool_that_has_given_up_is_there_again_when_its_volumes_are_free() {
+    let mut scsi = Scsi::new();
+    let thin = ", provisioning: Thin, thinPool: {size: 100Mi}";
+    let (_emptied, scene) = Disks::new(0).scene(r#"{paths: ["/dev/sd*"]}"#, thin, &PAGES);
+    let (volume, at) = scene.make_used(&Wish::new("v", "ext4", mib(64)));
+    put(&at, 1, 1);
+    scsi.pull();
+    wait_until("writes fail", || fs::write(at.join("x"), "x").and_then(|()| sync(&at)).is_err());
+    await_figure("unreadable", 1.0);
+    refused(scene.delete(&volume), Code::FailedPrecondition);
+    scsi.plug_in();
+    await_figure("unreadable", 0.0);
+    scene.put_down(&volume);
+    // Its last user is gone, of which nobody tells: the next report finds it.
+    wait_until("it is whole again", || figure("volumes_on_missing_disks") == 0.0);
+    scene.take_up(&volume);
+    assert!(holds(&at, 1, 1));
+}
+
+fn sync(at: &Path) -> std::io::Result<()> {
+    fs::File::open(at)?.sync_all()
+}
+
+/// Nothing of a deletion is lost with the driver: the tag is all there is.
+#[test]
+#[ignore = "guest: pulls a disk"]
+fn a_driver_that_starts_without_a_disk_takes_it_back() {
+    let mut scsi = Scsi::new();
+    let (_emptied, mut scene) = Disks::new(1).scene(DEVICES, "", &PAGES);
+    scene.make(&Wish::new("filler", "block", mib(3900)));
+    let lost = scene.make(&Wish::new("lost", "ext4", mib(80)));
+    let deleted = scene.make(&Wish::new("deleted", "block", mib(80)));
+    scsi.pull();
+    await_figure("disks_missing", 1.0);
+    scene.delete(&deleted).unwrap();
+    scene.kill();
+    scene.start();
+    assert_eq!(figure("disks_missing"), 1.0);
+    scsi.plug_in();
+    await_figure("disks_missing", 0.0);
+    wait_until("it is wiped and gone", || !run("lvs", &["tarn-pool"]).contains(&deleted.id));
+    scene.take_up(&lost);
+    let request = ListVolumesRequest::default();
+    assert_eq!(scene.csi.list_volumes(request).unwrap().entries.len(), 2);
+}

@@ -188,7 +188,8 @@ fn pod_json(name: &str, claim: Option<&str>) -> serde_json::Value {
             "containers": [{
                 "name": "idle",
                 "image": "registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
-                "command": ["sleep", "1000000"],
+                // The first process of a container is not ended by a signal that it does not handle.
+                "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 1000000 & wait"],
                 "volumeMounts": mounts.into_iter().collect::<Vec<_>>()
             }],
             "volumes": volumes.into_iter().collect::<Vec<_>>()

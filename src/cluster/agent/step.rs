@@ -1,5 +1,9 @@
 //! What is to be done about an object next. Pure.
 
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
 use crate::{
     cluster::{
         objects::{LogicalVolume, Phase},
@@ -50,9 +54,18 @@ pub(super) fn next(object: &LogicalVolume) -> Result<Step, Error> {
     })
 }
 
+/// When a deleted object's volume that is in use is looked at again: soon at first, since the kubelet
+/// unstages it a moment after its pod is gone, then less and less often, but each second. Only this
+/// machine is asked, not the API.
+pub(super) fn pause_in_use(object: &LogicalVolume, now: Timestamp) -> Duration {
+    let since = object.metadata.deletion_timestamp.as_ref().map_or(now, |it| it.0);
+    let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    (waited / 10).clamp(Duration::from_millis(100), Duration::from_secs(1))
+}
+
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use rstest::rstest;
     use serde_json::json;
 
@@ -95,6 +108,18 @@ mod tests {
         let mut object = object(phase, "1Gi", "1Gi");
         object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
         assert_eq!(next(&object).unwrap(), step);
+    }
+
+    #[rstest]
+    #[case::just_now(0, 100)]
+    #[case::clocks_differ(-30, 100)]
+    #[case::for_a_while(3, 300)]
+    #[case::for_an_hour(3600, 1000)]
+    fn a_volume_in_use_is_looked_at(#[case] waited: i64, #[case] millis: u64) {
+        let mut object = object(Some("Ready"), "1Gi", "1Gi");
+        object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let now = Timestamp::from_second(waited).unwrap();
+        assert_eq!(pause_in_use(&object, now), Duration::from_millis(millis));
     }
 
     #[test]

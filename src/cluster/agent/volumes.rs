@@ -17,7 +17,7 @@ use super::{
     Shared, Warning,
     brake::{Crowd, Deletion, MASS, Verdict},
     locked, permission,
-    step::{Step, next},
+    step::{Step, next, pause_in_use},
     strays::adopt,
 };
 use crate::{
@@ -35,8 +35,6 @@ use crate::{
 
 /// When a volume that another call has in hand is looked at again.
 const IN_HAND: Duration = Duration::from_millis(50);
-/// When a volume that is in use is looked at again: only this machine is asked, not the API.
-const IN_USE: Duration = Duration::from_millis(500);
 /// When what failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// The reason of the condition and the Event of what cannot be deleted now, as while it is in use.
@@ -349,7 +347,7 @@ impl Work<'_> {
                 self.write(object, &status).await?;
                 Ok(Action::await_change())
             }
-            Err(err) => self.wait(object, &err, IN_USE).await,
+            Err(err) => self.wait(object, &err, pause_in_use(object, Timestamp::now())).await,
         }
     }
 

@@ -35,8 +35,8 @@ struct Round {
     running: Duration,
     running_without: Duration,
     gone: Duration,
-    create: Duration,
-    lvcreate: Duration,
+    create: Option<Duration>,
+    lvcreate: Option<Duration>,
 }
 
 pub(crate) async fn all() -> Vec<Row> {
@@ -74,7 +74,10 @@ pub(crate) async fn all() -> Vec<Row> {
     };
     let beside = format!(" ({:.2} s / {:.2} s)", with.as_secs_f64(), without.as_secs_f64());
     let none = String::new();
-    let (create, lvcreate) = (of(|it| it.create), of(|it| it.lvcreate));
+    let known = |pick: fn(&Round) -> Option<Duration>| {
+        median(&mut rounds.iter().filter_map(pick).collect::<Vec<_>>())
+    };
+    let (create, lvcreate) = (known(|it| it.create), known(|it| it.lvcreate));
     let through = format!(" ({} / {})", millis_text(create), millis_text(lvcreate));
     vec![
         row("claim bound, after the pod's creation", of(|it| it.bound), none.clone(), millis(400)),

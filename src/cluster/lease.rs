@@ -15,8 +15,9 @@ use kube::{
 use super::state::PATIENCE;
 use crate::volume::NodeId;
 
-/// How often it is renewed.
-const PERIOD: Duration = Duration::from_secs(10);
+/// How often it is renewed: twice within the patience of those who watch it, as one time may fail. Of
+/// 5,000 nodes the API server has 330 of these writes a second to do.
+const PERIOD: Duration = Duration::from_secs(15);
 /// What the names of these leases begin with.
 const PREFIX: &str = "tarn-node-";
 /// The label of these leases, with the driver's name.
@@ -38,7 +39,8 @@ pub(super) async fn renew(client: Client, namespace: String, driver: String, nod
     let name = name_of(&node);
     let mut beat = tokio::time::interval(PERIOD);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut is_there = false;
+    // As it was written last: to replace that costs the API server less than to patch whatever is there.
+    let mut version = None;
     loop {
         beat.tick().await;
         let spec = LeaseSpec {
@@ -51,22 +53,33 @@ pub(super) async fn renew(client: Client, namespace: String, driver: String, nod
             metadata: ObjectMeta {
                 name: Some(name.clone()),
                 labels: Some([(LABEL.to_owned(), driver.clone())].into()),
+                resource_version: version.take(),
                 ..ObjectMeta::default()
             },
             spec: Some(spec),
         };
-        let done = match is_there {
-            true => api.patch(&name, &PatchParams::default(), &Patch::Merge(&lease)).await,
-            false => match api.create(&PostParams::default(), &lease).await {
-                Err(kube::Error::Api(err)) if err.code == 409 => {
-                    api.patch(&name, &PatchParams::default(), &Patch::Merge(&lease)).await
-                }
-                other => other,
-            },
-        };
-        is_there = done.is_ok();
-        if let Err(err) = done {
-            tracing::warn!(lease = name, %err, "the lease was not renewed");
+        match write(&api, &name, lease).await {
+            Ok(written) => version = written.metadata.resource_version,
+            Err(err) => tracing::warn!(lease = name, %err, "the lease was not renewed"),
         }
+    }
+}
+
+/// Replaces the lease of the version that is named, or makes it; where that is not so any more,
+/// whatever is there is changed.
+async fn write(api: &Api<Lease>, name: &str, mut lease: Lease) -> Result<Lease, kube::Error> {
+    let done = match lease.metadata.resource_version {
+        Some(_) => api.replace(name, &PostParams::default(), &lease).await,
+        None => api.create(&PostParams::default(), &lease).await,
+    };
+    lease.metadata.resource_version = None;
+    match done {
+        Err(kube::Error::Api(err)) if err.code == 409 => {
+            api.patch(name, &PatchParams::default(), &Patch::Merge(&lease)).await
+        }
+        Err(kube::Error::Api(err)) if err.code == 404 => {
+            api.create(&PostParams::default(), &lease).await
+        }
+        other => other,
     }
 }

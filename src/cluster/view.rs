@@ -134,7 +134,7 @@ impl View {
 
     async fn feed_volumes(&self, api: Api<LogicalVolume>) {
         let (mut listed, mut since) = (HashSet::new(), Moment::default());
-        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut events = std::pin::pin!(watcher(api, in_large_pages()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Apply(object)) => self.enter(&object),
@@ -163,7 +163,7 @@ impl View {
 
     async fn feed_nodes(&self, api: Api<NodeLocalStorage>) {
         let mut listed = HashSet::new();
-        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut events = std::pin::pin!(watcher(api, in_large_pages()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Apply(object)) => drop(self.enter_node(&object)),
@@ -222,4 +222,10 @@ impl View {
     fn came_in(&self) {
         self.lists.send_modify(|count| *count = count.saturating_add(1).min(LISTS));
     }
+}
+
+/// Of a list that is read page by page, etcd counts what is left for each page: of 100,000 volumes that
+/// is dear with 500 a page, as is usual.
+fn in_large_pages() -> watcher::Config {
+    watcher::Config::default().page_size(5000)
 }

@@ -24,6 +24,7 @@ type Lookup = Box<dyn Fn(&Path) -> Option<Bytes> + Send + Sync>;
 pub enum Call {
     Size,
     OpenCount,
+    LeadsNowhere,
     EnsureLoop,
     Wipe,
     Copy,
@@ -50,6 +51,7 @@ struct State {
     blocks: BTreeMap<PathBuf, BTreeMap<u64, Vec<u8>>>,
     hidden: BTreeSet<PathBuf>,
     open: BTreeMap<PathBuf, u32>,
+    astray: BTreeSet<PathBuf>,
     loops: BTreeMap<PathBuf, PathBuf>,
     listed: BTreeMap<PathBuf, BlockDevice>,
     bells: Vec<Bell>,
@@ -133,6 +135,11 @@ impl FakeDevices {
     /// So many hold it open.
     pub fn set_open(&self, path: impl AsRef<Path>, count: u32) {
         self.lock().open.insert(path.as_ref().to_owned(), count);
+    }
+
+    /// It leads to a disk that is gone.
+    pub fn lead_astray(&self, path: impl AsRef<Path>) {
+        self.lock().astray.insert(path.as_ref().to_owned());
     }
 
     /// Writes bytes, as the owner of a volume does.
@@ -235,6 +242,11 @@ impl Devices for FakeDevices {
             return Err(failed("open", path, Errno::ENOENT));
         }
         Ok(state.open.get(path).copied().unwrap_or(0))
+    }
+
+    fn leads_nowhere(&self, path: &Path) -> Result<bool, Error> {
+        let state = self.enter(Call::LeadsNowhere, path)?;
+        Ok(state.astray.contains(path))
     }
 
     fn ensure_loop(&self, file: &Path, size: Bytes) -> Result<PathBuf, Error> {

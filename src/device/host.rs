@@ -45,6 +45,13 @@ impl Devices for HostDevices {
         text.trim().parse().map_err(|_| failed(action, path)(odd("dmsetup", &text)))
     }
 
+    fn leads_nowhere(&self, path: &Path) -> Result<bool, Error> {
+        let Some(number) = block_device(path)? else { return Ok(false) };
+        let name = format!("{}:{}", stat::major(number), stat::minor(number));
+        let device = Path::new("/sys/dev/block").join(name);
+        sysfs::leads_nowhere(&device).map_err(failed("look below", path))
+    }
+
     fn ensure_loop(&self, file: &Path, size: Bytes) -> Result<PathBuf, Error> {
         // Two that look for the same file at once would attach it twice, and LVM see every PV twice.
         let _lock = ensure_file(file, size)?;

@@ -41,6 +41,10 @@ pub trait Devices: Send + Sync {
     /// How many hold the device-mapper device open: mounts, loop devices, programs.
     fn open_count(&self, path: &Path) -> Result<u32, Error>;
 
+    /// Whether the device-mapper device, or one that it is made of, leads to a disk that is gone, also where
+    /// that disk is there again as another device.
+    fn leads_nowhere(&self, path: &Path) -> Result<bool, Error>;
+
     /// Makes the file if there is none, grows it if it is smaller than `size` (never shrinks it),
     /// attaches it to a loop device if none is, and returns that device, as large as the file.
     fn ensure_loop(&self, file: &Path, size: Bytes) -> Result<PathBuf, Error>;

@@ -49,6 +49,21 @@ pub(super) fn list(sys: &Path, dev: &Path) -> Result<Vec<BlockDevice>, Error> {
     Ok(found)
 }
 
+/// Whether anything below a device, which is given as sysfs has it, is gone: the link to it leads nowhere.
+pub(super) fn leads_nowhere(device: &Path) -> io::Result<bool> {
+    let below = match fs::read_dir(device.join("slaves")) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+        below => below?,
+    };
+    for link in below {
+        let link = link?.path();
+        if !link.try_exists()? || leads_nowhere(&link)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The links below /dev/disk, by the name of the device that they lead to.
 fn links(dev: &Path) -> BTreeMap<String, Vec<PathBuf>> {
     let mut links: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
@@ -205,6 +220,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_volume_on_a_disk_that_is_gone_leads_nowhere() {
+        let machine = tempfile::tempdir().unwrap();
+        let at = machine.path();
+        tree(
+            at,
+            "
+            block/sda/size: 8
+            block/dm-0/slaves/sda -> ../../sda
+            block/dm-1/slaves/sdb -> ../../sdb
+            block/dm-2/slaves/sda -> ../../sda
+            block/dm-2/slaves/dm-1 -> ../../dm-1
+            ",
+        );
+        let found = ["sda", "dm-0", "dm-1", "dm-2"]
+            .map(|name| leads_nowhere(&at.join("block").join(name)).unwrap());
+        assert_eq!(found, [false, false, true, true]);
     }
 
     const MACHINE: &str = "

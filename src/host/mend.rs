@@ -215,7 +215,7 @@ impl Host {
 
     /// Gives the volumes that were lost, and are whole again, their way to the disk that is back; true
     /// when there was one. A thin pool comes before what is in it.
-    fn lead_back(&self, change: &Change<'_>, pool: &Pool) -> bool {
+    pub(super) fn lead_back(&self, change: &Change<'_>, pool: &Pool) -> bool {
         let mut whole: Vec<LogicalVolume> = change.whole_again();
         whole.sort_by_key(|lv| !matches!(lv.kind, Kind::ThinPool { .. }));
         // What has failed needs more.

@@ -218,6 +218,11 @@ impl Change<'_> {
         })
     }
 
+    /// These volumes still have to be led to their disks.
+    pub(super) fn note_astray<'b>(&self, names: impl Iterator<Item = &'b LvName>) {
+        self.books.astray().extend(names.cloned());
+    }
+
     /// A volume has found its way to its disk.
     pub(super) fn is_led_back(&self, name: &LvName) {
         if self.books.astray().remove(name) {

@@ -30,11 +30,29 @@ impl Host {
             changed |= !matches!(known, Ok(true));
             self.log_failure(known.map(drop), &snapshot.name);
         }
+        changed |= self.find_the_way(&change, pool, &all);
         if changed {
             self.log_failure(change.refresh(&*self.tools.lvm), &"the report");
         }
         drop(change);
+        // A disk that came back while nobody looked is still marked.
+        if pool.read(Ledger::gaps).0 > 0 {
+            self.log_failure(self.mend(pool), &"the disks");
+        }
         self.drop_leftovers(pool);
+    }
+
+    /// Volumes that were active when a disk went away, and still are now that it is back, lead nowhere
+    /// until they are refreshed; true when there was one.
+    fn find_the_way(&self, change: &Change<'_>, pool: &Pool, all: &[LogicalVolume]) -> bool {
+        let devices = &self.tools.devices;
+        for lv in all.iter().filter(|lv| lv.active && lv.name.as_str().starts_with("v-")) {
+            if matches!(devices.leads_nowhere(&pool.device(&lv.name)), Ok(true)) {
+                let thin = Some(pool.thin()).filter(|_| matches!(lv.kind, Kind::Thin(_)));
+                change.note_astray(thin.into_iter().chain([&lv.name]));
+            }
+        }
+        self.lead_back(change, pool)
     }
 
     /// Resumes whatever an interrupted command left suspended, with its user's I/O hanging; true

@@ -166,3 +166,18 @@ fn a_thin_pool_that_has_given_up_is_there_again_when_nobody_uses_it() {
     assert_eq!(health(&ground), ("Ready", Vec::new()));
     ground.stage(staging(&id, &ground.path("s"))).unwrap();
 }
+
+#[test]
+fn a_driver_that_was_away_meanwhile_leads_volumes_to_their_disks() {
+    let mut ground = Ground::thick();
+    let (lost, intact) = one_on_each(&ground);
+    set_missing(&ground, true);
+    // Which marks the disk.
+    ground.delete(&intact).unwrap();
+    ground.lvm.set_missing("vg0", 0, false);
+    assert!(ground.lvm.is_astray("vg0", &lost));
+    ground.devices.lead_astray(ground.device(&lost));
+    ground.start();
+    assert!(!ground.lvm.is_astray("vg0", &lost));
+    assert_eq!(health(&ground), ("Ready", Vec::new()));
+}

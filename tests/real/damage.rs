@@ -146,7 +146,7 @@ fn sync(at: &Path) -> std::io::Result<()> {
 /// Nothing of a deletion is lost with the driver: the tag is all there is.
 #[test]
 #[ignore = "guest: pulls a disk"]
-fn a_driver_that_starts_without_a_disk_takes_it_back() {
+fn a_driver_that_was_away_when_the_disk_came_back_finds_all_that_is_to_be_done() {
     let mut scsi = Scsi::new();
     let (_emptied, mut scene) = Disks::new(1).scene(DEVICES, "", &PAGES);
     scene.make(&Wish::new("filler", "block", mib(3900)));
@@ -158,7 +158,9 @@ fn a_driver_that_starts_without_a_disk_takes_it_back() {
     scene.kill();
     scene.start();
     assert_eq!(figure("disks_missing"), 1.0);
+    scene.kill();
     scsi.plug_in();
+    scene.start();
     await_figure("disks_missing", 0.0);
     wait_until("it is wiped and gone", || !run("lvs", &["tarn-pool"]).contains(&deleted.id));
     scene.take_up(&lost);

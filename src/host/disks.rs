@@ -3,6 +3,8 @@
 //! All that is decided is decided by [`plan`]; here it is looked and done. Each step is one LVM command.
 //! Whatever is interrupted is planned anew from what there is then.
 
+mod telling;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -12,6 +14,7 @@ use std::{
 use super::{
     Host, Tools,
     mend::Sightings,
+    moves::{Leaving, Moves},
     wipes::{Wipes, ensure_still},
 };
 use crate::{
@@ -26,6 +29,7 @@ use crate::{
     },
     volume::{Error, PoolName, chain},
 };
+use telling::{none_taken, tell_changes};
 
 /// Changes of disks come in bunches, and udev needs a moment for its links: so long nothing more
 /// must have come before it is looked.
@@ -60,6 +64,7 @@ pub(super) struct Disks {
     trouble: RwLock<Option<String>>,
     bell: Arc<Mutex<Option<Bell>>>,
     wipes: Wipes,
+    moves: Moves,
     pub(super) sightings: Sightings,
     /// The groups that pools had when they were seen last, with LVM's own identity of each.
     known: Mutex<BTreeMap<VgName, String>>,
@@ -100,6 +105,7 @@ impl Disks {
     /// Ends the wipes, and the wait for the next change.
     pub(super) fn stop(&self) {
         self.wipes.stop();
+        self.moves.stop();
         ring(&self.bell);
     }
 }
@@ -156,7 +162,8 @@ fn plan_after(
             Some(Ok(found)) => before.wipes.failure(&disk.device, found),
             Some(Err(_)) | None => None,
         };
-        disk.failed = failed.get(&disk.device.name).cloned().or_else(not_wiped);
+        let not_moved = || before.moves.failure(&disk.device.path);
+        disk.failed = failed.get(&disk.device.name).cloned().or_else(not_wiped).or_else(not_moved);
     }
     let first = plan(pools, owner, &survey);
     // Whether anybody holds a disk is only asked of those that would be taken: for a moment it keeps
@@ -165,7 +172,13 @@ fn plan_after(
         Step::MakePhysical { disk, .. } => disk.name == name,
         // Whoever wipes it has it.
         Step::Wipe { disk, .. } => disk.name == name && !before.wipes.is_on(name),
-        Step::MakeGroup { .. } | Step::ExtendGroup { .. } | Step::Grow { .. } => false,
+        Step::MakeGroup { .. }
+        | Step::ExtendGroup { .. }
+        | Step::Grow { .. }
+        | Step::Close { .. }
+        | Step::Move { .. }
+        | Step::Leave { .. }
+        | Step::Forget { .. } => false,
     };
     let raw = |name: &str| first.steps.iter().any(|it| is_needed(it, name));
     let mut changed = false;
@@ -282,6 +295,7 @@ impl Host {
     /// its disks are noted.
     fn apply(&self, plan: &Plan, round: &mut Round) {
         let mut stopped: Vec<&PoolName> = Vec::new();
+        self.disks.moves.keep(plan);
         for step in &plan.steps {
             let pool = step.pool();
             if let Step::Wipe { disk, found, .. } = step {
@@ -291,6 +305,12 @@ impl Host {
                 continue;
             }
             if stopped.contains(&pool) {
+                continue;
+            }
+            if let Step::Move { vg, device, uuid, extents, .. } = step {
+                let leaving =
+                    Leaving { device: device.clone(), uuid: uuid.clone(), extents: *extents };
+                self.move_away(vg, leaving);
                 continue;
             }
             let is_repeated = round.done.contains(step);
@@ -314,8 +334,20 @@ impl Host {
     fn take(&self, step: &Step) -> Result<(), Error> {
         let lvm = &self.tools.lvm;
         match step {
-            // It goes on by itself.
-            Step::Wipe { .. } => Ok(()),
+            // They go on by themselves.
+            Step::Wipe { .. } | Step::Move { .. } => Ok(()),
+            Step::Close { vg, device, leaving, .. } => {
+                let closed = || lvm.set_leaving(device, *leaving);
+                self.change_group(vg, "saying whether the disk is to leave", closed)
+            }
+            Step::Leave { vg, device, .. } => {
+                let reduced = || lvm.reduce_group(vg, device);
+                self.change_group(vg, "taking the disk out of the volume group", reduced)
+            }
+            Step::Forget { device, .. } => {
+                let removed = lvm.remove_physical_volume(device);
+                removed.map_err(|err| Error::machine("removing the physical volume", err))
+            }
             // Between the survey and now the disk may have been used, or be another. `pvcreate` wants to
             // hold it itself, so it is let go of just before; it refuses a disk with a signature.
             Step::MakePhysical { disk, wanted, .. } => {
@@ -336,6 +368,15 @@ impl Host {
                 let grown = || lvm.resize_physical_volume(device);
                 self.change_group(vg, "making the physical volume larger", grown)
             }
+        }
+    }
+
+    /// Has a disk emptied that is to leave its group, as long as its pool is served.
+    fn move_away(&self, vg: &VgName, disk: Leaving) {
+        let pools = self.pools();
+        if let Some(pool) = pools.served.iter().find(|it| it.vg == *vg) {
+            let bell = Arc::clone(&self.disks.bell);
+            self.disks.moves.begin(&self.tools.lvm, pool, disk, move || ring(&bell));
         }
     }
 
@@ -392,7 +433,8 @@ impl Host {
             }
         };
         *self.disks.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(uevents.bell());
-        let mut patience = ROUND;
+        // What could not be done before the pools were served.
+        let mut patience = LATER;
         while !self.chores.is_stopping() {
             let told = match uevents.wait(patience) {
                 Ok(told) => told,
@@ -432,48 +474,6 @@ fn await_quiet(uevents: &Uevents) {
     for _ in 0..BUNCHES {
         if !uevents.wait(QUIET).unwrap_or(false) {
             return;
-        }
-    }
-}
-
-/// Why no disk was taken for a pool.
-fn none_taken(plan: &Plan, pool: &PoolName, group: &VgName) -> String {
-    let refused = plan.disks.iter().filter_map(|it| match &it.standing {
-        Standing::Refused { pools, .. } if pools.contains(pool) => {
-            Some(format!("{}: {}", it.disk.device.path.display(), it.message()))
-        }
-        Standing::Member(_)
-        | Standing::Taken(_)
-        | Standing::Wiped(_)
-        | Standing::Refused { .. }
-        | Standing::Unselected(_) => None,
-    });
-    let refused: Vec<String> = refused.collect();
-    match refused.is_empty() {
-        true => format!(
-            "there is no volume group {group} yet, and `devices` selects none of this machine's disks"
-        ),
-        false => format!(
-            "there is no volume group {group} yet, and no disk that `devices` selects can be taken: {}",
-            refused.join("; ")
-        ),
-    }
-}
-
-/// One line in the log for each disk that stands otherwise than before.
-fn tell_changes(before: &Plan, now: &Plan) {
-    for disk in &now.disks {
-        let path = disk.disk.device.path.display();
-        let earlier = before.disks.iter().find(|it| it.disk.device.is_still(&disk.disk.device));
-        if earlier.is_none_or(|it| it.standing != disk.standing) {
-            let (state, why) = (disk.state(), disk.message());
-            tracing::info!(disk = %path, state, why, "a disk");
-        }
-    }
-    for disk in &before.disks {
-        let is_it = |it: &&crate::pool::plan::DiskPlan| it.disk.device.is_still(&disk.disk.device);
-        if !now.disks.iter().any(|it| is_it(&it)) {
-            tracing::info!(disk = %disk.disk.device.path.display(), "a disk is gone");
         }
     }
 }

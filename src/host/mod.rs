@@ -18,6 +18,7 @@ mod ledger;
 mod list;
 mod local;
 mod mend;
+mod moves;
 mod pool;
 mod pools;
 mod publish;

@@ -38,6 +38,7 @@ const COMPLAINTS: &[(&str, Meaning)] = &[
     ("nsufficient suitable", Meaning::NoSpace),
     ("must not exceed number of physical volumes", Meaning::NoSpace),
     ("free space in thin pool", Meaning::NoSpace),
+    ("No extents available for allocation", Meaning::NoSpace),
     // The group's metadata area is full: no volume more.
     ("too large for circular buffer", Meaning::NoSpace),
     ("Failed to find logical volume", Meaning::NoVolume),
@@ -114,6 +115,7 @@ mod tests {
         "Cannot create new thin volume, free space in thin pool vg0/pool reached threshold.",
         "NoSpace"
     )]
+    #[case("No extents available for allocation.", "NoSpace")]
     #[case("Failed to find logical volume \"vg0/nope\"", "NoVolume")]
     #[case("Existing logical volume \"s2\" not found in volume group \"vg0\"", "NoVolume")]
     #[case("Snapshot origin LV nope not found in Volume group vg0.", "NoVolume")]

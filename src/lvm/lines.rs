@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-    Layout, LvName, SnapshotKind, Tag, VgName,
+    Layout, LvName, MoveExtents, SnapshotKind, Tag, VgName,
 };
 use crate::{process::Invocation, units::Bytes};
 
@@ -61,9 +61,9 @@ pub(super) fn dependents(vg: &VgName) -> Invocation {
 
 /// Every physical volume; the rest is read by [`super::physical::read`].
 pub(super) fn physical_volumes() -> Invocation {
-    const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,vg_name,vg_uuid,vg_tags,\
+    const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,pv_tags,vg_name,vg_uuid,vg_tags,\
                           vg_exported,vg_shared,vg_missing_pv_count,\
-                          dev_size,pe_start,pv_pe_count,pv_mda_count,vg_extent_size";
+                          dev_size,pe_start,pv_pe_count,pv_pe_alloc_count,pv_mda_count,vg_extent_size";
     Invocation::reads("pvs")
         .args(["--reportformat", "json", "--units", "b", "--nosuffix", "--binary"])
         .args(["--options", FIELDS])
@@ -93,6 +93,32 @@ pub(super) fn extend_group(vg: &VgName, devices: &[PathBuf]) -> Invocation {
 
 pub(super) fn take_back(vg: &VgName, device: &Path) -> Invocation {
     Invocation::changes("vgextend").arg("--restoremissing").arg(vg.as_str()).arg(device)
+}
+
+/// The tag of a physical volume that is to leave its group.
+pub(super) const LEAVING: &str = "tarn.leaving";
+
+pub(super) fn set_leaving(device: &Path, leaving: bool) -> Invocation {
+    let (allocatable, tag) = if leaving { ("n", "--addtag") } else { ("y", "--deltag") };
+    yes("pvchange").args(["--allocatable", allocatable, tag, LEAVING]).arg(device)
+}
+
+/// Without lvmpolld, which would die with a container: the kernel copies, and the next call finishes.
+pub(super) fn move_extents(wanted: &MoveExtents) -> Invocation {
+    let MoveExtents { device, first, count, .. } = wanted;
+    let last = (first + count).saturating_sub(1);
+    yes("pvmove")
+        .args(["--config", "activation/monitoring=0 global/use_lvmpolld=0", "--interval", "1"])
+        .arg(format!("{}:{first}-{last}", device.display()))
+}
+
+pub(super) fn reduce_group(vg: &VgName, device: &Path) -> Invocation {
+    yes("vgreduce").arg(vg.as_str()).arg(device)
+}
+
+/// Without `--yes` and `--force`: what is in a group is left alone.
+pub(super) fn remove_physical_volume(device: &Path) -> Invocation {
+    Invocation::changes("pvremove").arg(device)
 }
 
 pub(super) fn resize_physical_volume(device: &Path) -> Invocation {
@@ -276,13 +302,27 @@ mod tests {
     )]
     #[case::physical_volumes(
         physical_volumes(),
-        "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count,dev_size,pe_start,pv_pe_count,pv_mda_count,vg_extent_size"
+        "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,pv_tags,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count,dev_size,pe_start,pv_pe_count,pv_pe_alloc_count,pv_mda_count,vg_extent_size"
     )]
     #[case::group(create_group(&group()), "vgcreate --addtag t vg0 /dev/sda /dev/sdb")]
     #[case::take_back(
         take_back(&vg(), Path::new("/dev/sda")),
         "vgextend --restoremissing vg0 /dev/sda"
     )]
+    #[case::leaving(
+        set_leaving(Path::new("/dev/sda"), true),
+        "pvchange --yes --allocatable n --addtag tarn.leaving /dev/sda"
+    )]
+    #[case::staying(
+        set_leaving(Path::new("/dev/sda"), false),
+        "pvchange --yes --allocatable y --deltag tarn.leaving /dev/sda"
+    )]
+    #[case::moving(
+        move_extents(&MoveExtents { vg: vg(), device: "/dev/sda".into(), first: 8, count: 8 }),
+        "pvmove --yes --config \"activation/monitoring=0 global/use_lvmpolld=0\" --interval 1 /dev/sda:8-15"
+    )]
+    #[case::reduce(reduce_group(&vg(), Path::new("/dev/sda")), "vgreduce --yes vg0 /dev/sda")]
+    #[case::unmade(remove_physical_volume(Path::new("/dev/sda")), "pvremove /dev/sda")]
     #[case::resize(resize_physical_volume(Path::new("/dev/sda")), "pvresize --yes /dev/sda")]
     #[case::activate_group(
         activate_group(&vg()),

@@ -58,6 +58,24 @@ pub trait Lvm: Send + Sync {
     /// it is written over.
     fn take_back(&self, vg: &VgName, device: &std::path::Path) -> Result<(), Error>;
 
+    /// Says whether a physical volume is to leave its group: nothing new is put on it then, and a tag says
+    /// why (`pvchange`).
+    fn set_leaving(&self, device: &std::path::Path, leaving: bool) -> Result<(), Error>;
+
+    /// Moves what lies on extents of a disk to the group's other disks, in use or not, and waits for it
+    /// (`pvmove`); with nothing there nothing is done. Where an interrupted call has begun something on that
+    /// disk, this one finishes it, and does nothing else.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where it does not fit.
+    fn move_extents(&self, wanted: &MoveExtents) -> Result<(), Error>;
+
+    /// Takes an empty physical volume out of its group (`vgreduce`); the last one stays.
+    fn reduce_group(&self, vg: &VgName, device: &std::path::Path) -> Result<(), Error>;
+
+    /// Makes a physical volume that is in no group an empty device (`pvremove`).
+    fn remove_physical_volume(&self, device: &std::path::Path) -> Result<(), Error>;
+
     /// Gives a physical volume all of a device that has grown (`pvresize`).
     ///
     /// # Errors
@@ -134,6 +152,19 @@ pub struct CreatePhysicalVolume {
     pub mark: PvMark,
     /// Size of its metadata area; LVM's own default is full at about 800 volumes.
     pub metadata: Bytes,
+}
+
+/// Some extents of a disk that are to be moved to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoveExtents {
+    /// The group.
+    pub vg: VgName,
+    /// The disk.
+    pub device: PathBuf,
+    /// The first of the extents.
+    pub first: u64,
+    /// How many; at least 1.
+    pub count: u64,
 }
 
 /// A new volume group.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{
     Error, Tag, VgName,
+    lines::LEAVING,
     report::{Report, parse, read_tags, unreadable},
 };
 use crate::units::Bytes;
@@ -26,6 +27,8 @@ pub struct SeenPhysicalVolume {
     pub duplicate: bool,
     /// Whether it is missing, or marked so since it was: see [`super::PhysicalVolume::missing`].
     pub missing: bool,
+    /// Whether it is to leave its group: see [`super::Lvm::set_leaving`].
+    pub leaving: bool,
     /// The group that it is in.
     pub group: Option<SeenGroup>,
     /// How it lies on its device, where it is in a group and not missing.
@@ -43,6 +46,8 @@ pub struct Footprint {
     pub extent: Bytes,
     /// How many extents there are.
     pub extents: u64,
+    /// How many of them volumes have.
+    pub used: u64,
     /// How many metadata areas; a second one lies behind the extents (pvcreate(8),
     /// `--pvmetadatacopies`).
     pub areas: u64,
@@ -96,6 +101,7 @@ struct Row {
     pv_minor: String,
     pv_duplicate: String,
     pv_missing: String,
+    pv_tags: String,
     vg_name: String,
     vg_uuid: String,
     vg_tags: String,
@@ -105,6 +111,7 @@ struct Row {
     dev_size: String,
     pe_start: String,
     pv_pe_count: String,
+    pv_pe_alloc_count: String,
     pv_mda_count: String,
     vg_extent_size: String,
 }
@@ -132,6 +139,7 @@ impl Row {
             uuid: self.pv_uuid,
             duplicate: self.pv_duplicate == "1",
             missing: self.pv_missing == "1",
+            leaving: self.pv_tags.split(',').any(|it| it == LEAVING),
             group,
             footprint,
         })
@@ -143,6 +151,7 @@ impl Row {
             start: Bytes(parse("pe_start", &self.pe_start)?),
             extent: Bytes(parse("vg_extent_size", &self.vg_extent_size)?),
             extents: parse("pv_pe_count", &self.pv_pe_count)?,
+            used: parse("pv_pe_alloc_count", &self.pv_pe_alloc_count)?,
             areas: parse("pv_mda_count", &self.pv_mda_count)?,
         })
     }
@@ -171,8 +180,9 @@ mod tests {
         let missing = u8::from(name == UNKNOWN);
         format!(
             r#"{{"pv_name":"{name}","pv_uuid":"u","pv_major":"{major}","pv_minor":"16","pv_duplicate":"0",
-            "pv_missing":"{missing}",{group},"vg_exported":"0","vg_shared":"0","vg_missing_pv_count":"1",
-            "dev_size":"104857600","pe_start":"1048576","pv_pe_count":"24","pv_mda_count":"1",
+            "pv_missing":"{missing}","pv_tags":"a,tarn.leaving",
+            {group},"vg_exported":"0","vg_shared":"0","vg_missing_pv_count":"1",
+            "dev_size":"104857600","pe_start":"1048576","pv_pe_count":"24","pv_pe_alloc_count":"7","pv_mda_count":"1",
             "vg_extent_size":"4194304"}}"#
         )
     }
@@ -199,8 +209,10 @@ mod tests {
             start: Bytes::MIB,
             extent: Bytes::mib(4),
             extents: 24,
+            used: 7,
             areas: 1,
         };
+        assert!(seen[0].leaving);
         let footprints: Vec<_> = seen.iter().map(|it| it.footprint).collect();
         assert_eq!(footprints, [Some(footprint), None, None]);
         assert!(matches!(read(b"{}"), Err(Error::Report(_))));
@@ -220,6 +232,7 @@ mod tests {
             start: Bytes::MIB,
             extent: Bytes::mib(4),
             extents: 24,
+            used: 0,
             areas,
         };
         assert_eq!(footprint.growth(), want);

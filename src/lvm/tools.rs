@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-    Error, Group, LvName, Lvm, SeenPhysicalVolume, Tag, VgName,
+    Error, Group, LvName, Lvm, MoveExtents, SeenPhysicalVolume, Tag, VgName,
     complaints::{About, layer_in_the_way, understand},
     lines, physical,
     report::{self, Dependents},
@@ -106,6 +106,28 @@ impl Lvm for LvmTools {
 
     fn take_back(&self, vg: &VgName, device: &Path) -> Result<(), Error> {
         self.change(lines::take_back(vg, device), group(vg))
+    }
+
+    fn set_leaving(&self, device: &Path, leaving: bool) -> Result<(), Error> {
+        let command = lines::set_leaving(device, leaving);
+        self.courier.carry(command).map(drop).map_err(Error::Tool)
+    }
+
+    fn move_extents(&self, wanted: &MoveExtents) -> Result<(), Error> {
+        match self.courier.carry(lines::move_extents(wanted)) {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.says("No data to move") => Ok(()),
+            Err(failure) => Err(understand(failure, group(&wanted.vg))),
+        }
+    }
+
+    fn reduce_group(&self, vg: &VgName, device: &Path) -> Result<(), Error> {
+        self.change(lines::reduce_group(vg, device), group(vg))
+    }
+
+    fn remove_physical_volume(&self, device: &Path) -> Result<(), Error> {
+        let command = lines::remove_physical_volume(device);
+        self.courier.carry(command).map(drop).map_err(Error::Tool)
     }
 
     fn resize_physical_volume(&self, device: &Path) -> Result<(), Error> {

@@ -59,7 +59,9 @@ pub fn room(stock: &Stock, spec: &PoolSpec, class: &Class) -> Capacity {
 /// Extents beyond the reserve, and the largest volume whose extents LVM can lay out so.
 fn thick_room(stock: &Stock, reserve: Bytes, layout: Layout) -> Capacity {
     let reserved = reserve.0.div_ceil(stock.extent.0.max(1));
-    let usable = stock.free.saturating_sub(reserved);
+    // What is free on a disk on which nothing may be put is nobody's.
+    let open = stock.physical.iter().filter(|pv| pv.allocatable).flat_map(|pv| &pv.free_runs);
+    let usable = stock.free.min(open.sum()).saturating_sub(reserved);
     let row = stripes_of(layout);
     let largest = largest(&stock.physical, layout).min(usable);
     if largest < row {

@@ -1,6 +1,7 @@
 //! From what the pools' specs say and what the survey has found to what is to be done, and to why
 //! some of it is not. Pure: everything that decides about a disk is here.
 
+mod leave;
 mod refusal;
 mod text;
 
@@ -19,6 +20,7 @@ use crate::{
     device::BlockDevice,
     fs::Look,
     lvm::{CreateGroup, CreatePhysicalVolume, SeenGroup, VgName},
+    units::Bytes,
     volume::PoolName,
 };
 use refusal::{is_made, of_look, refusals, sentence};
@@ -75,6 +77,46 @@ pub enum Step {
         /// How many extents there will be more.
         extents: u64,
     },
+    /// Nothing new is put on a disk that is to leave; or again, where it is to stay after all.
+    Close {
+        /// The pool.
+        pool: PoolName,
+        /// Its group.
+        vg: VgName,
+        /// The disk.
+        device: PathBuf,
+        /// Whether it is to leave.
+        leaving: bool,
+    },
+    /// What lies on a disk is moved to the group's other disks. It goes on by itself, piece by piece.
+    Move {
+        /// The pool.
+        pool: PoolName,
+        /// Its group.
+        vg: VgName,
+        /// The disk.
+        device: PathBuf,
+        /// LVM's own identity of its physical volume.
+        uuid: String,
+        /// How many extents it has.
+        extents: u64,
+    },
+    /// An empty disk leaves its group.
+    Leave {
+        /// The pool.
+        pool: PoolName,
+        /// Its group.
+        vg: VgName,
+        /// The disk.
+        device: PathBuf,
+    },
+    /// A disk that has left is no physical volume any more.
+    Forget {
+        /// The pool.
+        pool: PoolName,
+        /// The disk.
+        device: PathBuf,
+    },
     /// A pool's group gets more physical volumes.
     ExtendGroup {
         /// The pool.
@@ -100,6 +142,15 @@ pub struct DiskPlan {
 pub enum Standing {
     /// It is in the group of this pool, whatever the spec says now.
     Member(PoolName),
+    /// It is in the group of a pool, whose spec says that it is to leave.
+    Leaving {
+        /// The pool.
+        pool: PoolName,
+        /// How much still lies on it.
+        left: Bytes,
+        /// Why it does not leave.
+        why: Option<String>,
+    },
     /// It is taken for this pool.
     Taken(PoolName),
     /// It is wiped for this pool, whose spec says so, and then taken.
@@ -195,6 +246,7 @@ impl Sought<'_> {
             })
             .collect();
         steps.extend(self.growth(disks));
+        steps.extend(self.departures(disks, &mark));
         let devices: Vec<PathBuf> = taken.iter().map(|disk| disk.device.path.clone()).collect();
         let (pool, vg) = (pool.clone(), self.entry.group());
         steps.extend(match &self.state {
@@ -316,8 +368,11 @@ fn standing(disk: &Disk, sought: &[Sought<'_>], owner: &Owner, survey: &Survey) 
         && let Whose::Ours(pool) = owner.whose(&group.tags)
     {
         let is_its = |it: &&Sought<'_>| *it.name() == pool && it.entry.group() == group.name;
-        if sought.iter().any(|it| is_its(&it)) {
-            return Standing::Member(pool);
+        if let Some(its) = sought.iter().find(is_its) {
+            return match its.spec.retires(&disk.device) {
+                true => leave::leaving(pool, disk, survey),
+                false => Standing::Member(pool),
+            };
         }
     }
     let (mut pools, mut misses) = (Vec::new(), Vec::new());
@@ -355,6 +410,10 @@ impl Step {
             | Self::MakeGroup { pool, .. }
             | Self::Wipe { pool, .. }
             | Self::Grow { pool, .. }
+            | Self::Close { pool, .. }
+            | Self::Move { pool, .. }
+            | Self::Leave { pool, .. }
+            | Self::Forget { pool, .. }
             | Self::ExtendGroup { pool, .. } => pool,
         }
     }
@@ -364,7 +423,11 @@ impl Step {
         match self {
             Self::MakePhysical { wanted, .. } => wanted.device == path,
             Self::Wipe { disk, .. } => disk.path == path,
-            Self::Grow { device, .. } => device == path,
+            Self::Grow { device, .. }
+            | Self::Close { device, .. }
+            | Self::Move { device, .. }
+            | Self::Leave { device, .. }
+            | Self::Forget { device, .. } => device == path,
             Self::MakeGroup { wanted, .. } => wanted.devices.iter().any(|it| it == path),
             Self::ExtendGroup { devices, .. } => devices.iter().any(|it| it == path),
         }
@@ -380,7 +443,10 @@ impl Plan {
     /// The disks of a pool, and those that it is to get.
     pub fn disks_of<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = &'a DiskPlan> {
         self.disks.iter().filter(move |it| match &it.standing {
-            Standing::Member(of) | Standing::Taken(of) | Standing::Wiped(of) => of == pool,
+            Standing::Member(of)
+            | Standing::Taken(of)
+            | Standing::Wiped(of)
+            | Standing::Leaving { pool: of, .. } => of == pool,
             Standing::Refused { .. } | Standing::Unselected(_) => false,
         })
     }

@@ -246,6 +246,7 @@ mod tests {
             uuid,
             duplicate: false,
             missing: false,
+            leaving: false,
             group: Some(group),
             footprint: None,
         }

@@ -24,6 +24,7 @@ mod life;
 mod mounts;
 mod pools;
 mod repeated;
+mod retire;
 mod signatures;
 mod support;
 mod telling;

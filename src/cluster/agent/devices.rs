@@ -14,9 +14,10 @@ const LONGEST_LINE: usize = 1000;
 pub(super) fn report(disk: &DiskPlan) -> DeviceReport {
     let device = &disk.disk.device;
     let pool = match &disk.standing {
-        Standing::Member(pool) | Standing::Taken(pool) | Standing::Wiped(pool) => {
-            Some(pool.to_string())
-        }
+        Standing::Member(pool)
+        | Standing::Leaving { pool, .. }
+        | Standing::Taken(pool)
+        | Standing::Wiped(pool) => Some(pool.to_string()),
         Standing::Refused { .. } | Standing::Unselected(_) => None,
     };
     DeviceReport {
@@ -41,6 +42,7 @@ pub(super) fn summary(plan: &Plan) -> String {
     let count = |wanted: &str| plan.disks.iter().filter(|it| it.state() == wanted).count();
     let parts = [
         (count("Member") + count("Taken"), "in pools"),
+        (count("Leaving"), "leaving"),
         (count("Wiped"), "being wiped"),
         (count("Refused"), "refused"),
         (count("Unselected"), "unselected"),

@@ -175,7 +175,7 @@ pub struct DeviceReport {
     pub transport: Option<Transport>,
     /// Whether it is a spinning disk.
     pub rotational: bool,
-    /// How it stands: `Member` of a pool, `Taken` for one in a moment, `Wiped` before that where the
+    /// How it stands: `Member` of a pool, `Leaving` it as its spec says, `Taken` for one in a moment, `Wiped` before that where the
     /// pool says so, `Refused` although a pool selects it, or `Unselected`.
     pub state: String,
     /// The pool that it is in.

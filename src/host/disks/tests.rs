@@ -393,3 +393,58 @@ fn a_wipe_that_fails_is_told_and_not_tried_again() {
     assert!(state == "Refused" && why.contains("wiping the disk"), "{why}");
     assert_eq!(machine.members(), ["/dev/sda"]);
 }
+
+/// The pool of all disks, which `sda` is to leave.
+fn without_sda() -> PoolEntry {
+    pool("fast", r#"{"paths": ["/dev/sd*"], "retire": ["S-sda"]}"#)
+}
+
+/// A machine with a volume that lies on `sda`, and another disk.
+fn with_a_volume(names: &[&str]) -> (Machine, Host) {
+    let machine = Machine::with(&["sda"]);
+    let host = machine.started();
+    machine.lvm.take_elsewhere("tarn-fast", 100);
+    names.iter().for_each(|name| machine.plug_in(name));
+    host.look_at_disks();
+    (machine, host)
+}
+
+#[test]
+fn a_disk_that_is_retired_is_emptied_and_given_up() {
+    let (machine, host) = with_a_volume(&["sdb"]);
+    host.set_pools(vec![without_sda()]);
+    until("the disk has left", || {
+        host.look_at_disks();
+        machine.members() == ["/dev/sdb"]
+    });
+    until("it is no physical volume any more", || {
+        host.look_at_disks();
+        machine.lvm.count("remove_physical_volume") == 1
+    });
+    let group = machine.lvm.peek("tarn-fast");
+    assert_eq!(group.extents - group.free, 100, "what lay on it lies on the other");
+    assert_eq!(host.status().pools[0].stock.extents, group.extents);
+    assert_eq!(state(&host, "sda").0, "Unselected");
+    host.look_at_disks();
+    assert_eq!(machine.members(), ["/dev/sdb"]);
+}
+
+#[test]
+fn a_disk_that_cannot_be_emptied_stays_and_says_why() {
+    let (machine, host) = with_a_volume(&[]);
+    host.set_pools(vec![without_sda()]);
+    let (word, why) = state(&host, "sda");
+    assert!(word == "Leaving" && why.contains("the only disk"), "{why}");
+    machine.plug_in("sdb");
+    machine.lvm.fail_once("move_extents", FailAt::Before);
+    host.look_at_disks();
+    until("the move has failed", || host.disks.moves.failure("/dev/sda".as_ref()).is_some());
+    host.look_at_disks();
+    let (word, why) = state(&host, "sda");
+    assert!(word == "Leaving" && why.contains("failed before the change"), "{why}");
+    assert_eq!(machine.members(), ["/dev/sda", "/dev/sdb"]);
+    // It is to stay after all.
+    host.set_pools(vec![fast()]);
+    assert_eq!(state(&host, "sda").0, "Member");
+    assert!(machine.lvm.peek("tarn-fast").physical.iter().all(|it| it.allocatable));
+}

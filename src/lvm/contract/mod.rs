@@ -1,14 +1,15 @@
 //! What every [`Lvm`](super::Lvm) must do. One function a rule; each runs on a fresh group of three
 //! equal disks, on the fake always and on real LVM in the guest.
 
+mod disks;
 mod ground;
 
 pub(crate) use ground::{Ground, ScratchGroup, extents, striped};
 use ground::{lv, tags};
 
 use super::{
-    Backing, CreatePhysicalVolume, Error, Group, Kind, Layout, LogicalVolume, PvMark,
-    SeenPhysicalVolume, SnapshotKind, cow_size, fake::FakeLvm,
+    Backing, CreatePhysicalVolume, Error, Kind, Layout, LogicalVolume, PvMark, SeenPhysicalVolume,
+    SnapshotKind, cow_size, fake::FakeLvm,
 };
 use crate::units::Bytes;
 
@@ -398,73 +399,6 @@ fn a_thin_volume_lost_in_its_pool_can_only_go(ground: &Ground<'_>) {
     ground.thin("v", extents(4)).unwrap();
 }
 
-fn a_group_that_misses_a_disk_is_hardly_changed(ground: &Ground<'_>) {
-    let (lvm, vg) = (ground.lvm, &ground.vg);
-    let (lost, whole) = two_on_two_disks(ground);
-    ground.pool(4, Layout::Linear).unwrap();
-    let before = ground.report();
-    ground.fate.set_missing(0, true);
-    let partial = ground.report();
-    let missing: Vec<_> = partial.physical.iter().filter(|it| it.missing).collect();
-    assert_eq!((missing.len(), &missing[0].uuid), (1, &before.physical[0].uuid));
-    assert!(!missing[0].is_there());
-    assert_eq!(partial.free, before.free);
-    assert!(ground.seen(&lost).lost && !ground.seen(&whole).lost);
-    let refused = [
-        ground.thick("v", 1),
-        ground.thin("v", EXTENT),
-        ground.snapshot(&whole, "s", SnapshotKind::CopyOnWrite(EXTENT)),
-        ground.extend(&whole, extents(300)),
-        lvm.rename(vg, &lv(&whole), &lv("w")),
-        ground.remove(&lost),
-    ];
-    for answer in refused {
-        assert!(matches!(answer, Err(Error::NoGroup { .. })), "{answer:?}");
-    }
-    assert_eq!(ground.report(), partial);
-    ground.fate.set_missing(0, false);
-    assert_eq!(ground.report(), before, "nothing has marked it");
-}
-
-fn a_disk_that_was_away_during_a_change_is_marked_until_it_is_taken_back(ground: &Ground<'_>) {
-    let (lvm, vg) = (ground.lvm, &ground.vg);
-    let (lost, whole) = two_on_two_disks(ground);
-    ground.thick("third", 100).unwrap();
-    let disk = ground.report().physical[0].device.clone();
-    let seen_in = |group: Group| group.physical.into_iter().find(|it| it.device == disk).unwrap();
-    assert!(lvm.take_back(vg, &disk).is_err(), "it is not missing");
-    ground.fate.set_missing(0, true);
-    lvm.change_tags(vg, &lv(&lost), &tags(&["c"]), &[]).unwrap();
-    lvm.deactivate(vg, &lv(&lost)).unwrap();
-    lvm.deactivate(vg, &lv(&whole)).unwrap();
-    for refused in [lvm.activate(vg, &lv(&lost)), lvm.refresh(vg, &lv(&lost))] {
-        assert!(refused.is_err(), "{refused:?}");
-    }
-    lvm.activate(vg, &lv(&whole)).unwrap();
-    ground.remove("third").unwrap();
-    assert!(lvm.take_back(vg, &disk).is_err(), "it is away");
-    ground.fate.set_missing(0, false);
-    assert!(seen_in(ground.report()).missing && ground.seen(&lost).lost);
-    let seen = lvm.physical_volumes().unwrap();
-    let seen = seen.iter().find(|it| it.device == disk).unwrap();
-    assert!(seen.missing && !seen.is_away());
-    assert!(ground.thick("v", 1).is_err());
-    lvm.take_back(vg, &disk).unwrap();
-    assert!(!seen_in(ground.report()).missing && !ground.seen(&lost).lost);
-    assert!(ground.seen(&lost).tags.contains(&tags(&["c"])[0]));
-    lvm.activate(vg, &lv(&lost)).unwrap();
-    lvm.refresh(vg, &lv(&lost)).unwrap();
-    ground.thick("v", 1).unwrap();
-}
-
-/// A volume on the first disk and one on the second.
-fn two_on_two_disks(ground: &Ground<'_>) -> (String, String) {
-    let size = ground.report().physical[0].extents;
-    ground.thick("one", size - 8).unwrap();
-    ground.thick("two", size - 8).unwrap();
-    ("one".to_owned(), "two".to_owned())
-}
-
 const RULES: &[fn(&Ground<'_>)] = &[
     names_and_tags_are_as_asked,
     a_report_adds_up,
@@ -492,8 +426,9 @@ const RULES: &[fn(&Ground<'_>)] = &[
     an_open_volume_stays,
     a_suspended_volume_is_seen_and_cured,
     a_thin_volume_lost_in_its_pool_can_only_go,
-    a_group_that_misses_a_disk_is_hardly_changed,
-    a_disk_that_was_away_during_a_change_is_marked_until_it_is_taken_back,
+    disks::a_group_that_misses_a_disk_is_hardly_changed,
+    disks::a_disk_that_was_away_during_a_change_is_marked_until_it_is_taken_back,
+    disks::a_disk_is_emptied_and_leaves,
 ];
 
 #[test]

@@ -24,6 +24,7 @@ pub(super) struct Disk {
     pub(super) away: bool,
     /// The group was changed while it was away.
     pub(super) marked: bool,
+    pub(super) leaving: bool,
     pub(super) allocatable: bool,
     pub(super) uuid: String,
     /// Size of its metadata area.
@@ -36,7 +37,16 @@ impl Disk {
         let uuid = format!("fake-pv-{}", device.display());
         let extents = vec![None; extents];
         let (allocatable, metadata) = (true, Bytes::ZERO);
-        Self { device, away: false, marked: false, allocatable, uuid, metadata, extents }
+        Self {
+            device,
+            away: false,
+            marked: false,
+            leaving: false,
+            allocatable,
+            uuid,
+            metadata,
+            extents,
+        }
     }
 
     pub(super) fn is_missing(&self) -> bool {
@@ -60,11 +70,15 @@ impl Disk {
         self.extents.iter().filter(|owner| owner.is_none()).count()
     }
 
+    pub(super) fn used(&self) -> u64 {
+        (self.extents.len() - self.free()) as u64
+    }
+
     /// How it lies on its device, which is as large as it needs where no size is said.
     pub(super) fn footprint(&self, extent: Bytes, device: Option<Bytes>) -> Footprint {
         let (start, extents) = (start(self.metadata), self.extents.len() as u64);
         let device = device.unwrap_or(Bytes(start.0 + extents * extent.0));
-        Footprint { device, start, extent, extents, areas: 1 }
+        Footprint { device, start, extent, extents, used: self.used(), areas: 1 }
     }
 
     pub(super) fn reported(&self) -> PhysicalVolume {
@@ -134,6 +148,32 @@ pub(super) fn take(disks: &mut [Disk], owner: Owner, extents: u64, layout: Layou
         }
     }
     true
+}
+
+/// Moves what is on some extents of a disk to the others, as far as LVM would; `None` where it does not
+/// fit.
+pub(super) fn move_away(disks: &mut [Disk], at: usize, first: u64, count: u64) -> Option<()> {
+    let in_range = |place: usize| (first..first + count).contains(&(place as u64));
+    let mut moved = Vec::new();
+    let from = disks.get_mut(at)?;
+    for (place, owner) in from.extents.iter_mut().enumerate() {
+        moved.extend(owner.filter(|_| in_range(place)).map(|it| (place, it)));
+    }
+    let others = disks.iter().enumerate().filter(|(it, disk)| *it != at && disk.allocatable);
+    let free: Vec<(usize, usize)> = others
+        .flat_map(|(it, disk)| {
+            let free = disk.extents.iter().enumerate().filter(|(_, owner)| owner.is_none());
+            free.map(move |(place, _)| (it, place))
+        })
+        .collect();
+    if free.len() < moved.len() {
+        return None;
+    }
+    for ((place, owner), (to, new_place)) in moved.into_iter().zip(free) {
+        *disks.get_mut(to)?.extents.get_mut(new_place)? = Some(owner);
+        *disks.get_mut(at)?.extents.get_mut(place)? = None;
+    }
+    Some(())
 }
 
 /// Frees all that `owner` has.

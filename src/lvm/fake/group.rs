@@ -131,6 +131,7 @@ impl FakeGroup {
             uuid: disk.uuid.clone(),
             duplicate: false,
             missing: disk.is_missing(),
+            leaving: disk.leaving,
             group: Some(group.clone()),
             footprint: (!disk.away)
                 .then(|| disk.footprint(self.extent, devices.get(&disk.device).copied())),

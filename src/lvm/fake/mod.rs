@@ -22,7 +22,7 @@ use std::{
 
 use super::{
     CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group,
-    LvName, Lvm, SeenPhysicalVolume, Tag, VgName,
+    LvName, Lvm, MoveExtents, SeenPhysicalVolume, Tag, VgName,
 };
 use crate::{
     process::{Cause, Failure},
@@ -208,11 +208,41 @@ impl State {
             uuid: uuid.clone(),
             duplicate: false,
             missing: false,
+            leaving: false,
             group: None,
             footprint: None,
         });
         let grouped = self.groups.values().flat_map(|it| it.physical(&self.devices));
         grouped.chain(loose).collect()
+    }
+
+    /// The group that has a disk, and its place there; the group is whole.
+    fn member(&mut self, device: &Path) -> Result<(&mut FakeGroup, usize), Error> {
+        let place = |group: &FakeGroup| group.disks.iter().position(|it| it.device == device);
+        let found = self.groups.values_mut().find_map(|it| place(it).map(|at| (it, at)));
+        let (group, at) = found.ok_or_else(|| tool("member", "Failed to find physical volume."))?;
+        group.ensure_whole()?;
+        Ok((group, at))
+    }
+
+    fn move_extents(&mut self, wanted: &MoveExtents) -> Result<(), Error> {
+        let (group, at) = self.member(&wanted.device)?;
+        let moved = disks::move_away(&mut group.disks, at, wanted.first, wanted.count);
+        moved.ok_or_else(|| Error::NoSpace { vg: wanted.vg.clone() })
+    }
+
+    fn reduce(&mut self, device: &Path) -> Result<(), Error> {
+        let (group, at) = self.member(device)?;
+        if group.disks.len() == 1
+            || group.disks.iter().any(|it| it.device == device && it.used() > 0)
+        {
+            return Err(tool("reduce_group", "Physical volume still in use, or the last one."));
+        }
+        let gone = group.disks.remove(at);
+        let size = disks::start(gone.metadata).0 + gone.extents() as u64 * EXTENT.0;
+        self.devices.entry(gone.device.clone()).or_insert(Bytes(size));
+        self.loose.insert(gone.device, (gone.uuid, gone.metadata));
+        Ok(())
     }
 
     fn resize(&mut self, device: &Path) -> Result<(), Error> {
@@ -252,6 +282,31 @@ impl Lvm for FakeLvm {
 
     fn take_back(&self, vg: &VgName, device: &Path) -> Result<(), Error> {
         self.change_partial("take_back", vg, |group| group.take_back(device))
+    }
+
+    fn set_leaving(&self, device: &Path, leaving: bool) -> Result<(), Error> {
+        self.call("set_leaving", |state| {
+            let (group, _) = state.member(device)?;
+            for disk in group.disks.iter_mut().filter(|it| it.device == device) {
+                (disk.allocatable, disk.leaving) = (!leaving, leaving);
+            }
+            Ok(())
+        })
+    }
+
+    fn move_extents(&self, wanted: &MoveExtents) -> Result<(), Error> {
+        self.call("move_extents", |state| state.move_extents(wanted))
+    }
+
+    fn reduce_group(&self, _: &VgName, device: &Path) -> Result<(), Error> {
+        self.call("reduce_group", |state| state.reduce(device))
+    }
+
+    fn remove_physical_volume(&self, device: &Path) -> Result<(), Error> {
+        self.call("remove_physical_volume", |state| match state.loose.remove(device) {
+            Some(_) => Ok(()),
+            None => Err(tool("remove_physical_volume", "It is in a group, or none at all.")),
+        })
     }
 
     fn create_group(&self, wanted: &CreateGroup) -> Result<(), Error> {

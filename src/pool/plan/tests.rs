@@ -1,5 +1,7 @@
 //! What is planned for which disks, and the texts that say so.
 
+mod leaving;
+
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -69,6 +71,7 @@ fn loose(name: &str, uuid: &str, group: Option<SeenGroup>) -> Disk {
         uuid: uuid.to_owned(),
         duplicate: false,
         missing: false,
+        leaving: false,
         group,
         footprint: None,
     };
@@ -130,7 +133,7 @@ fn grown(extents: u64, areas: u64) -> Disk {
     if let Some(it) = &mut disk.physical {
         let device = Bytes::mib(1 + 4 * (24 + extents));
         let (start, extent) = (Bytes::MIB, Bytes::mib(4));
-        it.footprint = Some(Footprint { device, start, extent, extents: 24, areas });
+        it.footprint = Some(Footprint { device, start, extent, extents: 24, used: 0, areas });
     }
     disk
 }

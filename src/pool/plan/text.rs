@@ -74,6 +74,13 @@ impl fmt::Display for Step {
                 write!(f, "overwrite all of {}: {}", disk.path.display(), words_for(found))
             }
             Self::Grow { device, .. } => write!(f, "pvresize {}", device.display()),
+            Self::Close { device, leaving, .. } => {
+                let allocatable = if *leaving { "n" } else { "y" };
+                write!(f, "pvchange --allocatable {allocatable} {}", device.display())
+            }
+            Self::Move { device, .. } => write!(f, "pvmove {}", device.display()),
+            Self::Leave { vg, device, .. } => write!(f, "vgreduce {vg} {}", device.display()),
+            Self::Forget { device, .. } => write!(f, "pvremove {}", device.display()),
             Self::ExtendGroup { vg, devices, .. } => {
                 write!(f, "vgextend {vg}")?;
                 devices.iter().try_for_each(|it| write!(f, " {}", it.display()))
@@ -108,6 +115,9 @@ impl DiskPlan {
         let disk = described(&self.disk);
         match &self.standing {
             Standing::Member(of) if of == pool => Some(format!("has     {disk}")),
+            Standing::Leaving { pool: of, .. } if of == pool => {
+                Some(format!("retires {disk}: {}", self.message()))
+            }
             Standing::Taken(of) if of == pool => Some(format!("takes   {disk}")),
             Standing::Wiped(of) if of == pool => {
                 Some(format!("wipes   {disk}: {}", self.contents()))
@@ -116,6 +126,7 @@ impl DiskPlan {
                 Some(format!("refuses {disk}: {}", self.message()))
             }
             Standing::Member(_)
+            | Standing::Leaving { .. }
             | Standing::Taken(_)
             | Standing::Wiped(_)
             | Standing::Refused { .. }
@@ -127,6 +138,7 @@ impl DiskPlan {
     pub fn state(&self) -> &'static str {
         match &self.standing {
             Standing::Member(_) => "Member",
+            Standing::Leaving { .. } => "Leaving",
             Standing::Taken(_) => "Taken",
             Standing::Wiped(_) => "Wiped",
             Standing::Refused { .. } => "Refused",
@@ -138,7 +150,9 @@ impl DiskPlan {
     pub fn reason(&self) -> Option<&'static str> {
         match &self.standing {
             Standing::Refused { why, .. } => why.first().map(Refusal::reason),
+            Standing::Leaving { why: Some(_), .. } => Some("CannotLeave"),
             Standing::Member(_)
+            | Standing::Leaving { .. }
             | Standing::Taken(_)
             | Standing::Wiped(_)
             | Standing::Unselected(_) => None,
@@ -157,6 +171,16 @@ impl DiskPlan {
                 None => format!("in the volume group of pool {pool}"),
                 Some(why) => format!("in the volume group of pool {pool}; a step failed: {why}"),
             },
+            Standing::Leaving { pool, left, why } => {
+                let left = rounded(*left);
+                let size = rounded(self.disk.device.size);
+                match why {
+                    None => {
+                        format!("leaving pool {pool}: {left} of its {size} are still to be moved")
+                    }
+                    Some(why) => format!("cannot leave pool {pool}: {why}"),
+                }
+            }
             Standing::Taken(pool) => format!("to be taken for pool {pool}"),
             Standing::Wiped(pool) => {
                 format!(

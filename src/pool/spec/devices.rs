@@ -65,6 +65,11 @@ pub struct DevicesSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MOST))]
     pub wipe: Vec<WipeConsent>,
+    /// Serials of disks that are to leave the pool: what lies on them is moved to its other disks, and they
+    /// are given up. Nothing else ever takes a disk out of a pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST), inner(length(min = 1, max = LONGEST)))]
+    pub retire: Vec<String>,
 }
 
 /// That one used disk is to be wiped, all of it.
@@ -103,6 +108,8 @@ pub enum Mismatch {
     Model,
     /// It is attached in another way.
     Transport,
+    /// It is to leave the pool.
+    Retired,
 }
 
 /// As the end of a sentence that begins with the pool.
@@ -118,6 +125,7 @@ impl fmt::Display for Mismatch {
             Self::Rotational(false) => f.write_str("it spins, and `rotational` is false"),
             Self::Model => f.write_str("its model matches none of `models`"),
             Self::Transport => f.write_str("how it is attached is not among `transports`"),
+            Self::Retired => f.write_str("`retire` has its serial"),
         }
     }
 }
@@ -153,7 +161,15 @@ impl DevicesSpec {
         if let Some(least) = self.min_size.filter(|least| disk.size < *least) {
             return Some(Mismatch::Smaller(least));
         }
-        self.max_size.filter(|most| disk.size > *most).map(Mismatch::Larger)
+        if let Some(most) = self.max_size.filter(|most| disk.size > *most) {
+            return Some(Mismatch::Larger(most));
+        }
+        self.retires(disk).then_some(Mismatch::Retired)
+    }
+
+    /// Whether a disk is to leave the pool.
+    pub fn retires(&self, disk: &BlockDevice) -> bool {
+        disk.serial.as_ref().is_some_and(|serial| self.retire.contains(serial))
     }
 
     /// Whether a disk may be wiped that is refused with these words.
@@ -192,6 +208,10 @@ impl DevicesSpec {
             found.extend(globs.iter().find_map(wrong));
         }
         found.extend(self.wrong_consent().map(|why| ("devices.wipe", why)));
+        if self.retire.len() > MOST || self.retire.iter().any(String::is_empty) {
+            let why = format!("name at most {MOST} disks, each by its serial");
+            found.push(("devices.retire", why));
+        }
         if let (Some(least), Some(most)) = (self.min_size, self.max_size)
             && least > most
         {
@@ -270,6 +290,8 @@ mod tests {
     #[case::spins(r#"{"rotational": true}"#, None)]
     #[case::must_not(r#"{"rotational": false}"#, Some(Mismatch::Rotational(false)))]
     #[case::model(r#"{"models": ["Samsung*", "WDC *"]}"#, None)]
+    #[case::retired(r#"{"rotational": true, "retire": ["S-sdb"]}"#, Some(Mismatch::Retired))]
+    #[case::another_is_retired(r#"{"rotational": true, "retire": ["S-sdc"]}"#, None)]
     #[case::other_model(r#"{"models": ["Samsung*"]}"#, Some(Mismatch::Model))]
     #[case::attached(r#"{"transports": ["Sata"]}"#, None)]
     #[case::otherwise(r#"{"transports": ["Nvme"]}"#, Some(Mismatch::Transport))]

@@ -79,5 +79,5 @@ fn the_schema_says_all_that_a_pool_may_have() {
     assert_eq!(pool["additionalProperties"], false);
     let fields: Vec<&str> =
         pool["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    insta::assert_snapshot!(fields.join(" "), @r#"devices layout loopFile name provisioning reserve stripes thinPool volumeGroup wipe"#);
+    insta::assert_snapshot!(fields.join(" "), @r#"devices layout layouts loopFile mirrors name provisioning reserve stripes thinPool volumeGroup wipe"#);
 }

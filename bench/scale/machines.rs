@@ -150,6 +150,7 @@ fn spec_of(node: &NodeId, wanted: &Wanted) -> LogicalVolumeSpec {
         fs_type: Some(FsKind::Ext4.name().to_owned()),
         provisioning: wanted.parameters.provisioning.unwrap(),
         layout: LayoutWish::Linear,
+        mirrors: None,
         stripes: None,
         stripe_size: None,
         wipe: Wipe::None,

@@ -2,9 +2,10 @@
 
 use super::wish::Placement;
 use crate::{
+    lvm::Layout,
     pool::{
         Class, PoolSpec,
-        capacity::{Stock, room, unit_of},
+        capacity::{Draw, Stock, room, unit_of},
         pick, wanted_pool,
     },
     units::Bytes,
@@ -22,10 +23,17 @@ pub(super) struct PoolView {
 }
 
 /// What of a pool is promised to volumes that its report does not count yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Promised {
-    pub(super) thick: Bytes,
+    pub(super) thick: Vec<Draw>,
     pub(super) thin: Bytes,
+}
+
+/// What one volume takes of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    Thick(Draw),
+    Thin(Bytes),
 }
 
 /// A node that could take a volume.
@@ -45,25 +53,43 @@ pub(super) struct Origin {
 
 impl Promised {
     /// Counts one volume more.
-    pub(super) fn add(&mut self, provisioning: Provisioning, size: Bytes) {
-        let taken = match provisioning {
-            Provisioning::Thick => &mut self.thick,
-            Provisioning::Thin => &mut self.thin,
-        };
-        *taken = Bytes(taken.0.saturating_add(size.0));
+    pub(super) fn add(&mut self, share: Share) {
+        match share {
+            Share::Thick(draw) => self.thick.push(draw),
+            Share::Thin(size) => self.thin = Bytes(self.thin.0.saturating_add(size.0)),
+        }
+    }
+}
+
+impl Share {
+    /// What a new volume takes.
+    pub(super) fn of_new(class: &Class, size: Bytes, extent: Bytes) -> Self {
+        match class.provisioning {
+            Provisioning::Thick => Self::Thick(Draw::of_new(class.layout, size, extent)),
+            Provisioning::Thin => Self::Thin(size),
+        }
     }
 }
 
 impl PoolView {
-    /// The room for a class, with what is promised taken off.
-    pub(super) fn room(&self, class: &Class, promised: Promised) -> Capacity {
+    /// The room for a class, with what is promised taken off. Where a promised linear or striped volume
+    /// will lie is not known: for such a class it is taken off what is the largest without it.
+    pub(super) fn room(&self, class: &Class, promised: &Promised) -> Capacity {
+        if let (Provisioning::Thick, Layout::Raid(_)) = (class.provisioning, class.layout) {
+            let mut stock = self.stock.clone();
+            promised.thick.iter().for_each(|draw| stock.draw(*draw));
+            return room(&stock, &self.spec, class);
+        }
         let all = room(&self.stock, &self.spec, class);
+        let extent = self.stock.extent;
+        let extents =
+            promised.thick.iter().fold(0, |sum: u64, it| sum.saturating_add(it.extents()));
         let taken = match class.provisioning {
-            Provisioning::Thick => promised.thick,
+            Provisioning::Thick => Bytes(extents.saturating_mul(extent.0)),
             Provisioning::Thin => promised.thin,
         };
         let available = all.available.saturating_sub(taken);
-        let unit = unit_of(self.stock.extent, class.layout);
+        let unit = unit_of(extent, class.layout);
         let whole = Bytes(available.whole(unit) * unit.0);
         Capacity { available, largest: all.largest.min(whole) }
     }
@@ -76,7 +102,7 @@ impl Candidate<'_> {
         let rooms =
             self.pools.iter().filter(|(pool, _)| named(pool)).filter_map(|(pool, taken)| {
                 let class = Class::resolve(parameters, &pool.name, &pool.spec, None).ok()?;
-                Some(pool.room(&class, *taken))
+                Some(pool.room(&class, taken))
             });
         rooms.sum()
     }
@@ -110,8 +136,8 @@ impl Candidate<'_> {
     /// Counts a volume that goes here as promised.
     pub(super) fn take(&mut self, place: &Placement) {
         let its = self.pools.iter_mut().find(|(pool, _)| pool.name == place.pool);
-        if let Some((_, promised)) = its {
-            promised.add(place.class.provisioning, place.size);
+        if let Some((pool, promised)) = its {
+            promised.add(Share::of_new(&place.class, place.size, pool.stock.extent));
         }
     }
 
@@ -119,11 +145,11 @@ impl Candidate<'_> {
         &self,
         parameters: &Parameters,
         origin: Option<&Origin>,
-    ) -> Result<(&PoolView, Promised), Error> {
+    ) -> Result<(&PoolView, &Promised), Error> {
         let named = wanted_pool(parameters.pool.as_ref(), origin.map(|it| &it.pool))?;
         let node = format!("node {}", self.node);
         let (pool, promised) = pick(&self.pools, |(pool, _)| &pool.name, named, &node)?;
-        Ok((*pool, *promised))
+        Ok((*pool, promised))
     }
 }
 

@@ -58,8 +58,12 @@ impl Node {
 
     /// What is promised to a volume here.
     fn promise_to(&self, entry: &Entry) -> Option<Promise> {
-        let pool = self.pool(&entry.spec.pool);
-        entry.promise(pool.map_or(Bytes::mib(4), |it| it.stock.extent))
+        entry.promise(self.extent_of(&entry.spec.pool))
+    }
+
+    /// Bytes in an extent of a pool; LVM's default where the pool is not known.
+    fn extent_of(&self, pool: &str) -> Bytes {
+        self.pool(pool).map_or(Bytes::mib(4), |it| it.stock.extent)
     }
 
     /// Without its report nothing is known of it but its lease.
@@ -260,7 +264,7 @@ impl State {
             let all = node.unsettled.values().chain(self.kept_on(name, now));
             let of_pool = all.filter(|it| it.pool == pool.name.as_str());
             of_pool.fold(Promised::default(), |mut sum, promise| {
-                sum.add(promise.provisioning, promise.bytes);
+                sum.add(promise.share);
                 sum
             })
         };

@@ -6,7 +6,7 @@ use super::objects::{
 use crate::{
     fs::FsKind,
     host::Kept,
-    lvm::Layout,
+    lvm::{Layout, Raid},
     pool::Class,
     units::Bytes,
     volume::{
@@ -35,7 +35,7 @@ pub(super) struct Placement {
 
 /// The object's spec for a volume that is wanted.
 pub(super) fn spec_of(wanted: &Wanted, place: &Placement) -> LogicalVolumeSpec {
-    let (layout, stripes, stripe_size) = layout_fields(place.class.layout);
+    let lies = layout_fields(place.class.layout);
     LogicalVolumeSpec {
         node_name: place.node.to_string(),
         pool: place.pool.to_string(),
@@ -44,9 +44,10 @@ pub(super) fn spec_of(wanted: &Wanted, place: &Placement) -> LogicalVolumeSpec {
         volume_mode: mode_of(wanted.purpose),
         fs_type: wanted.purpose.filesystem().map(|kind| kind.name().to_owned()),
         provisioning: place.class.provisioning,
-        layout,
-        stripes,
-        stripe_size: stripe_size.map(|size| size.to_string()),
+        layout: lies.layout,
+        mirrors: lies.mirrors,
+        stripes: lies.stripes,
+        stripe_size: lies.stripe_size.map(|size| size.to_string()),
         wipe: place.class.wipe,
         mkfs_options: wanted.parameters.mkfs.clone(),
         source: wanted.source.as_ref().map(copy_source),
@@ -72,18 +73,47 @@ pub(super) fn snapshot_spec(
     }
 }
 
-fn layout_fields(layout: Layout) -> (LayoutWish, Option<u32>, Option<Bytes>) {
-    match layout {
-        Layout::Linear => (LayoutWish::Linear, None, None),
-        Layout::Striped { stripes, stripe_size } => {
-            (LayoutWish::Striped, Some(stripes), stripe_size)
+/// How a volume lies, as the fields of its object.
+struct LayoutFields {
+    layout: LayoutWish,
+    mirrors: Option<u32>,
+    stripes: Option<u32>,
+    stripe_size: Option<Bytes>,
+}
+
+fn layout_fields(layout: Layout) -> LayoutFields {
+    let (layout, mirrors, stripes, stripe_size) = match layout {
+        Layout::Linear => (LayoutWish::Linear, 0, 1, None),
+        Layout::Striped { stripes, stripe_size } => (LayoutWish::Striped, 0, stripes, stripe_size),
+        Layout::Raid(raid) => {
+            (LayoutWish::of_raid(raid.level), raid.mirrors, raid.stripes, raid.stripe_size)
         }
+    };
+    LayoutFields {
+        layout,
+        mirrors: layout.mirrors().map(|_| mirrors),
+        stripes: layout.stripes().map(|_| stripes),
+        stripe_size,
+    }
+}
+
+/// How a thick volume of this spec lies on the disks; linear where somebody has written nonsense.
+pub(super) fn layout_of(spec: &LogicalVolumeSpec) -> Layout {
+    let stripe_size = spec.stripe_size.as_deref().and_then(|it| it.parse().ok());
+    let stripes = spec.stripes.unwrap_or(1);
+    match spec.layout.raid() {
+        Some(level) => {
+            let mirrors = spec.mirrors.unwrap_or(0);
+            Layout::Raid(Raid { level, stripes, mirrors, stripe_size })
+        }
+        None if spec.layout == LayoutWish::Striped => Layout::Striped { stripes, stripe_size },
+        None => Layout::Linear,
     }
 }
 
 /// What a node says of a volume or snapshot that has no object.
 pub(super) fn stray_of(kept: &Kept) -> StrayReport {
-    let (layout, stripes, stripe_size) = layout_fields(kept.layout);
+    let lies = layout_fields(kept.layout);
     let is_snapshot = kept.snapshot_of.is_some();
     StrayReport {
         name: kept.id.clone(),
@@ -93,9 +123,10 @@ pub(super) fn stray_of(kept: &Kept) -> StrayReport {
         volume_mode: mode_of(kept.purpose),
         fs_type: kept.purpose.filesystem().map(|kind| kind.name().to_owned()),
         provisioning: kept.provisioning,
-        layout,
-        stripes,
-        stripe_size,
+        layout: lies.layout,
+        mirrors: lies.mirrors,
+        stripes: lies.stripes,
+        stripe_size: lies.stripe_size,
         wipe: kept.wipe,
         mkfs_options: Some(kept.mkfs.clone()).filter(|it| !it.is_empty() && !is_snapshot),
         source: kept.source.as_ref().map(copy_source),
@@ -115,6 +146,7 @@ pub(super) fn lost_spec(node: &NodeId, stray: &StrayReport) -> LogicalVolumeSpec
         fs_type: stray.fs_type.clone(),
         provisioning: stray.provisioning,
         layout: stray.layout,
+        mirrors: stray.mirrors,
         stripes: stray.stripes,
         stripe_size: stray.stripe_size.map(|size| size.to_string()),
         wipe: stray.wipe,
@@ -196,6 +228,7 @@ pub(super) fn wish_of(spec: &LogicalVolumeSpec) -> Result<Wish, Error> {
             pool: Some(parsed("spec.pool", &spec.pool)?),
             provisioning: Some(spec.provisioning),
             layout: thick.then_some(spec.layout),
+            mirrors: spec.mirrors,
             stripes: spec.stripes,
             stripe_size: stripe_size.map(|it| parsed("spec.stripeSize", it)).transpose()?,
             filesystem: purpose.filesystem(),
@@ -253,9 +286,10 @@ pub(super) fn ensure_same(
         let provisioning = |it: &LogicalVolumeSpec| format!("{:?}", it.provisioning);
         same("provisioning", provisioning(spec), provisioning(&wants))?;
         let layout = |it: &LogicalVolumeSpec| {
+            let mirrors = it.mirrors.map(|it| format!(" {it} mirrors")).unwrap_or_default();
             let stripes = it.stripes.map(|it| format!(" {it}")).unwrap_or_default();
             let size = it.stripe_size.clone().map(|it| format!(" {it}")).unwrap_or_default();
-            format!("{:?}{stripes}{size}", it.layout)
+            format!("{}{mirrors}{stripes}{size}", it.layout)
         };
         same("layout", layout(spec), layout(&wants))?;
         same("wipe", format!("{:?}", spec.wipe), format!("{:?}", wants.wipe))?;

@@ -245,7 +245,7 @@ impl Host {
             (by > Bytes::ZERO).then(|| thin.size.checked_add(by)).flatten()
         });
         let Some(size) = wanted else { return };
-        match self.tools.lvm.extend(&pool.vg, pool.thin(), size) {
+        match self.tools.lvm.extend(&pool.vg, pool.thin(), size, &[]) {
             Ok(()) => tracing::info!(pool = %pool.name, %size, "thin pool has grown"),
             Err(err) => {
                 let error = crate::volume::chain(&err);

@@ -29,9 +29,11 @@ impl Pool {
 pub(super) fn provisioning_of(kind: &Kind) -> Provisioning {
     match kind {
         Kind::Thin(_) => Provisioning::Thin,
-        Kind::Thick | Kind::CopyOnWrite | Kind::ThinPool { .. } | Kind::Other(_) => {
-            Provisioning::Thick
-        }
+        Kind::Thick
+        | Kind::CopyOnWrite
+        | Kind::ThinPool { .. }
+        | Kind::HalfMade
+        | Kind::Other(_) => Provisioning::Thick,
     }
 }
 

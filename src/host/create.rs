@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     lvm::{
-        self, Backing, CreateSnapshot, CreateVolume, Kind, LogicalVolume, LvName, SnapshotKind,
-        cow_size,
+        self, Backing, CreateSnapshot, CreateVolume, Kind, Layout, LogicalVolume, LvName,
+        SnapshotKind, cow_size,
     },
     pool::{Class, capacity::unit_of},
     units::Bytes,
@@ -87,6 +87,11 @@ impl Host {
 
     /// Does what comes after the volume itself was made: its full size, its content.
     fn finish(&self, found: &Found) -> Result<(), Error> {
+        if found.lv.kind == Kind::HalfMade {
+            let name = &found.lv.name;
+            let why = format!("the making of {name} was cut short; it is taken back, try again");
+            return Err(Error::NoRoom(why));
+        }
         if found.lv.size < found.record.size {
             let change = found.pool.change();
             self.extend(&change, found, found.record.size)?;
@@ -179,6 +184,7 @@ impl Host {
             .map_err(|err| Error::machine(format!("naming volume {id}"), err))?;
         let change = plan.pool.change();
         self.make_room_sure(&change, plan, source)?;
+        let on = plan.pool.places_for(plan.class.layout, plan.record.size)?;
         let tags = plan.record.tags(&self.creator);
         let thin_source = source.filter(|_| plan.class.provisioning == Provisioning::Thin);
         let (made, size) = match thin_source {
@@ -202,6 +208,7 @@ impl Host {
                     name: name.clone(),
                     size: plan.record.size,
                     backing,
+                    on: on.clone(),
                     tags: tags.clone(),
                 };
                 (self.tools.lvm.create_volume(&volume), plan.record.size)
@@ -215,7 +222,9 @@ impl Host {
             Provisioning::Thin => Kind::Thin(plan.pool.thin().clone()),
         };
         let origin = thin_source.map(|it| it.lv.name.clone());
-        change.enter(|ledger| ledger.put(new_volume(&name, size, kind, origin, tags)));
+        let legs = plan.class.layout.legs(&on);
+        let new = LogicalVolume { legs, ..new_volume(&name, size, kind, origin, tags) };
+        change.enter(|ledger| ledger.put(new));
         self.chores.report_soon(&plan.pool.name);
         Ok(())
     }
@@ -229,11 +238,10 @@ impl Host {
     ) -> Result<(), Error> {
         let thin = plan.class.provisioning == Provisioning::Thin;
         let beside = self.room_beside(plan, source)?;
-        let fits = || {
-            let room = plan.pool.room(&plan.class);
-            let all = plan.record.size.checked_add(beside);
-            plan.record.size <= room.largest && all.is_some_and(|all| all <= room.available)
-        };
+        if matches!(plan.class.layout, Layout::Raid(_)) {
+            change.settle(&*self.tools.lvm)?;
+        }
+        let fits = || plan.pool.has_room(&plan.class, plan.record.size, beside);
         if change.has_room(&*self.tools.lvm, fits)? {
             return Ok(());
         }
@@ -290,7 +298,7 @@ impl Host {
             Some(lv) => {
                 tracing::warn!(%name, error = %err, "LVM reported a failure but made the volume");
                 let vg = &change.vg();
-                if self.tools.lvm.activate(vg, &lv.name).is_ok() {
+                if lv.kind != Kind::HalfMade && self.tools.lvm.activate(vg, &lv.name).is_ok() {
                     return Ok(());
                 }
                 // Such as a thin volume that its pool never heard of; nobody has been told of it.
@@ -348,6 +356,7 @@ pub(super) fn new_volume(
         size,
         kind,
         origin,
+        legs: None,
         thin_id: None,
         active: true,
         suspended: false,

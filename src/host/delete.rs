@@ -83,7 +83,7 @@ impl Host {
     /// holds its tenant's bytes: it is renamed out of sight now and wiped later.
     fn throw_away(&self, found: &Found) -> Result<(), Error> {
         let keeps_bytes = match found.lv.kind {
-            Kind::Thin(_) | Kind::ThinPool { .. } => false,
+            Kind::Thin(_) | Kind::ThinPool { .. } | Kind::HalfMade => false,
             Kind::Thick | Kind::CopyOnWrite | Kind::Other(_) => found.record.wipe != Wipe::None,
         };
         // What lies on a disk that is missing would come back with it, and another's volume over it.
@@ -119,9 +119,11 @@ impl Host {
         let hidden = match lv.kind {
             _ if misses_a_disk() => self.tag_away(&change, lv),
             Kind::CopyOnWrite => self.split(&change, lv),
-            Kind::Thick | Kind::Thin(_) | Kind::ThinPool { .. } | Kind::Other(_) => {
-                self.rename_away(&change, lv)
-            }
+            Kind::Thick
+            | Kind::Thin(_)
+            | Kind::ThinPool { .. }
+            | Kind::HalfMade
+            | Kind::Other(_) => self.rename_away(&change, lv),
         };
         match hidden {
             // It is missing since a moment ago.

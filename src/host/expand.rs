@@ -48,7 +48,8 @@ impl Host {
         };
         change.ensure_whole(&*self.tools.lvm)?;
         let more = size.saturating_sub(found.lv.size);
-        let room = || pool.room(&class).available;
+        let legs = found.lv.legs.as_ref();
+        let room = || pool.room_to_grow(&class, legs);
         if !change.has_room(&*self.tools.lvm, || more <= room())? {
             return Err(Error::OutOfRange(format!(
                 "pool {} has no room for {more} more; there are {}",
@@ -56,7 +57,14 @@ impl Host {
                 room()
             )));
         }
-        match self.tools.lvm.extend(&pool.vg, name, size) {
+        let on = match legs {
+            Some(legs) => {
+                change.settle(&*self.tools.lvm)?;
+                pool.places_to_grow(legs, more)?
+            }
+            None => Vec::new(),
+        };
+        match self.tools.lvm.extend(&pool.vg, name, size, &on) {
             Ok(()) => {
                 change.enter(|ledger| ledger.change(name, |lv| lv.size = size));
                 self.chores.report_soon(&pool.name);

@@ -6,8 +6,8 @@ use super::{
     record::{DELETED, Record},
 };
 use crate::{
-    lvm::{Group, Kind, LogicalVolume, LvName, PhysicalVolume, Tag, cow_size},
-    pool::capacity::{Stock, ThinStock},
+    lvm::{Group, Kind, LogicalVolume, LvName, PhysicalVolume, Stretch, Tag, cow_size},
+    pool::capacity::{Stock, ThinStock, take_longest},
     units::Bytes,
     volume::VolumeId,
 };
@@ -100,7 +100,9 @@ impl Ledger {
                 data_percent,
                 metadata_percent,
             }),
-            Kind::Thick | Kind::Thin(_) | Kind::CopyOnWrite | Kind::Other(_) => None,
+            Kind::Thick | Kind::Thin(_) | Kind::CopyOnWrite | Kind::HalfMade | Kind::Other(_) => {
+                None
+            }
         });
         Stock {
             extent: self.group.extent,
@@ -114,7 +116,7 @@ impl Ledger {
     /// Enters a new volume, or one that has changed.
     pub(super) fn put(&mut self, lv: LogicalVolume) {
         self.take_out(&lv.name.clone());
-        self.take_extents(self.extents_of(&lv));
+        self.take_extents(&lv);
         let at = self.group.logical.partition_point(|it| it.name < lv.name);
         self.group.logical.insert(at, lv);
     }
@@ -123,7 +125,7 @@ impl Ledger {
     pub(super) fn take_out(&mut self, name: &LvName) -> Option<LogicalVolume> {
         let at = self.group.logical.binary_search_by(|lv| lv.name.cmp(name)).ok()?;
         let gone = self.group.logical.remove(at);
-        self.free_extents(self.extents_of(&gone));
+        self.free_extents(&gone);
         Some(gone)
     }
 
@@ -153,37 +155,58 @@ impl Ledger {
         });
     }
 
+    /// Extents in which its content is; those that a RAID has besides are counted with its legs.
     fn extents_of(&self, lv: &LogicalVolume) -> u64 {
         let bytes = match &lv.kind {
-            Kind::Thick | Kind::ThinPool { .. } | Kind::Other(_) => lv.size,
+            Kind::Thick | Kind::ThinPool { .. } | Kind::HalfMade | Kind::Other(_) => lv.size,
             Kind::CopyOnWrite => cow_size(lv.size, self.group.extent).unwrap_or(lv.size),
             Kind::Thin(_) => Bytes::ZERO,
         };
         bytes.whole(self.group.extent)
     }
 
-    /// LVM takes the largest free runs first; which, the next report says.
-    fn take_extents(&mut self, mut count: u64) {
-        self.group.free = self.group.free.saturating_sub(count);
-        let mut runs: Vec<&mut u64> =
-            self.group.physical.iter_mut().flat_map(|pv| pv.free_runs.iter_mut()).collect();
-        runs.sort_by(|a, b| b.cmp(a));
-        for run in runs {
-            let taken = count.min(*run);
-            *run -= taken;
-            count -= taken;
+    /// LVM takes the largest free runs first; which, the next report says. Of a RAID it is known how
+    /// many each disk loses.
+    fn take_extents(&mut self, lv: &LogicalVolume) {
+        let count = self.extents_of(lv);
+        let physical = &mut self.group.physical;
+        let Some(legs) = &lv.legs else {
+            self.group.free = self.group.free.saturating_sub(count);
+            take_longest(physical.iter_mut().flat_map(|pv| &mut pv.free_runs), count);
+            return;
+        };
+        let each = legs.extents_of_leg(count);
+        for disk in &legs.disks {
+            self.group.free = self.group.free.saturating_sub(each);
+            let its = physical.iter_mut().filter(|pv| pv.device == *disk);
+            take_longest(its.flat_map(|pv| &mut pv.free_runs), each);
         }
     }
 
-    fn free_extents(&mut self, count: u64) {
-        if count == 0 {
+    fn free_extents(&mut self, lv: &LogicalVolume) {
+        let count = self.extents_of(lv);
+        let physical = &mut self.group.physical;
+        let Some(legs) = lv.legs.as_ref().filter(|_| count > 0) else {
+            let usable = physical.iter_mut().find(|pv| !pv.missing && pv.allocatable);
+            if let Some(pv) = usable.filter(|_| count > 0) {
+                pv.free_runs.push(somewhere(count));
+            }
+            self.group.free += count;
             return;
-        }
-        self.group.free += count;
-        if let Some(pv) = self.group.physical.iter_mut().find(|pv| !pv.missing && pv.allocatable) {
-            pv.free_runs.push(count);
+        };
+        let each = legs.extents_of_leg(count);
+        for disk in &legs.disks {
+            self.group.free += each;
+            if let Some(pv) = physical.iter_mut().find(|pv| pv.device == *disk) {
+                pv.free_runs.push(somewhere(each));
+            }
         }
     }
+}
+
+/// A free run of which only the next report says where it is.
+fn somewhere(length: u64) -> Stretch {
+    Stretch { start: 0, length }
 }
 
 /// Whether this is what a deleted copy-on-write snapshot leaves, to be wiped: a snapshot by name,
@@ -223,6 +246,7 @@ fn has_id(name: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lvm::Legs;
 
     fn lv(name: &str, mib: u64, kind: Kind) -> LogicalVolume {
         LogicalVolume {
@@ -231,6 +255,7 @@ mod tests {
             size: Bytes::mib(mib),
             kind,
             origin: None,
+            legs: None,
             thin_id: None,
             active: true,
             suspended: false,
@@ -247,7 +272,7 @@ mod tests {
             missing: false,
             allocatable: true,
             extents: 64,
-            free_runs: vec![64],
+            free_runs: vec![somewhere(64)],
         };
         Ledger::new(Group {
             name: "vg".parse().unwrap(),
@@ -275,8 +300,26 @@ mod tests {
         assert_eq!(ledger.group().free, 24);
         assert!(ledger.take_out(&name).is_some() && ledger.find(&name).is_none());
         assert_eq!(ledger.group().free, 125);
-        let runs: u64 = ledger.group().physical.iter().flat_map(|pv| &pv.free_runs).sum();
+        let runs: u64 = ledger.group().physical.iter().map(PhysicalVolume::free).sum();
         assert_eq!(runs, 125);
+    }
+
+    #[test]
+    fn a_raid_takes_of_the_disks_of_its_legs() {
+        let mut ledger = ledger();
+        let legs = Legs { disks: vec!["/dev/a".into(), "/dev/b".into()], stripes: 1, works: true };
+        ledger.put(LogicalVolume { legs: Some(legs), ..lv("v-b", 40, Kind::Thick) });
+        let free = |ledger: &Ledger| {
+            let group = ledger.group();
+            let disks: Vec<u64> = group.physical.iter().map(PhysicalVolume::free).collect();
+            (group.free, disks)
+        };
+        assert_eq!(free(&ledger), (106, vec![53, 53]), "ten extents and one for metadata each");
+        let name = "v-b".parse().unwrap();
+        ledger.change(&name, |lv| lv.size = Bytes::mib(48));
+        assert_eq!(free(&ledger), (102, vec![51, 51]));
+        assert!(ledger.take_out(&name).is_some());
+        assert_eq!(free(&ledger), (128, vec![64, 64]));
     }
 
     #[test]

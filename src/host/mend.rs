@@ -90,12 +90,16 @@ impl Found {
         })
     }
 
-    /// Refuses what lies on a disk that is missing.
+    /// Refuses what lies on a disk that is missing, but for a RAID that works without it.
     ///
     /// # Errors
     /// [`Error::Precondition`].
     pub(super) fn ensure_not_lost(&self) -> Result<(), Error> {
         let name = &self.lv.name;
+        // What of a RAID is there is enough, and LVM adds the rest when that is back.
+        if self.lv.legs.as_ref().is_some_and(|legs| legs.works) {
+            return Ok(());
+        }
         match (self.lv.lost, self.lv.failed) {
             (false, false) if self.pool.astray().contains(name) => Err(Error::Busy(format!(
                 "{name} lies on a disk that was missing, and is being led back to it"

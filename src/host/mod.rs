@@ -54,7 +54,7 @@ use std::{
 use crate::{
     device::Devices,
     fs::{self, Filesystems},
-    lvm::{self, LogicalVolume, Lvm},
+    lvm::{self, Kind, LogicalVolume, Lvm},
     pool::PoolEntry,
     volume::{Error, NodeId, PoolName, SnapshotId, VolumeId, chain},
 };
@@ -148,7 +148,7 @@ impl Found {
 }
 
 fn is_finished(lv: &LogicalVolume, record: &Record) -> bool {
-    !record.copying && lv.size >= record.size
+    !record.copying && lv.size >= record.size && lv.kind != Kind::HalfMade
 }
 
 fn no_volume(id: &VolumeId) -> Error {

@@ -27,6 +27,9 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Why nothing is moved.
 const SNAPSHOTS: &str = "its volume group has copy-on-write snapshots, with which LVM does not move \
                          reliably; delete them, and it goes on";
+/// Why nothing is moved, either: LVM keeps legs apart only where one is named to it (pvmove(8)).
+const LEGS: &str = "a RAID volume has a leg on it, which LVM could put beside another of its legs; move its \
+                    layers by hand with `pvmove --name VOLUME_rimage_N`, and it goes on";
 /// How often the progress is told.
 const TELL: Duration = Duration::from_secs(5);
 
@@ -148,6 +151,9 @@ fn empty(
         if change.read(|it| it.group().logical.iter().any(|lv| lv.kind == Kind::CopyOnWrite)) {
             return Err(SNAPSHOTS.to_owned());
         }
+        if change.read(|it| has_leg_on(it, &disk.device)) {
+            return Err(LEGS.to_owned());
+        }
         let (vg, device) = (pool.vg.clone(), disk.device.clone());
         let moved = lvm.move_extents(&MoveExtents { vg, device, first, count });
         let moved = moved.map_err(|err| chain(&err));
@@ -167,8 +173,14 @@ fn empty(
     }
 }
 
+/// Whether a leg of a RAID volume lies on a disk.
+fn has_leg_on(ledger: &Ledger, device: &PathBuf) -> bool {
+    let mut legs = ledger.group().logical.iter().filter_map(|lv| lv.legs.as_ref());
+    legs.any(|legs| legs.disks.contains(device))
+}
+
 /// How many extents of a disk volumes have; `None` where the group does not have it.
 fn left_on(ledger: &Ledger, uuid: &str) -> Option<u64> {
     let disk = ledger.group().physical.iter().find(|it| it.uuid == uuid)?;
-    Some(disk.extents.saturating_sub(disk.free_runs.iter().sum()))
+    Some(disk.extents.saturating_sub(disk.free()))
 }

@@ -252,12 +252,22 @@ impl Change<'_> {
         if fits() {
             return Ok(true);
         }
-        let at = *self.books.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.is_some_and(|at| at.elapsed() < YOUNG) {
+        if self.is_true() {
             return Ok(false);
         }
         self.refresh(lvm)?;
         Ok(fits())
+    }
+
+    /// Has the ledger say what each disk has free, which changes of ours only estimate: reads the group
+    /// again, unless that has just been done and nothing has changed since.
+    pub(super) fn settle(&self, lvm: &dyn Lvm) -> Result<(), Error> {
+        if self.is_true() { Ok(()) } else { self.refresh(lvm) }
+    }
+
+    fn is_true(&self) -> bool {
+        let at = *self.books.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| at.elapsed() < YOUNG)
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::{
     device::Wipe,
     fs::FsKind,
-    lvm::{Layout, Tag},
+    lvm::{Layout, Raid, RaidLevel, Tag},
     units::Bytes,
     volume::{Purpose, SnapshotId, Source, VolumeName},
 };
@@ -155,38 +155,55 @@ fn wipe_of(word: &str) -> Option<Wipe> {
     [Wipe::Zero, Wipe::Discard, Wipe::None].into_iter().find(|wipe| wipe_word(*wipe) == word)
 }
 
-/// As a tag and an error message say it: `linear`, `striped:3` or `striped:3:65536`.
+/// As a tag and an error message say it: `linear`, `striped:3`, `striped:3:65536`, or a RAID with its
+/// copies and stripes, `raid1:1x1`, `raid5:0x2`, `raid10:1x2:65536`.
 pub(super) fn layout_text(layout: Layout) -> String {
-    match layout {
-        Layout::Linear => "linear".to_owned(),
-        Layout::Striped { stripes, stripe_size: None } => format!("striped:{stripes}"),
-        Layout::Striped { stripes, stripe_size: Some(size) } => {
-            format!("striped:{stripes}:{}", size.0)
+    let (text, stripe_size) = match layout {
+        Layout::Linear => return "linear".to_owned(),
+        Layout::Striped { stripes, stripe_size } => (format!("striped:{stripes}"), stripe_size),
+        Layout::Raid(Raid { level, stripes, mirrors, stripe_size }) => {
+            (format!("{}:{mirrors}x{stripes}", level.name()), stripe_size)
         }
+    };
+    match stripe_size {
+        None => text,
+        Some(size) => format!("{text}:{}", size.0),
     }
 }
 
 fn layout_of(text: &str) -> Option<Layout> {
     let mut parts = text.split(':');
-    match (parts.next()?, parts.next(), parts.next()) {
-        ("linear", None, None) => Some(Layout::Linear),
-        ("striped", Some(stripes), size) => Some(Layout::Striped {
-            stripes: stripes.parse().ok()?,
-            stripe_size: match size {
-                Some(size) => Some(Bytes(size.parse().ok()?)),
-                None => None,
-            },
-        }),
-        _ => None,
+    let (word, numbers) = (parts.next()?, parts.next());
+    let stripe_size = match parts.next() {
+        Some(size) => Some(Bytes(size.parse().ok()?)),
+        None => None,
+    };
+    match (word, numbers) {
+        ("linear", None) => Some(Layout::Linear),
+        ("striped", Some(stripes)) => {
+            Some(Layout::Striped { stripes: stripes.parse().ok()?, stripe_size })
+        }
+        (word, Some(numbers)) => {
+            let level = RaidLevel::ALL.into_iter().find(|level| level.name() == word)?;
+            let (mirrors, stripes) = numbers.split_once('x')?;
+            let (mirrors, stripes) = (mirrors.parse().ok()?, stripes.parse().ok()?);
+            Some(Layout::Raid(Raid { level, stripes, mirrors, stripe_size }))
+        }
+        (_, None) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
     use crate::volume::VolumeId;
+
+    fn raid(level: RaidLevel, stripes: u32, mirrors: u32, stripe_size: Option<Bytes>) -> Layout {
+        Layout::Raid(Raid { level, stripes, mirrors, stripe_size })
+    }
 
     fn record(name: &str) -> Record {
         Record {
@@ -229,6 +246,26 @@ mod tests {
     fn a_volume_of_somebody_else_has_no_record() {
         assert_eq!(Record::read(&["theirs".parse().unwrap()]), None);
         assert_eq!(Record::read(&["tarn.name=+zz".parse().unwrap()]), None);
+    }
+
+    #[rstest]
+    #[case("linear", Layout::Linear)]
+    #[case("striped:2", Layout::Striped { stripes: 2, stripe_size: None })]
+    #[case("raid1:2x1", raid(RaidLevel::Raid1, 1, 2, None))]
+    #[case("raid5:0x3:4096", raid(RaidLevel::Raid5, 3, 0, Some(Bytes(4096))))]
+    #[case("raid6:0x3", raid(RaidLevel::Raid6, 3, 0, None))]
+    #[case("raid10:1x2:65536", raid(RaidLevel::Raid10, 2, 1, Some(Bytes(65536))))]
+    fn layouts(#[case] text: &str, #[case] layout: Layout) {
+        assert_eq!((layout_text(layout).as_str(), layout_of(text)), (text, Some(layout)));
+    }
+
+    #[rstest]
+    #[case("raid1")]
+    #[case("raid7:1x1")]
+    #[case("raid1:1")]
+    #[case("linear:1")]
+    fn no_layouts(#[case] text: &str) {
+        assert_eq!(layout_of(text), None);
     }
 
     proptest! {

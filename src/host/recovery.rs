@@ -20,7 +20,8 @@ impl Host {
         // First of all: a suspended volume hangs whoever reads it, LVM itself included.
         let mut changed = self.resume_suspended(&change);
         let all = pool.read(|ledger| ledger.group().logical.clone());
-        for lv in all.iter().filter(|lv| !lv.active && lv.name.as_str().starts_with("v-")) {
+        let asleep = |lv: &&LogicalVolume| !lv.active && lv.kind != Kind::HalfMade;
+        for lv in all.iter().filter(asleep).filter(|lv| lv.name.as_str().starts_with("v-")) {
             self.wake(pool, lv);
             changed = true;
         }

@@ -76,9 +76,11 @@ impl Host {
             Ok(()) => {
                 let kind = match &source.lv.kind {
                     Kind::Thin(pool) => Kind::Thin(pool.clone()),
-                    Kind::Thick | Kind::CopyOnWrite | Kind::ThinPool { .. } | Kind::Other(_) => {
-                        Kind::CopyOnWrite
-                    }
+                    Kind::Thick
+                    | Kind::CopyOnWrite
+                    | Kind::ThinPool { .. }
+                    | Kind::HalfMade
+                    | Kind::Other(_) => Kind::CopyOnWrite,
                 };
                 let origin = Some(source.lv.name.clone());
                 let lv = new_volume(&name, source.lv.size, kind, origin, tags);

@@ -345,7 +345,7 @@ fn ensure_thin_pool(
     match there.map(|lv| (&lv.kind, lv.size)) {
         Some((Kind::ThinPool { .. }, has)) if has >= size => return Ok(()),
         Some((Kind::ThinPool { .. }, _)) => {
-            let grown = tools.lvm.extend(&group.name, thin, size);
+            let grown = tools.lvm.extend(&group.name, thin, size, &[]);
             return grown.map_err(|err| failed("growing its thin pool", err));
         }
         // What `lvcreate --type thin-pool` leaves when it is killed; nothing can be in it.

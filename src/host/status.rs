@@ -9,7 +9,7 @@ use crate::{
         health::Health,
     },
     units::Bytes,
-    volume::{PoolName, Provisioning},
+    volume::{Parameters, PoolName, Provisioning},
 };
 
 /// What the machine looks like now.
@@ -40,7 +40,7 @@ pub struct PoolStatus {
     pub size: Bytes,
     /// What of it no volume has, the reserve left out.
     pub free: Bytes,
-    /// The largest thick volume that would be made now, where there are such.
+    /// The largest thick volume of the pool's layout that would be made now, where there are such.
     pub largest_thick: Option<Bytes>,
     /// The largest thin volume that would be made now, where there are such.
     pub largest_thin: Option<Bytes>,
@@ -78,11 +78,13 @@ impl Pool {
     fn status(&self, health: Health) -> PoolStatus {
         let (spec, stock) = (&self.spec, self.stock());
         self.read(|ledger| {
-            let room_for = |provisioning| {
-                room(&stock, spec, &Class { provisioning, layout: Layout::Linear, wipe: spec.wipe })
+            let room_for = |provisioning, layout| {
+                room(&stock, spec, &Class { provisioning, layout, wipe: spec.wipe })
             };
-            let largest =
-                |provisioning| spec.offers(provisioning).then(|| room_for(provisioning).largest);
+            let largest = |provisioning, layout| {
+                spec.offers(provisioning).then(|| room_for(provisioning, layout).largest)
+            };
+            let layout = spec.layout(&Parameters::default()).unwrap_or(Layout::Linear);
             let count = |prefix: &str| ledger.records(prefix, None).count() as u64;
             let wipes = trash(ledger);
             PoolStatus {
@@ -91,9 +93,9 @@ impl Pool {
                 spec: spec.clone(),
                 health,
                 size: Bytes(stock.extents.saturating_mul(stock.extent.0)),
-                free: room_for(Provisioning::Thick).available,
-                largest_thick: largest(Provisioning::Thick),
-                largest_thin: largest(Provisioning::Thin),
+                free: room_for(Provisioning::Thick, Layout::Linear).available,
+                largest_thick: largest(Provisioning::Thick, layout),
+                largest_thin: largest(Provisioning::Thin, Layout::Linear),
                 volumes: count("v-"),
                 snapshots: count("s-"),
                 wipes: wipes.len() as u64,

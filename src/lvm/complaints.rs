@@ -37,6 +37,7 @@ const COMPLAINTS: &[(&str, Meaning)] = &[
     ("Insufficient free space", Meaning::NoSpace),
     ("nsufficient suitable", Meaning::NoSpace),
     ("must not exceed number of physical volumes", Meaning::NoSpace),
+    ("No specified PVs have space available", Meaning::NoSpace),
     ("free space in thin pool", Meaning::NoSpace),
     ("No extents available for allocation", Meaning::NoSpace),
     // The group's metadata area is full: no volume more.
@@ -111,6 +112,7 @@ mod tests {
         "NoSpace"
     )]
     #[case("Number of stripes (4) must not exceed number of physical volumes (3)", "NoSpace")]
+    #[case("No specified PVs have space available.", "NoSpace")]
     #[case(
         "Cannot create new thin volume, free space in thin pool vg0/pool reached threshold.",
         "NoSpace"

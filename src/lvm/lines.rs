@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-    Layout, LvName, MoveExtents, SnapshotKind, Tag, VgName,
+    Layout, LvName, MoveExtents, Place, SnapshotKind, Tag, VgName,
 };
 use crate::{process::Invocation, units::Bytes};
 
@@ -136,7 +136,7 @@ pub(super) fn create_thin_pool(wanted: &CreateThinPool) -> Invocation {
         .args(["--config", "activation/monitoring=0 activation/error_when_full=1"])
         .args(["--type", "thin-pool", "--zero", "y", "--poolmetadataspare", "y"])
         .args(["--name", wanted.name.as_str(), "--size", &bytes(wanted.size)])
-        .args(striped(wanted.layout))
+        .args(laid_out(wanted.layout))
         .arg(wanted.vg.as_str())
 }
 
@@ -145,8 +145,9 @@ pub(super) fn create_volume(wanted: &CreateVolume) -> Invocation {
     let size = bytes(wanted.size);
     let command = match &wanted.backing {
         Backing::Thick(layout) => yes("lvcreate")
+            .args(unmonitored(*layout))
             .args(["--wipesignatures", "y", "--zero", "y", "--size", &size])
-            .args(striped(*layout)),
+            .args(laid_out(*layout)),
         Backing::Thin(pool) => yes("lvcreate").args(UNMONITORED).args([
             "--virtualsize",
             &size,
@@ -158,6 +159,7 @@ pub(super) fn create_volume(wanted: &CreateVolume) -> Invocation {
         .args(["--name", wanted.name.as_str()])
         .args(tagged("--addtag", &wanted.tags))
         .arg(wanted.vg.as_str())
+        .args(wanted.on.iter().map(named))
 }
 
 pub(super) fn create_snapshot(wanted: &CreateSnapshot) -> Invocation {
@@ -177,8 +179,9 @@ pub(super) fn create_snapshot(wanted: &CreateSnapshot) -> Invocation {
         .arg(path(&wanted.vg, &wanted.origin))
 }
 
-pub(super) fn extend(vg: &VgName, lv: &LvName, size: Bytes) -> Invocation {
-    yes("lvextend").args(UNMONITORED).args(["--size", &bytes(size)]).arg(path(vg, lv))
+pub(super) fn extend(vg: &VgName, lv: &LvName, size: Bytes, on: &[Place]) -> Invocation {
+    let command = yes("lvextend").args(UNMONITORED).args(["--size", &bytes(size)]);
+    command.arg(path(vg, lv)).args(on.iter().map(named))
 }
 
 pub(super) fn rename(vg: &VgName, from: &LvName, to: &LvName) -> Invocation {
@@ -220,6 +223,16 @@ fn bytes(size: Bytes) -> String {
     format!("{}b", size.0)
 }
 
+/// A disk and the extents of it that may be taken: `PV:FROM-TO:FROM-TO` (lvm(8)).
+fn named(place: &Place) -> OsString {
+    let mut text = OsString::from(&place.device);
+    for stretch in &place.stretches {
+        let last = stretch.start + stretch.length.saturating_sub(1);
+        text.push(format!(":{}-{last}", stretch.start));
+    }
+    text
+}
+
 fn path(vg: &VgName, lv: &LvName) -> String {
     format!("{vg}/{lv}")
 }
@@ -228,13 +241,33 @@ fn tagged<'a>(option: &'a str, tags: &'a [Tag]) -> impl Iterator<Item = &'a str>
     tags.iter().flat_map(move |tag| [option, tag.as_str()])
 }
 
-fn striped(layout: Layout) -> Vec<OsString> {
-    let Layout::Striped { stripes, stripe_size } = layout else { return Vec::new() };
-    let mut args = vec!["--stripes".to_owned(), stripes.to_string()];
-    if let Some(size) = stripe_size {
-        args.extend(["--stripesize".to_owned(), bytes(size)]);
+fn laid_out(layout: Layout) -> Vec<OsString> {
+    let (level, mirrors, stripes, stripe_size) = match layout {
+        Layout::Linear => (None, None, None, None),
+        Layout::Striped { stripes, stripe_size } => (None, None, Some(stripes), stripe_size),
+        Layout::Raid(raid) => (
+            Some(raid.level.name().to_owned()),
+            raid.level.mirrors().map(|_| raid.mirrors),
+            raid.level.stripes().map(|_| raid.stripes),
+            raid.stripe_size,
+        ),
+    };
+    let options = [
+        ("--type", level),
+        ("--mirrors", mirrors.map(|it| it.to_string())),
+        ("--stripes", stripes.map(|it| it.to_string())),
+        ("--stripesize", stripe_size.map(bytes)),
+    ];
+    let given = options.into_iter().filter_map(|(option, value)| Some([option.to_owned(), value?]));
+    given.flatten().map(OsString::from).collect()
+}
+
+/// LVM would have `dmeventd` watch RAID volumes, too.
+fn unmonitored(layout: Layout) -> &'static [&'static str] {
+    match layout {
+        Layout::Linear | Layout::Striped { .. } => &[],
+        Layout::Raid(_) => &UNMONITORED,
     }
-    args.into_iter().map(OsString::from).collect()
 }
 
 #[cfg(test)]
@@ -242,7 +275,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::lvm::PvMark;
+    use crate::lvm::{PvMark, Raid, RaidLevel, Stretch};
 
     fn vg() -> VgName {
         "vg0".parse().unwrap()
@@ -259,7 +292,34 @@ mod tests {
     fn volume(backing: Backing) -> Invocation {
         let size = Bytes::GIB;
         let tags = tags(&["a=1", "b"]);
-        create_volume(&CreateVolume { vg: vg(), name: lv("v"), size, backing, tags })
+        create_volume(&CreateVolume {
+            vg: vg(),
+            name: lv("v"),
+            size,
+            backing,
+            on: Vec::new(),
+            tags,
+        })
+    }
+
+    fn places() -> Vec<Place> {
+        let stretch = |start, length| Stretch { start, length };
+        let two = vec![stretch(0, 3), stretch(10, 1)];
+        let of = |device: &str| Place { device: device.into(), stretches: two.clone() };
+        vec![of("/dev/sda"), of("/dev/sdb")]
+    }
+
+    fn raid(
+        level: RaidLevel,
+        stripes: u32,
+        mirrors: u32,
+        stripe_size: Option<Bytes>,
+    ) -> Invocation {
+        let layout = Layout::Raid(Raid { level, stripes, mirrors, stripe_size });
+        let (backing, tags) = (Backing::Thick(layout), tags(&["a=1"]));
+        let on = places();
+        let size = Bytes::GIB;
+        create_volume(&CreateVolume { vg: vg(), name: lv("v"), size, backing, on, tags })
     }
 
     fn snapshot(kind: SnapshotKind) -> Invocation {
@@ -344,6 +404,22 @@ mod tests {
         volume(Backing::Thick(striped_over(3, Some(Bytes::KIB)))),
         "lvcreate --yes --wipesignatures y --zero y --size 1073741824b --stripes 3 --stripesize 1024b --name v --addtag a=1 --addtag b vg0"
     )]
+    #[case::raid1(
+        raid(RaidLevel::Raid1, 1, 1, None),
+        "lvcreate --yes --config activation/monitoring=0 --wipesignatures y --zero y --size 1073741824b --type raid1 --mirrors 1 --name v --addtag a=1 vg0 /dev/sda:0-2:10-10 /dev/sdb:0-2:10-10"
+    )]
+    #[case::raid5(
+        raid(RaidLevel::Raid5, 2, 0, Some(Bytes::KIB)),
+        "lvcreate --yes --config activation/monitoring=0 --wipesignatures y --zero y --size 1073741824b --type raid5 --stripes 2 --stripesize 1024b --name v --addtag a=1 vg0 /dev/sda:0-2:10-10 /dev/sdb:0-2:10-10"
+    )]
+    #[case::raid6(
+        raid(RaidLevel::Raid6, 3, 0, None),
+        "lvcreate --yes --config activation/monitoring=0 --wipesignatures y --zero y --size 1073741824b --type raid6 --stripes 3 --name v --addtag a=1 vg0 /dev/sda:0-2:10-10 /dev/sdb:0-2:10-10"
+    )]
+    #[case::raid10(
+        raid(RaidLevel::Raid10, 2, 1, None),
+        "lvcreate --yes --config activation/monitoring=0 --wipesignatures y --zero y --size 1073741824b --type raid10 --mirrors 1 --stripes 2 --name v --addtag a=1 vg0 /dev/sda:0-2:10-10 /dev/sdb:0-2:10-10"
+    )]
     #[case::thin(
         volume(Backing::Thin(lv("pool"))),
         "lvcreate --yes --config activation/monitoring=0 --virtualsize 1073741824b --thinpool pool --name v --addtag a=1 --addtag b vg0"
@@ -361,8 +437,12 @@ mod tests {
         "lvcreate --yes --config activation/monitoring=0 --snapshot --permission rw --size 1048576b --name s --addtag a=1 vg0/v"
     )]
     #[case::extend(
-        extend(&vg(), &lv("v"), Bytes::GIB),
+        extend(&vg(), &lv("v"), Bytes::GIB, &[]),
         "lvextend --yes --config activation/monitoring=0 --size 1073741824b vg0/v"
+    )]
+    #[case::extend_on_disks(
+        extend(&vg(), &lv("v"), Bytes::GIB, &places()),
+        "lvextend --yes --config activation/monitoring=0 --size 1073741824b vg0/v /dev/sda:0-2:10-10 /dev/sdb:0-2:10-10"
     )]
     #[case::rename(rename(&vg(), &lv("v"), &lv("w")), "lvrename --yes vg0 v w")]
     #[case::remove(remove(&vg(), &lv("v")), "lvremove --yes vg0/v")]

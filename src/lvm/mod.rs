@@ -13,12 +13,14 @@ mod lines;
 mod mark;
 mod names;
 mod physical;
+mod raid;
 mod report;
 pub mod tools;
 
 pub use mark::PvMark;
 pub use names::{BadName, BadTag, LvName, Tag, VgName};
 pub use physical::{Footprint, SeenGroup, SeenPhysicalVolume};
+pub use raid::{LEG_METADATA, Legs, Place, Raid, RaidLevel, Stretch, disks_for, places};
 
 use std::path::PathBuf;
 
@@ -101,8 +103,9 @@ pub trait Lvm: Send + Sync {
     fn create_snapshot(&self, wanted: &CreateSnapshot) -> Result<(), Error>;
 
     /// Grows a volume or a thin pool to `size` (a whole number of extents); a volume that has that
-    /// size already is left as it is.
-    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes) -> Result<(), Error>;
+    /// size already is left as it is. What the legs of a RAID volume grow by lies `on` these places, in
+    /// their order; for others LVM decides, and there are none.
+    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes, on: &[Place]) -> Result<(), Error>;
 
     /// Gives a volume another name; it may be active and even open.
     fn rename(&self, vg: &VgName, from: &LvName, to: &LvName) -> Result<(), Error>;
@@ -202,6 +205,8 @@ pub struct CreateVolume {
     pub size: Bytes,
     /// Where its blocks come from.
     pub backing: Backing,
+    /// Where the legs of a RAID volume lie, in their order. Empty for others: there LVM decides.
+    pub on: Vec<Place>,
     /// Written by the command that makes the volume.
     pub tags: Vec<Tag>,
 }
@@ -228,6 +233,38 @@ pub enum Layout {
         /// LVM's default.
         stripe_size: Option<Bytes>,
     },
+    /// On several disks, of which some may be lost.
+    Raid(Raid),
+}
+
+impl Layout {
+    /// How many extents a volume of this layout grows by at the least.
+    pub fn row(self) -> u64 {
+        match self {
+            Self::Linear => 1,
+            Self::Striped { stripes, .. } => u64::from(stripes.max(1)),
+            Self::Raid(raid) => u64::from(raid.stripes.max(1)),
+        }
+    }
+
+    /// The legs of a RAID of this layout at these places; `None` where it is none.
+    pub fn legs(self, on: &[Place]) -> Option<Legs> {
+        match self {
+            Self::Linear | Self::Striped { .. } => None,
+            Self::Raid(raid) => {
+                let disks = on.iter().map(|place| place.device.clone()).collect();
+                Some(Legs { disks, stripes: u64::from(raid.stripes), works: true })
+            }
+        }
+    }
+
+    /// All that a volume of so many extents takes of the disks, in extents.
+    pub fn footprint(self, extents: u64) -> u64 {
+        match self {
+            Self::Linear | Self::Striped { .. } => extents,
+            Self::Raid(raid) => raid.extents_of_leg(extents).saturating_mul(u64::from(raid.legs())),
+        }
+    }
 }
 
 /// A new snapshot.
@@ -304,8 +341,15 @@ pub struct PhysicalVolume {
     pub allocatable: bool,
     /// Extents in all.
     pub extents: u64,
-    /// The lengths, in extents, of its contiguous free runs, in order of their place.
-    pub free_runs: Vec<u64>,
+    /// Its contiguous free runs, in order of their place.
+    pub free_runs: Vec<Stretch>,
+}
+
+impl PhysicalVolume {
+    /// Extents that no volume has.
+    pub fn free(&self) -> u64 {
+        self.free_runs.iter().fold(0, |sum, run| sum.saturating_add(run.length))
+    }
 }
 
 impl PhysicalVolume {
@@ -328,6 +372,8 @@ pub struct LogicalVolume {
     pub kind: Kind,
     /// What it is a snapshot of, when LVM still knows.
     pub origin: Option<LvName>,
+    /// How it lies on the disks, if it is a RAID.
+    pub legs: Option<Legs>,
     /// Its number in its thin pool; a new one is past all that exist. `None` for what is not thin,
     /// and where no report has told it yet.
     pub thin_id: Option<u32>,
@@ -335,7 +381,8 @@ pub struct LogicalVolume {
     pub active: bool,
     /// Whether an interrupted command left it suspended: its I/O hangs until it is refreshed.
     pub suspended: bool,
-    /// Whether it, or what it is made of, lies on a disk that is missing, if only in part.
+    /// Whether it, or what it is made of, lies on a disk that is missing, if only in part. A RAID may work
+    /// nevertheless.
     pub lost: bool,
     /// Whether it is a thin pool that has given up after an error of its disks, or a volume in one: every
     /// access fails until the pool is activated anew.
@@ -347,7 +394,7 @@ pub struct LogicalVolume {
 /// What a logical volume is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// Extents of its own (linear or striped).
+    /// Extents of its own (linear, striped or RAID).
     Thick,
     /// A thin volume or thin snapshot of this pool.
     Thin(LvName),
@@ -360,6 +407,9 @@ pub enum Kind {
         /// Hundredths of the metadata space in use; `None` while inactive.
         metadata_percent: Option<f64>,
     },
+    /// A RAID volume whose making was cut short before its legs' metadata were cleared, so that what
+    /// a removed volume left there would count. It is not active, and must only be removed.
+    HalfMade,
     /// Something Tarn never makes.
     Other(String),
 }

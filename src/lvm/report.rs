@@ -4,11 +4,13 @@
 //! `-1` is what LVM does not know (lvmreport(7)). Rows borrow from the output, which for hundreds of
 //! volumes is far larger than what is kept of it.
 
+mod legs;
+
 use std::{borrow::Cow, collections::BTreeMap, path::Path, str::FromStr};
 
 use serde::Deserialize;
 
-use super::{Error, Group, Kind, LogicalVolume, LvName, PhysicalVolume, Tag};
+use super::{Error, Group, Kind, LogicalVolume, LvName, PhysicalVolume, Stretch, Tag};
 use crate::units::Bytes;
 
 /// What LVM calls the health of a volume that lies on a disk which is missing.
@@ -29,10 +31,13 @@ pub(super) fn read(json: &[u8]) -> Result<Group, Error> {
     let physical = full.pv.iter().map(|pv| read_physical(pv, &full.pvseg));
     let mut logical: Vec<_> = full.lv.iter().map(read_logical).collect::<Result<_, _>>()?;
     number(&mut logical, &full.seg)?;
+    let extent = Bytes(parse("vg_extent_size", vg.vg_extent_size)?);
+    let layouts = full.lv.iter().map(|lv| (lv.lv_name, lv.lv_layout)).collect();
+    legs::enter(&mut logical, &layouts, &full.pv, &full.pvseg, extent)?;
     Ok(Group {
         name: parse("vg_name", vg.vg_name)?,
         uuid: vg.vg_uuid.to_owned(),
-        extent: Bytes(parse("vg_extent_size", vg.vg_extent_size)?),
+        extent,
         extents: parse("vg_extent_count", vg.vg_extent_count)?,
         free: parse("vg_free_count", vg.vg_free_count)?,
         tags: read_tags(vg.vg_tags)?,
@@ -211,7 +216,7 @@ fn read_physical(pv: &PvRow<'_>, segments: &[PvSegmentRow<'_>]) -> Result<Physic
         missing: pv.pv_missing == "1",
         allocatable: pv.pv_allocatable == "1",
         extents: parse("pv_pe_count", pv.pv_pe_count)?,
-        free_runs: free.into_iter().map(|(_, length)| length).collect(),
+        free_runs: free.into_iter().map(|(start, length)| Stretch { start, length }).collect(),
     })
 }
 
@@ -227,6 +232,7 @@ fn read_logical(lv: &LvRow<'_>) -> Result<LogicalVolume, Error> {
             "" => None,
             origin => Some(parse("origin", origin.trim_matches(['[', ']']))?),
         },
+        legs: None,
         thin_id: None,
         active: !lv.lv_active.is_empty(),
         suspended: lv.lv_suspended == "1",
@@ -259,11 +265,16 @@ fn read_kind(lv: &LvRow<'_>) -> Result<Kind, Error> {
         Kind::CopyOnWrite
     } else if has(layout, "thin") {
         Kind::Thin(parse("pool_lv", lv.pool_lv)?)
-    } else if layout == "linear" || layout == "striped" {
+    } else if layout == "linear" || layout == "striped" || is_raid(layout) {
         Kind::Thick
     } else {
         Kind::Other(layout.to_owned())
     })
+}
+
+/// Whether this is a RAID and nothing besides, such as one with checksums: `raid,raid5,raid5_ls`.
+fn is_raid(layout: &str) -> bool {
+    has(layout, "raid") && layout.split(',').all(|word| word.starts_with("raid"))
 }
 
 fn read_percent(field: &str, text: &str) -> Result<Option<f64>, Error> {
@@ -299,6 +310,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::lvm::Legs;
 
     const EVERY_KIND: &[u8] = include_bytes!("testdata/2.03.16-every-kind.json");
     const MISSING_DISK: &[u8] = include_bytes!("testdata/2.03.16-missing-disk.json");
@@ -321,7 +333,8 @@ mod tests {
         let allocatable: Vec<_> = group.physical.iter().map(|pv| pv.allocatable).collect();
         assert_eq!(allocatable, [true, true, false]);
         let free: Vec<_> = group.physical.iter().map(|pv| &pv.free_runs[..]).collect();
-        assert_eq!(free, [&[1006][..], &[5, 1009], &[1023]]);
+        let run = |start, length| Stretch { start, length };
+        assert_eq!(free, [&[run(17, 1006)][..], &[run(5, 5), run(14, 1009)], &[run(0, 1023)]]);
     }
 
     #[rstest]
@@ -330,7 +343,7 @@ mod tests {
     #[case::copy_on_write("cow", Kind::CopyOnWrite, Bytes::mib(16), Some("a"))]
     #[case::thin("t", Kind::Thin("pool".parse().unwrap()), Bytes::GIB, None)]
     #[case::thin_snapshot("frozen", Kind::Thin("pool".parse().unwrap()), Bytes::GIB, Some("t"))]
-    #[case::raid("mirror", Kind::Other("raid,raid1".to_owned()), Bytes::mib(4), None)]
+    #[case::raid("mirror", Kind::Thick, Bytes::mib(4), None)]
     #[case::pool(
         "pool",
         Kind::ThinPool { data_percent: Some(12.5), metadata_percent: Some(10.94) },
@@ -346,6 +359,34 @@ mod tests {
         let seen = volume(name);
         assert_eq!((seen.kind, seen.size), (kind, size));
         assert_eq!(seen.origin, origin.map(|it| it.parse().unwrap()));
+    }
+
+    #[test]
+    fn the_legs_of_a_raid() {
+        let disks = vec!["/dev/ubdb".into(), "/dev/ubda".into()];
+        assert_eq!(volume("mirror").legs, Some(Legs { disks, stripes: 1, works: true }));
+        assert_eq!(volume("st").legs, None);
+    }
+
+    /// LVM shows what it is to clear.
+    #[test]
+    fn a_half_made_raid() {
+        let text = String::from_utf8_lossy(EVERY_KIND).into_owned();
+        let row =
+            text.lines().find(|line| line.contains(r#""lv_name":"asleep", "lv_uuid""#)).unwrap();
+        let row = row.trim().trim_end_matches(',');
+        let shown = |leg: u32| row.replace("asleep", &format!("mirror_rmeta_{leg}"));
+        let more =
+            |rows: &[String]| text.replacen(row, &[rows, &[row.to_owned()]].concat().join(","), 1);
+        let kind = |text: String| {
+            let group = read(text.as_bytes()).unwrap();
+            let mirror = group.logical.iter().find(|it| it.name.as_str() == "mirror").unwrap();
+            (mirror.kind.clone(), group.logical.len())
+        };
+        let (before, count) = kind(text.clone());
+        assert_eq!(before, Kind::Thick);
+        assert_eq!(kind(more(&[shown(0), shown(1)])), (Kind::HalfMade, count));
+        assert_eq!(kind(more(&[shown(1)])), (Kind::Thick, count + 1), "somebody adds a leg");
     }
 
     #[rstest]

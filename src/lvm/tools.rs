@@ -1,13 +1,14 @@
 //! LVM's own programs behind [`Lvm`].
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
 };
 
 use super::{
     Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-    Error, Group, LvName, Lvm, MoveExtents, SeenPhysicalVolume, Tag, VgName,
+    Error, Group, LvName, Lvm, MoveExtents, Place, SeenPhysicalVolume, Tag, VgName,
     complaints::{About, layer_in_the_way, understand},
     lines, physical,
     report::{self, Dependents},
@@ -63,6 +64,21 @@ impl LvmTools {
 
     fn change(&self, command: Invocation, about: About<'_>) -> Result<(), Error> {
         self.run(command, about).map(drop)
+    }
+
+    /// Carries out an activation. One that was killed may have left layers of a thin pool or of a RAID
+    /// active alone, which forbids every other; each attempt names one such layer.
+    fn activation(&self, command: impl Fn() -> Invocation, about: About<'_>) -> Result<(), Error> {
+        let mut taken_down = BTreeSet::new();
+        loop {
+            let Err(failure) = self.courier.carry(command()) else { return Ok(()) };
+            let layer = layer_in_the_way(&failure, about.vg);
+            let Some(layer) = layer.filter(|layer| taken_down.insert(layer.clone())) else {
+                return Err(understand(failure, about));
+            };
+            tracing::warn!(vg = %about.vg, %layer, "was left active alone by an interrupted activation");
+            self.deactivate(about.vg, &layer)?;
+        }
     }
 }
 
@@ -135,18 +151,8 @@ impl Lvm for LvmTools {
         self.courier.carry(command).map(drop).map_err(Error::Tool)
     }
 
-    /// An activation that was killed may have left a layer of a thin pool active alone, which
-    /// forbids every other; each attempt names one such layer, and a pool has two.
     fn activate_group(&self, vg: &VgName) -> Result<(), Error> {
-        for _ in 0..2 {
-            let Err(failure) = self.courier.carry(lines::activate_group(vg)) else { return Ok(()) };
-            let Some(layer) = layer_in_the_way(&failure, vg) else {
-                return Err(understand(failure, group(vg)));
-            };
-            tracing::warn!(%vg, %layer, "was left active alone by an interrupted activation");
-            self.deactivate(vg, &layer)?;
-        }
-        self.change(lines::activate_group(vg), group(vg))
+        self.activation(|| lines::activate_group(vg), group(vg))
     }
 
     fn create_thin_pool(&self, wanted: &CreateThinPool) -> Result<(), Error> {
@@ -168,8 +174,8 @@ impl Lvm for LvmTools {
         self.change(lines::create_snapshot(wanted), about)
     }
 
-    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes) -> Result<(), Error> {
-        match self.courier.carry(lines::extend(vg, lv, size)) {
+    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes, on: &[Place]) -> Result<(), Error> {
+        match self.courier.carry(lines::extend(vg, lv, size, on)) {
             Ok(_) => Ok(()),
             Err(failure) if failure.says("matches existing size") => Ok(()),
             Err(failure) => Err(understand(failure, volume(vg, lv))),
@@ -212,7 +218,7 @@ impl Lvm for LvmTools {
     }
 
     fn activate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
-        self.change(lines::activate(vg, lv), volume(vg, lv))
+        self.activation(|| lines::activate(vg, lv), volume(vg, lv))
     }
 
     fn deactivate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {

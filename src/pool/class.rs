@@ -41,13 +41,31 @@ impl Class {
         if !spec.offers(provisioning) {
             return Err(Error::NoRoom(format!("pool {name} holds no {provisioning:?} volumes")));
         }
-        let layout = spec.layout(parameters)?;
-        if provisioning == Provisioning::Thin && parameters.layout.is_some() {
-            let allowed = "a thin volume lies as its pool does; leave it out";
-            return Err(Error::invalid("parameters[layout]", "given", allowed));
-        }
-        let layout = if provisioning == Provisioning::Thin { Layout::Linear } else { layout };
+        let layout = match provisioning {
+            Provisioning::Thick => spec.layout(parameters)?,
+            Provisioning::Thin => {
+                ensure_no_layout(parameters)?;
+                Layout::Linear
+            }
+        };
         Ok(Self { provisioning, layout, wipe: parameters.wipe.unwrap_or(spec.wipe) })
+    }
+}
+
+/// Of a thin volume the class cannot say how it lies.
+fn ensure_no_layout(parameters: &Parameters) -> Result<(), Error> {
+    let said = [
+        ("layout", parameters.layout.map(|it| it.to_string())),
+        ("mirrors", parameters.mirrors.map(|it| it.to_string())),
+        ("stripes", parameters.stripes.map(|it| it.to_string())),
+        ("stripeSize", parameters.stripe_size.map(|it| it.to_string())),
+    ];
+    match said.into_iter().find_map(|(key, value)| Some((key, value?))) {
+        Some((key, value)) => {
+            let allowed = "a thin volume lies as its pool does; leave it out";
+            Err(Error::invalid(format!("parameters[{key}]"), value, allowed))
+        }
+        None => Ok(()),
     }
 }
 

@@ -109,6 +109,10 @@ impl fmt::Display for PoolEntry {
         match spec.layout {
             LayoutWish::Linear => f.write_str(", linear")?,
             LayoutWish::Striped => write!(f, ", striped over {} disks", spec.stripes)?,
+            LayoutWish::Raid1 => write!(f, ", RAID 1 with {} disks", spec.mirrors + 1)?,
+            LayoutWish::Raid5 => write!(f, ", RAID 5 over {} disks", spec.stripes + 1)?,
+            LayoutWish::Raid6 => write!(f, ", RAID 6 over {} disks", spec.stripes + 2)?,
+            LayoutWish::Raid10 => write!(f, ", RAID 10 over {} disks", spec.stripes * 2)?,
         }
         if let Some(thin) = &spec.thin_pool {
             write!(f, "; thin pool of {} that promises {}%", thin.size, thin.overprovision)?;
@@ -364,7 +368,7 @@ version: 1
         assert_snapshot!(mistakes(text), @r#"
         line 2: name: `Fast` is not a pool's name: 1 to 63 of a-z 0-9 and -, beginning and ending with a letter or digit
         line 3: volumeGroup: `-rf` is not a name that LVM accepts: up to 127 of a-z A-Z 0-9 + _ . -, not beginning with -, not `.` or `..`
-        line 4: layuot: there is no such field; there are volumeGroup, loopFile, devices, provisioning, layout, stripes, reserve, thinPool, wipe
+        line 4: layuot: there is no such field; there are volumeGroup, loopFile, devices, provisioning, layout, layouts, mirrors, stripes, reserve, thinPool, wipe
         line 5: stripes: expected a whole number, found `many`
         line 6: provisioning: `thin` is not one of Thick, Thin, ThickAndThin
         line 7: name: missing: a StorageClass names the pool by it

@@ -4,14 +4,14 @@ mod devices;
 
 pub use devices::{DevicesSpec, LEAST_DISK, Mismatch};
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     device::Wipe,
-    lvm::{Layout, VgName},
+    lvm::{Layout, Raid, VgName},
     units::Bytes,
     volume::{Error, LayoutWish, Parameters, Provisioning},
 };
@@ -35,7 +35,17 @@ pub struct PoolSpec {
     /// How thick volumes lie on the disks when their StorageClass does not say.
     #[serde(default)]
     pub layout: LayoutWish,
-    /// Over how many disks striped volumes lie when their StorageClass does not say: 2 to 128.
+    /// Which layouts a StorageClass may say; any of them when this is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 6))]
+    pub layouts: Vec<LayoutWish>,
+    /// How many copies of their data `Raid1` and `Raid10` volumes have beside the first when their
+    /// StorageClass does not say: 1 to 9.
+    #[serde(default = "default_mirrors")]
+    #[schemars(range(min = 1, max = 9))]
+    pub mirrors: u32,
+    /// Over how many disks the data of striped volumes lie, those of parity and mirrors not counted,
+    /// when their StorageClass does not say: 2 to 128.
     #[serde(default = "default_stripes")]
     #[schemars(range(min = 2, max = 128))]
     pub stripes: u32,
@@ -99,6 +109,10 @@ pub struct Autoextend {
     pub percent: u32,
 }
 
+fn default_mirrors() -> u32 {
+    1
+}
+
 fn default_stripes() -> u32 {
     2
 }
@@ -116,9 +130,7 @@ impl PoolSpec {
     pub fn mistakes(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         found.extend(self.source_mistakes());
-        if !(2..=128).contains(&self.stripes) {
-            found.push(("stripes", format!("{} is not in 2 to 128", self.stripes)));
-        }
+        found.extend(self.layout_mistakes());
         match (&self.thin_pool, self.provisioning) {
             (None, Provisions::Thin | Provisions::ThickAndThin) => {
                 found.push(("thinPool", "thin volumes need it: say at least its `size`".into()));
@@ -131,6 +143,43 @@ impl PoolSpec {
             (None, Provisions::Thick) => (),
         }
         found
+    }
+
+    /// How volumes lie: each number in its range, and the layout of those that say nothing possible.
+    fn layout_mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let numbers = [
+            ("mirrors", self.mirrors, 1..=9, self.layout.mirrors()),
+            ("stripes", self.stripes, 2..=128, self.layout.stripes()),
+        ];
+        for (field, value, range, of_layout) in numbers {
+            let between = |it: &RangeInclusive<u32>| format!("{} to {}", it.start(), it.end());
+            if !range.contains(&value) {
+                found.push((field, format!("{value} is not in {}", between(&range))));
+                continue;
+            }
+            if let Some(range) = of_layout.filter(|it| !it.contains(&value)) {
+                let said = format!("{value} is not in the {} of {}", between(&range), self.layout);
+                found.push((field, said));
+            }
+        }
+        if !self.allows(self.layout) {
+            let why = format!(
+                "{} is not among `layouts`, which are {}",
+                self.layout,
+                self.allowed_layouts()
+            );
+            found.push(("layout", why));
+        }
+        found
+    }
+
+    fn allows(&self, layout: LayoutWish) -> bool {
+        self.layouts.is_empty() || self.layouts.contains(&layout)
+    }
+
+    fn allowed_layouts(&self) -> String {
+        self.layouts.iter().map(LayoutWish::to_string).collect::<Vec<_>>().join(", ")
     }
 
     /// Of what it is made: one of three, and that in order.
@@ -169,22 +218,38 @@ impl PoolSpec {
         }
     }
 
-    /// How a thick volume of this class lies on the pool's disks.
+    /// How a thick volume of this class lies on the pool's disks: as the class says, and where it says
+    /// nothing, as the pool does. Nothing is ever made weaker than that.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for stripes of a linear volume.
+    /// [`Error::Invalid`] for a layout that the pool does not allow, and for stripes or mirrors that
+    /// the layout does not have.
     pub fn layout(&self, class: &Parameters) -> Result<Layout, Error> {
-        match class.layout.unwrap_or(self.layout) {
-            LayoutWish::Striped => Ok(Layout::Striped {
-                stripes: class.stripes.unwrap_or(self.stripes),
-                stripe_size: class.stripe_size,
-            }),
-            LayoutWish::Linear if class.stripes.is_some() || class.stripe_size.is_some() => {
-                let allowed = "the pool's volumes are linear unless the class says `Striped`";
-                Err(Error::invalid("parameters[stripes]", "given", allowed))
-            }
-            LayoutWish::Linear => Ok(Layout::Linear),
+        let wish = class.layout.unwrap_or(self.layout);
+        if !self.allows(wish) {
+            let allowed = format!("the pool allows {}", self.allowed_layouts());
+            return Err(Error::invalid("parameters[layout]", wish.to_string(), allowed));
         }
+        class.ensure_fits(wish)?;
+        let with_defaults = Parameters {
+            mirrors: wish.mirrors().map(|_| class.mirrors.unwrap_or(self.mirrors)),
+            stripes: wish.stripes().map(|_| class.stripes.unwrap_or(self.stripes)),
+            ..class.clone()
+        };
+        // The numbers of the pool are for its own layout, and may be none for the class'.
+        with_defaults.ensure_fits(wish)?;
+        let (mirrors, stripes) = (with_defaults.mirrors, with_defaults.stripes);
+        let stripe_size = class.stripe_size;
+        Ok(match (wish.raid(), stripes) {
+            (Some(level), _) => Layout::Raid(Raid {
+                level,
+                stripes: stripes.unwrap_or(1),
+                mirrors: mirrors.unwrap_or(0),
+                stripe_size,
+            }),
+            (None, Some(stripes)) => Layout::Striped { stripes, stripe_size },
+            (None, None) => Layout::Linear,
+        })
     }
 }
 
@@ -229,5 +294,74 @@ impl ThinPoolSpec {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::lvm::RaidLevel;
+
+    fn spec(fields: &str) -> PoolSpec {
+        serde_json::from_str(&format!(r#"{{"volumeGroup": "vg0"{fields}}}"#)).unwrap()
+    }
+
+    fn class(pairs: &[(&str, &str)]) -> Parameters {
+        let map = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        Parameters::parse(&map).unwrap()
+    }
+
+    fn raid(level: RaidLevel, stripes: u32, mirrors: u32) -> Layout {
+        Layout::Raid(Raid { level, stripes, mirrors, stripe_size: None })
+    }
+
+    #[rstest]
+    #[case::linear("", &[], Layout::Linear)]
+    #[case::of_the_pool(r#", "layout": "Raid1""#, &[], raid(RaidLevel::Raid1, 1, 1))]
+    #[case::copies(r#", "mirrors": 2"#, &[("layout", "Raid1")], raid(RaidLevel::Raid1, 1, 2))]
+    #[case::of_the_class(
+        r#", "layout": "Raid1""#, &[("mirrors", "3")], raid(RaidLevel::Raid1, 1, 3)
+    )]
+    #[case::parity(r#", "stripes": 4"#, &[("layout", "Raid5")], raid(RaidLevel::Raid5, 4, 0))]
+    #[case::two_parities(
+        "", &[("layout", "Raid6"), ("stripes", "3")], raid(RaidLevel::Raid6, 3, 0)
+    )]
+    #[case::mirrored_stripes("", &[("layout", "Raid10")], raid(RaidLevel::Raid10, 2, 1))]
+    #[case::allowed(
+        r#", "layout": "Raid1", "layouts": ["Raid1", "Linear"]"#, &[("layout", "Linear")], Layout::Linear
+    )]
+    fn layouts(#[case] pool: &str, #[case] pairs: &[(&str, &str)], #[case] want: Layout) {
+        assert_eq!(spec(pool).mistakes(), []);
+        assert_eq!(spec(pool).layout(&class(pairs)).unwrap(), want);
+    }
+
+    #[rstest]
+    #[case::not_allowed(
+        r#", "layout": "Raid1", "layouts": ["Raid1", "Raid5"]"#, &[("layout", "Linear")],
+        "parameters[layout]: `Linear` is not accepted: the pool allows Raid1, Raid5"
+    )]
+    #[case::no_stripes_here(
+        "", &[("stripes", "2")], "parameters[stripes]: `2` is not accepted: Linear has no stripes; leave it out or say another layout"
+    )]
+    #[case::too_few_by_default(
+        "", &[("layout", "Raid6")], "parameters[stripes]: `2` is not accepted: Raid6 has 3 to 62"
+    )]
+    #[case::too_many_by_default(
+        r#", "mirrors": 2"#, &[("layout", "Raid10")], "parameters[mirrors]: `2` is not accepted: Raid10 has 1"
+    )]
+    fn never_a_weaker_one(#[case] pool: &str, #[case] pairs: &[(&str, &str)], #[case] want: &str) {
+        assert_eq!(spec(pool).layout(&class(pairs)).unwrap_err().to_string(), want);
+    }
+
+    #[rstest]
+    #[case::mirrors(r#", "mirrors": 10"#, "mirrors")]
+    #[case::too_few(r#", "layout": "Raid6""#, "stripes")]
+    #[case::too_many(r#", "layout": "Raid10", "mirrors": 2"#, "mirrors")]
+    #[case::not_allowed(r#", "layouts": ["Raid1"]"#, "layout")]
+    fn mistakes(#[case] pool: &str, #[case] field: &str) {
+        let found: Vec<_> = spec(pool).mistakes().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(found, [field]);
     }
 }

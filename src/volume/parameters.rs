@@ -1,6 +1,6 @@
 //! What a StorageClass may say about its volumes: every key, what it means, what it may hold.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use super::{Error, PoolName, Purpose};
 use crate::{
     device::Wipe,
     fs::{FsKind, MkfsOptions},
+    lvm::RaidLevel,
     units::Bytes,
 };
 
@@ -17,7 +18,7 @@ const SIDECARS: &str = "csi.storage.k8s.io/";
 /// The file system; external-provisioner strips it from CreateVolume but not from GetCapacity.
 const FSTYPE: &str = "csi.storage.k8s.io/fstype";
 /// All keys of ours, for the message that refuses another.
-const KEYS: &str = "pool, layout, stripes, stripeSize, provisioning, mkfsOptions, wipe, \
+const KEYS: &str = "pool, layout, mirrors, stripes, stripeSize, provisioning, mkfsOptions, wipe, \
                     csi.storage.k8s.io/fstype";
 
 /// What a StorageClass says. What it leaves open, the pool decides.
@@ -27,8 +28,10 @@ pub struct Parameters {
     pub pool: Option<PoolName>,
     /// `provisioning`: `Thick` or `Thin`.
     pub provisioning: Option<Provisioning>,
-    /// `layout`: `Linear` or `Striped`.
+    /// `layout`: one of [`LayoutWish`].
     pub layout: Option<LayoutWish>,
+    /// `mirrors`: how many copies of the data beside the first, 1 to 9.
+    pub mirrors: Option<u32>,
     /// `stripes`: over how many disks, 2 to 128.
     pub stripes: Option<u32>,
     /// `stripeSize`: bytes on one disk before the next, a power of two from 4Ki to 4Mi.
@@ -58,6 +61,65 @@ pub enum LayoutWish {
     Linear,
     /// Round-robin over several disks.
     Striped,
+    /// The same on several disks.
+    Raid1,
+    /// Round-robin over several disks, and parity: any one may be lost.
+    Raid5,
+    /// Round-robin over several disks, and parity twice: any two may be lost.
+    Raid6,
+    /// Round-robin over several disks, each of them mirrored.
+    Raid10,
+}
+
+impl LayoutWish {
+    /// All there are, the weakest first.
+    pub const ALL: [Self; 6] =
+        [Self::Linear, Self::Striped, Self::Raid1, Self::Raid5, Self::Raid6, Self::Raid10];
+
+    /// The wish for this RAID.
+    pub fn of_raid(level: RaidLevel) -> Self {
+        match level {
+            RaidLevel::Raid1 => Self::Raid1,
+            RaidLevel::Raid5 => Self::Raid5,
+            RaidLevel::Raid6 => Self::Raid6,
+            RaidLevel::Raid10 => Self::Raid10,
+        }
+    }
+
+    /// The RAID that it is.
+    pub fn raid(self) -> Option<RaidLevel> {
+        match self {
+            Self::Linear | Self::Striped => None,
+            Self::Raid1 => Some(RaidLevel::Raid1),
+            Self::Raid5 => Some(RaidLevel::Raid5),
+            Self::Raid6 => Some(RaidLevel::Raid6),
+            Self::Raid10 => Some(RaidLevel::Raid10),
+        }
+    }
+
+    /// How many stripes such a volume may have; `None` where there are none.
+    pub fn stripes(self) -> Option<RangeInclusive<u32>> {
+        match self.raid() {
+            Some(level) => level.stripes(),
+            None => (self == Self::Striped).then_some(2..=128),
+        }
+    }
+
+    /// How many copies of the data such a volume may have beside the first; `None` where there are
+    /// none.
+    pub fn mirrors(self) -> Option<RangeInclusive<u32>> {
+        self.raid()?.mirrors()
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.to_string().eq_ignore_ascii_case(word))
+    }
+}
+
+impl fmt::Display for LayoutWish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 impl Parameters {
@@ -71,11 +133,40 @@ impl Parameters {
         for (key, value) in map {
             read.set(key, value)?;
         }
-        let only_striped = read.stripes.is_some() || read.stripe_size.is_some();
-        if only_striped && read.layout == Some(LayoutWish::Linear) {
-            return Err(bad("layout", "Linear", "`stripes` and `stripeSize` need `Striped`"));
-        }
+        read.ensure_consistent()?;
         Ok(read)
+    }
+
+    /// That it says nothing that its own layout does not have.
+    fn ensure_consistent(&self) -> Result<(), Error> {
+        match self.layout {
+            Some(layout) => self.ensure_fits(layout),
+            None => Ok(()),
+        }
+    }
+
+    /// That what it says of stripes and mirrors can be with this layout, its own or its pool's.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the key, its value and what is allowed.
+    pub fn ensure_fits(&self, layout: LayoutWish) -> Result<(), Error> {
+        let numbers = [
+            ("mirrors", self.mirrors, layout.mirrors()),
+            ("stripes", self.stripes, layout.stripes()),
+        ];
+        for (key, value, allowed) in numbers {
+            let Some(value) = value.filter(|it| allowed.as_ref().is_none_or(|a| !a.contains(it)))
+            else {
+                continue;
+            };
+            return Err(bad(key, &value.to_string(), allowed_for(layout, key, allowed.as_ref())));
+        }
+        match self.stripe_size {
+            Some(size) if layout.stripes().is_none() => {
+                Err(bad("stripeSize", &size.to_string(), allowed_for(layout, "stripeSize", None)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
@@ -86,10 +177,13 @@ impl Parameters {
                 self.provisioning = Some(one_of(key, value, "Thick or Thin", &words)?);
             }
             "layout" => {
-                let words = [("linear", LayoutWish::Linear), ("striped", LayoutWish::Striped)];
-                self.layout = Some(one_of(key, value, "Linear or Striped", &words)?);
+                let layout = LayoutWish::parse(value);
+                let all = LayoutWish::ALL.map(|it| it.to_string()).join(", ");
+                self.layout =
+                    Some(layout.ok_or_else(|| bad(key, value, format!("use one of {all}")))?);
             }
-            "stripes" => self.stripes = Some(stripes(key, value)?),
+            "mirrors" => self.mirrors = Some(counted(key, value, 1..=9)?),
+            "stripes" => self.stripes = Some(counted(key, value, 2..=128)?),
             "stripeSize" => self.stripe_size = Some(stripe_size(key, value)?),
             FSTYPE => self.filesystem = Some(parsed(key, value)?),
             "mkfsOptions" => self.mkfs = Some(value.to_owned()),
@@ -136,10 +230,19 @@ fn one_of<T: Copy>(key: &str, value: &str, say: &str, words: &[(&str, T)]) -> Re
     found.map(|(_, meaning)| *meaning).ok_or_else(|| bad(key, value, format!("use {say}")))
 }
 
-/// Over how many disks: LVM allows 2 to 128.
-fn stripes(key: &str, value: &str) -> Result<u32, Error> {
-    let number = value.parse().ok().filter(|count| (2..=128).contains(count));
-    number.ok_or_else(|| bad(key, value, "a whole number from 2 to 128"))
+/// What may be said with `key` of volumes that lie so.
+fn allowed_for(layout: LayoutWish, key: &str, allowed: Option<&RangeInclusive<u32>>) -> String {
+    match allowed {
+        Some(range) if range.start() == range.end() => format!("{layout} has {}", range.start()),
+        Some(range) => format!("{layout} has {} to {}", range.start(), range.end()),
+        None => format!("{layout} has no {key}; leave it out or say another layout"),
+    }
+}
+
+fn counted(key: &str, value: &str, allowed: RangeInclusive<u32>) -> Result<u32, Error> {
+    let number = value.parse().ok().filter(|count| allowed.contains(count));
+    let (least, most) = (allowed.start(), allowed.end());
+    number.ok_or_else(|| bad(key, value, format!("a whole number from {least} to {most}")))
 }
 
 /// A power of two that LVM accepts and that divides every usual extent.
@@ -177,6 +280,7 @@ mod tests {
             pool: Some("fast".parse().unwrap()),
             provisioning: Some(Provisioning::Thick),
             layout: Some(LayoutWish::Striped),
+            mirrors: None,
             stripes: Some(3),
             stripe_size: Some(Bytes(64 << 10)),
             filesystem: Some(FsKind::Xfs),
@@ -194,15 +298,34 @@ mod tests {
     #[case::odd_stripe("stripeSize", "100Ki")]
     #[case::wipe("wipe", "shred")]
     #[case::filesystem("csi.storage.k8s.io/fstype", "ntfs")]
-    #[case::not_yet("mirrors", "1")]
+    #[case::no_mirror("mirrors", "0")]
+    #[case::layout("layout", "Raid0")]
     fn a_mistake_is_named(#[case] key: &str, #[case] value: &str) {
         let said = parse(&[(key, value)]).unwrap_err().to_string();
         assert!(said.contains(key), "{said}");
     }
 
-    #[test]
-    fn stripes_of_a_linear_volume_are_a_contradiction() {
-        assert!(parse(&[("layout", "Linear"), ("stripes", "2")]).is_err());
+    #[rstest]
+    #[case::linear(&[("layout", "Linear"), ("stripes", "2")], "stripes")]
+    #[case::linear_mirror(&[("layout", "Linear"), ("mirrors", "1")], "mirrors")]
+    #[case::striped_mirror(&[("layout", "Striped"), ("mirrors", "1")], "mirrors")]
+    #[case::mirror(&[("layout", "Raid1"), ("stripes", "2")], "stripes")]
+    #[case::mirror_stripe(&[("layout", "Raid1"), ("stripeSize", "64Ki")], "stripeSize")]
+    #[case::parity(&[("layout", "raid5"), ("mirrors", "1")], "mirrors")]
+    #[case::two_parities(&[("layout", "raid6"), ("stripes", "2")], "3 to 62")]
+    #[case::wide(&[("layout", "raid10"), ("stripes", "33")], "2 to 32")]
+    #[case::twice_mirrored(&[("layout", "raid10"), ("mirrors", "2")], "Raid10 has 1")]
+    fn what_a_layout_does_not_have_is_refused(#[case] pairs: &[(&str, &str)], #[case] says: &str) {
+        let said = parse(pairs).unwrap_err().to_string();
+        assert!(said.contains(says), "{said}");
+    }
+
+    #[rstest]
+    #[case(&[("layout", "Raid1"), ("mirrors", "9")])]
+    #[case(&[("layout", "RAID5"), ("stripes", "63"), ("stripeSize", "4Ki")])]
+    #[case(&[("layout", "raid10"), ("mirrors", "1"), ("stripes", "2")])]
+    fn what_it_has_is_allowed(#[case] pairs: &[(&str, &str)]) {
+        parse(pairs).unwrap();
     }
 
     proptest! {

@@ -107,12 +107,14 @@ impl Ground {
 
     /// These pools, on `vg0` and `vg1`.
     pub(crate) fn with(pools: Vec<(&'static str, Value)>) -> Self {
+        Self::on_disks(&[1024, 1024], pools)
+    }
+
+    /// These pools, with `vg0` on disks of so many extents.
+    pub(crate) fn on_disks(disks: &[usize], pools: Vec<(&'static str, Value)>) -> Self {
         let extent = Bytes(EXTENT.unsigned_abs());
-        let lvm = FakeLvm::default().with_group("vg0", extent, &[1024, 1024]).with_group(
-            "vg1",
-            extent,
-            &[1024],
-        );
+        let lvm =
+            FakeLvm::default().with_group("vg0", extent, disks).with_group("vg1", extent, &[1024]);
         let lvm = Arc::new(lvm);
         let of_lvm = Arc::clone(&lvm);
         let fs = FakeFs::new().looking_up(move |path| device(&of_lvm, path));

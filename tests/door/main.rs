@@ -28,6 +28,7 @@ mod list;
 mod node_expand;
 mod pools;
 mod publish;
+mod raid;
 mod restart;
 mod snapshot;
 mod stage;

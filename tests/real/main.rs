@@ -23,6 +23,7 @@ mod in_use;
 mod life;
 mod mounts;
 mod pools;
+mod raid;
 mod repeated;
 mod retire;
 mod signatures;

@@ -127,7 +127,7 @@ fn pool_report(pool: &PoolStatus) -> PoolReport {
                 missing: disk.missing,
                 allocatable: disk.allocatable,
                 extents: disk.extents,
-                free_runs: disk.free_runs.clone(),
+                free_runs: disk.free_runs.iter().map(|run| run.length).collect(),
             })
             .collect(),
         thin_pool: pool.stock.thin.map(|thin| ThinReport {

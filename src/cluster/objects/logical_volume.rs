@@ -41,7 +41,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("self.nodeName == oldSelf.nodeName && self.pool == oldSelf.pool && self.csiName == oldSelf.csiName && self.volumeMode == oldSelf.volumeMode && self.provisioning == oldSelf.provisioning && self.layout == oldSelf.layout && self.wipe == oldSelf.wipe", "a volume keeps its node, pool, name, mode, provisioning, layout and wipe; only `size` changes"),
-    validation = ("has(self.fsType) == has(oldSelf.fsType) && (!has(self.fsType) || self.fsType == oldSelf.fsType) && has(self.stripes) == has(oldSelf.stripes) && (!has(self.stripes) || self.stripes == oldSelf.stripes) && has(self.stripeSize) == has(oldSelf.stripeSize) && (!has(self.stripeSize) || self.stripeSize == oldSelf.stripeSize) && has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source) && has(self.snapshotOf) == has(oldSelf.snapshotOf) && (!has(self.snapshotOf) || self.snapshotOf == oldSelf.snapshotOf)", "a volume keeps its file system, stripes and source; only `size` changes"),
+    validation = ("has(self.fsType) == has(oldSelf.fsType) && (!has(self.fsType) || self.fsType == oldSelf.fsType) && has(self.mirrors) == has(oldSelf.mirrors) && (!has(self.mirrors) || self.mirrors == oldSelf.mirrors) && has(self.stripes) == has(oldSelf.stripes) && (!has(self.stripes) || self.stripes == oldSelf.stripes) && has(self.stripeSize) == has(oldSelf.stripeSize) && (!has(self.stripeSize) || self.stripeSize == oldSelf.stripeSize) && has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source) && has(self.snapshotOf) == has(oldSelf.snapshotOf) && (!has(self.snapshotOf) || self.snapshotOf == oldSelf.snapshotOf)", "a volume keeps its file system, mirrors, stripes and source; only `size` changes"),
     validation = ("has(self.fsType) == (self.volumeMode == 'Filesystem')", "`fsType` is for `volumeMode: Filesystem`, and needed there"),
     validation = ("!(has(self.source) && has(self.snapshotOf))", "a snapshot (`snapshotOf`) has no `source`")
 )]
@@ -69,7 +69,10 @@ pub struct LogicalVolumeSpec {
     /// How a thick volume lies on the disks.
     #[serde(default)]
     pub layout: LayoutWish,
-    /// Over how many disks a striped volume lies.
+    /// How many copies of its data a mirrored volume has beside the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrors: Option<u32>,
+    /// Over how many disks the data of a striped volume lie, those of parity and mirrors not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripes: Option<u32>,
     /// How much is written to one disk before the next.

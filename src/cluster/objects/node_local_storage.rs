@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Condition, CopySource, VolumeMode};
 use crate::{
     device::{DeviceType, Transport, Wipe},
-    lvm::PhysicalVolume,
+    lvm::{PhysicalVolume, Stretch},
     pool::{
         PoolSpec,
         capacity::{Stock, ThinStock},
@@ -227,7 +227,10 @@ pub struct StrayReport {
     /// How a thick volume lies on the disks.
     #[serde(default)]
     pub layout: LayoutWish,
-    /// Over how many disks a striped volume lies.
+    /// How many copies of its data a mirrored volume has beside the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrors: Option<u32>,
+    /// Over how many disks the data of a striped volume lie, those of parity and mirrors not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripes: Option<u32>,
     /// How much is written to one disk before the next.
@@ -267,14 +270,22 @@ impl PoolReport {
 }
 
 impl DiskReport {
+    /// Where its free runs are is not reported, and made up.
     fn physical_volume(&self) -> PhysicalVolume {
+        let mut start = 0;
+        let place = |length: &u64| {
+            let run = Stretch { start, length: *length };
+            start += length + 1;
+            run
+        };
+        let free_runs = self.free_runs.iter().map(place).collect();
         PhysicalVolume {
             device: self.device.clone().into(),
             uuid: String::new(),
             missing: self.missing,
             allocatable: self.allocatable,
             extents: self.extents,
-            free_runs: self.free_runs.clone(),
+            free_runs,
         }
     }
 }

@@ -7,9 +7,11 @@ use crate::{
     cluster::{
         FOUND,
         objects::{LogicalVolume, LogicalVolumeSpec, Phase, Refusal},
-        wish::{purpose_of, size_of, source_of},
+        placement::Share,
+        wish::{layout_of, purpose_of, size_of, source_of},
     },
-    lvm::cow_size,
+    lvm::{Layout, cow_size},
+    pool::capacity::Draw,
     units::Bytes,
     volume::{NodeId, Provisioning, Snapshot, Volume},
 };
@@ -37,8 +39,7 @@ pub(in crate::cluster) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Promise {
     pub(super) pool: String,
-    pub(super) provisioning: Provisioning,
-    pub(super) bytes: Bytes,
+    pub(super) share: Share,
     /// With which report of the node it is counted; `None` while it is not made.
     pub(super) sequence: Option<i64>,
 }
@@ -92,21 +93,28 @@ impl Entry {
     }
 
     pub(super) fn promise(&self, extent: Bytes) -> Option<Promise> {
-        let wished = size_of(&self.spec).unwrap_or_default();
-        let room = match self.spec.snapshot_of {
-            Some(_) if self.spec.provisioning == Provisioning::Thick => cow_size(wished, extent)?,
-            _ => wished,
-        };
-        let (bytes, sequence) = match self.phase {
-            None | Some(Phase::Creating) => (room, None),
-            Some(Phase::Failed | Phase::Deleted) => return None,
-            Some(Phase::Ready) if self.refusal.is_none() && wished > self.size() => {
-                (wished.saturating_sub(self.size()), None)
-            }
-            Some(Phase::Ready) => (room, Some(self.sequence)),
-        };
         let Self { spec, .. } = self;
-        Some(Promise { pool: spec.pool.clone(), provisioning: spec.provisioning, bytes, sequence })
+        let wished = size_of(spec).unwrap_or_default();
+        let layout = layout_of(spec);
+        let is_thick = spec.provisioning == Provisioning::Thick;
+        let grows = match self.phase {
+            None | Some(Phase::Creating) => None,
+            Some(Phase::Failed | Phase::Deleted) => return None,
+            Some(Phase::Ready) => (self.refusal.is_none() && wished > self.size())
+                .then(|| wished.saturating_sub(self.size())),
+        };
+        let share = match (grows, is_thick, spec.snapshot_of.is_some()) {
+            (Some(more), true, _) => Share::Thick(Draw::of_growth(layout, more, extent)),
+            (None, true, false) => Share::Thick(Draw::of_new(layout, wished, extent)),
+            (None, true, true) => {
+                let room = cow_size(wished, extent)?;
+                Share::Thick(Draw::of_new(Layout::Linear, room, extent))
+            }
+            (more, false, _) => Share::Thin(more.unwrap_or(wished)),
+        };
+        let is_made = self.phase == Some(Phase::Ready) && grows.is_none();
+        let sequence = is_made.then_some(self.sequence);
+        Some(Promise { pool: spec.pool.clone(), share, sequence })
     }
 
     /// The volume, as a CSI client sees it.

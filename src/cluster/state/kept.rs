@@ -6,10 +6,11 @@ use super::{Promise, State};
 use crate::{
     cluster::{
         objects::{LogicalVolumeSpec, Phase},
-        placement::{node_of, roomiest},
+        placement::{Share, node_of, roomiest},
         siblings::{Sibling, place_all},
         wish::{Placement, spec_of},
     },
+    units::Bytes,
     volume::{Error, NodeId, VolumeId, Wanted},
 };
 
@@ -69,12 +70,10 @@ impl State {
 
     fn keep(&mut self, id: &VolumeId, place: &Placement, now: Instant) {
         self.kept.retain(|_, kept| kept.until > now);
-        let promise = Promise {
-            pool: place.pool.to_string(),
-            provisioning: place.class.provisioning,
-            bytes: place.size,
-            sequence: None,
-        };
+        let node = self.nodes.get(&place.node);
+        let extent = node.map_or(Bytes::mib(4), |it| it.extent_of(place.pool.as_str()));
+        let share = Share::of_new(&place.class, place.size, extent);
+        let promise = Promise { pool: place.pool.to_string(), share, sequence: None };
         let kept = Kept { node: place.node.clone(), promise, until: now + KEPT };
         self.kept.insert(id.to_string(), kept);
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     cluster::{FOUND, objects::LogicalVolume},
-    volume::{SizeRange, VolumeName},
+    volume::{LayoutWish, SizeRange, VolumeName},
 };
 
 const EXTENT: u64 = 4 << 20;
@@ -98,6 +98,36 @@ fn exactly_as_many_as_there_is_room_for_are_placed() {
     assert_eq!(state.capacity(&Parameters::default(), Some(&node("a")), now), Capacity::default());
     let on_b = state.capacity(&Parameters::default(), Some(&node("b")), now);
     assert_eq!(on_b.available, Bytes::gib(20));
+}
+
+/// Two legs each on three disks of 10 GiB: the places of what is promised are known.
+#[test]
+fn as_many_mirrors_as_their_disks_have_room_for_are_placed() {
+    let now = Instant::now();
+    let extents = Bytes::gib(10).0 / EXTENT;
+    let disk = |name: &str| json!({ "device": name, "allocatable": true, "extents": extents, "freeRuns": [extents] });
+    let mut status = serde_json::to_value(report("fast", Bytes::gib(30), 100)).unwrap();
+    status["pools"][0]["disks"] = json!([disk("/dev/sda"), disk("/dev/sdb"), disk("/dev/sdc")]);
+    status["pools"][0]["spec"]["layout"] = json!("Raid1");
+    let mut state = State::default();
+    state.report(&node("a"), &serde_json::from_value(status).unwrap());
+    state.heard_of(&node("a"), now);
+    let mut room = Vec::new();
+    for number in 0..4 {
+        let name = format!("pvc-{number}");
+        let wanted = wanted(&name, Bytes::gib(4), Some(&["a"]));
+        if let Ok(id) = write(&mut state, &name, &wanted, now) {
+            let spec = &state.entry(&id).unwrap().spec;
+            assert_eq!(
+                (spec.layout, spec.mirrors, spec.stripes),
+                (LayoutWish::Raid1, Some(1), None)
+            );
+            let largest = state.capacity(&Parameters::default(), Some(&node("a")), now).largest;
+            room.push((Bytes::gib(10).0 - largest.0) / EXTENT);
+        }
+    }
+    let each = Bytes::gib(4).0 / EXTENT + 1;
+    assert_eq!(room, [each + 1, each + 1, 2 * each + 1]);
 }
 
 #[test]

@@ -7,8 +7,9 @@ use crate::{
     device::fake::FakeDevices,
     fs::{Content, DeviceNumber, fake::FakeFs},
     lvm::{
-        Lvm as _,
+        Backing, CreateVolume, Layout, Lvm as _, Raid, RaidLevel,
         fake::{FailAt, FakeLvm},
+        places,
     },
     pool::survey::example::disk,
     units::Bytes,
@@ -427,6 +428,30 @@ fn a_disk_that_is_retired_is_emptied_and_given_up() {
     assert_eq!(state(&host, "sda").0, "Unselected");
     host.look_at_disks();
     assert_eq!(machine.members(), ["/dev/sdb"]);
+}
+
+/// LVM could put two legs on one disk.
+#[test]
+fn a_disk_with_a_leg_of_a_raid_is_not_emptied() {
+    let (machine, host) = with_a_volume(&["sdb", "sdc"]);
+    let group = machine.lvm.peek("tarn-fast");
+    let disks: Vec<_> = group.physical.iter().take(2).collect();
+    let raid = Raid { level: RaidLevel::Raid1, stripes: 1, mirrors: 1, stripe_size: None };
+    let mirror = CreateVolume {
+        vg: group.name.clone(),
+        name: "mirror".parse().unwrap(),
+        size: group.extent,
+        backing: Backing::Thick(Layout::Raid(raid)),
+        on: places(&disks, 2).unwrap(),
+        tags: Vec::new(),
+    };
+    machine.lvm.create_volume(&mirror).unwrap();
+    host.set_pools(vec![without_sda()]);
+    until("the move has failed", || {
+        host.look_at_disks();
+        host.disks.moves.failure("/dev/sda".as_ref()).is_some_and(|why| why.contains("RAID"))
+    });
+    assert_eq!(machine.lvm.count("move_extents"), 0);
 }
 
 #[test]

@@ -11,8 +11,10 @@ use super::EXTENT;
 use crate::{
     lvm::{
         Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-        Error, Group, Layout, LogicalVolume, LvName, Lvm, PvMark, SnapshotKind, Tag, VgName,
+        Error, Group, Layout, LogicalVolume, LvName, Lvm, PhysicalVolume, Place, PvMark, Raid,
+        RaidLevel, SnapshotKind, Stretch, Tag, VgName, disks_for,
         fake::FakeLvm,
+        places,
         tools::{Exec, LvmTools},
     },
     units::Bytes,
@@ -35,6 +37,10 @@ pub(crate) trait Fate {
     fn lose_in_pool(&self, lv: &str);
     /// The disk of that number goes away from the group, or comes back.
     fn set_missing(&self, disk: usize, missing: bool);
+    /// An interrupted activation leaves a RAID volume's legs active, and it is not.
+    fn cut_activation(&self, lv: &str);
+    /// Waits until the legs of a RAID volume are the same: before that none may be missing.
+    fn wait_for_sync(&self, lv: &str);
 }
 
 pub(super) fn lv(name: &str) -> LvName {
@@ -53,6 +59,11 @@ pub(crate) fn striped(stripes: u32) -> Layout {
     Layout::Striped { stripes, stripe_size: None }
 }
 
+pub(crate) fn raid(level: RaidLevel, stripes: u32) -> Raid {
+    let mirrors = level.mirrors().map_or(0, |it| *it.start());
+    Raid { level, stripes, mirrors, stripe_size: None }
+}
+
 impl Ground<'_> {
     pub(crate) fn report(&self) -> Group {
         self.lvm.report(&self.vg).unwrap()
@@ -62,17 +73,37 @@ impl Ground<'_> {
         self.report().free
     }
 
-    pub(super) fn seen(&self, name: &str) -> LogicalVolume {
+    pub(crate) fn seen(&self, name: &str) -> LogicalVolume {
         self.find(name).unwrap_or_else(|| panic!("no volume {name}"))
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<LogicalVolume> {
+    pub(crate) fn find(&self, name: &str) -> Option<LogicalVolume> {
         self.report().logical.into_iter().find(|it| it.name.as_str() == name)
     }
 
     pub(crate) fn create(&self, name: &str, size: Bytes, backing: Backing) -> Result<(), Error> {
+        self.create_on(name, size, backing, Vec::new())
+    }
+
+    fn create_on(
+        &self,
+        name: &str,
+        size: Bytes,
+        backing: Backing,
+        on: Vec<Place>,
+    ) -> Result<(), Error> {
         let (vg, name, tags) = (self.vg.clone(), lv(name), tags(&["b=2", "a=1"]));
-        self.lvm.create_volume(&CreateVolume { vg, name, size, backing, tags })
+        self.lvm.create_volume(&CreateVolume { vg, name, size, backing, on, tags })
+    }
+
+    /// Makes a RAID volume as Tarn does, on the disks with the most free extents. What does not fit
+    /// there may lie anywhere on them.
+    pub(crate) fn raid(&self, name: &str, count: u64, raid: Raid) -> Result<(), Error> {
+        let group = self.report();
+        let disks = disks_for(&group.physical, raid.legs(), 0).unwrap_or_default();
+        let disks: Vec<_> = disks.into_iter().map(|at| &group.physical[at]).collect();
+        let on = places(&disks, raid.extents_of_leg(count)).unwrap_or_else(|| anywhere(&disks));
+        self.create_on(name, extents(count), Backing::Thick(Layout::Raid(raid)), on)
     }
 
     pub(crate) fn thick(&self, name: &str, count: u64) -> Result<(), Error> {
@@ -98,13 +129,32 @@ impl Ground<'_> {
         self.lvm.create_snapshot(&CreateSnapshot { vg, origin, name, kind, tags: tags(&["s=1"]) })
     }
 
-    pub(super) fn extend(&self, name: &str, size: Bytes) -> Result<(), Error> {
-        self.lvm.extend(&self.vg, &lv(name), size)
+    /// Grows a volume, a RAID on the disks of its legs.
+    pub(crate) fn extend(&self, name: &str, size: Bytes) -> Result<(), Error> {
+        let on = self.lvm.report(&self.vg).ok().and_then(|group| {
+            let found = group.logical.iter().find(|it| it.name.as_str() == name)?;
+            let legs = found.legs.as_ref()?;
+            let disk =
+                |device: &PathBuf| group.physical.iter().find(|it| it.device == *device).unwrap();
+            let disks: Vec<_> = legs.disks.iter().map(disk).collect();
+            let more = legs.growth_of_leg(size.saturating_sub(found.size).whole(EXTENT));
+            places(&disks, more).or_else(|| Some(anywhere(&disks)))
+        });
+        self.lvm.extend(&self.vg, &lv(name), size, &on.unwrap_or_default())
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<(), Error> {
         self.lvm.remove(&self.vg, &lv(name))
     }
+}
+
+/// All of these disks.
+fn anywhere(disks: &[&PhysicalVolume]) -> Vec<Place> {
+    let all = |pv: &&PhysicalVolume| Place {
+        device: pv.device.clone(),
+        stretches: vec![Stretch { start: 0, length: pv.extents }],
+    };
+    disks.iter().map(all).collect()
 }
 
 /// The fake's group.
@@ -126,6 +176,12 @@ impl Fate for FakeLvm {
     fn set_missing(&self, disk: usize, missing: bool) {
         Self::set_missing(self, FAKE, disk, missing);
     }
+
+    fn cut_activation(&self, lv: &str) {
+        self.deactivate(&FAKE.parse().unwrap(), &lv.parse().unwrap()).unwrap();
+    }
+
+    fn wait_for_sync(&self, _: &str) {}
 }
 
 /// A group on the guest's scratch disks; removed when dropped, also after a panic.
@@ -142,7 +198,8 @@ impl ScratchGroup {
         let guest = std::env::var_os("TARN_GUEST").is_some();
         assert!(guest, "this test wipes disks: tests/guest/boot runs it");
         let disks = std::env::var("TARN_TEST_DISKS");
-        let disks = disks.unwrap_or_else(|_| "/dev/ubda:/dev/ubdb:/dev/ubdc:/dev/ubdd".to_owned());
+        let six = "/dev/ubda:/dev/ubdb:/dev/ubdc:/dev/ubdd:/dev/ubde:/dev/ubdf";
+        let disks = disks.unwrap_or_else(|_| six.to_owned());
         let devices: Vec<String> = disks.split(':').take(count).map(str::to_owned).collect();
         assert_eq!(devices.len(), count, "TARN_TEST_DISKS lists too few disks");
         by_hand(
@@ -202,6 +259,18 @@ impl Fate for ScratchGroup {
         match missing {
             true => fs::write(local, filter).unwrap(),
             false => fs::remove_file(local).unwrap(),
+        }
+    }
+
+    fn cut_activation(&self, lv: &str) {
+        by_hand("dmsetup", ["remove", &self.mapped(lv)]);
+    }
+
+    fn wait_for_sync(&self, lv: &str) {
+        let name = format!("{}/{lv}", self.vg);
+        let percent = ["--noheadings", "--options", "copy_percent", &name];
+        while by_hand("lvs", percent).trim() != "100.00" {
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
 }

@@ -3,13 +3,14 @@
 
 mod disks;
 mod ground;
+mod raids;
 
-pub(crate) use ground::{Ground, ScratchGroup, extents, striped};
+pub(crate) use ground::{Ground, ScratchGroup, extents, raid, striped};
 use ground::{lv, tags};
 
 use super::{
-    Backing, CreatePhysicalVolume, Error, Kind, Layout, LogicalVolume, PvMark, SeenPhysicalVolume,
-    SnapshotKind, cow_size, fake::FakeLvm,
+    Backing, CreatePhysicalVolume, Error, Kind, Layout, LogicalVolume, PhysicalVolume, PvMark,
+    SeenPhysicalVolume, SnapshotKind, cow_size, fake::FakeLvm,
 };
 use crate::units::Bytes;
 
@@ -29,7 +30,7 @@ fn a_report_adds_up(ground: &Ground<'_>) {
     assert_eq!((&group.name, group.extent, group.free), (&ground.vg, EXTENT, group.extents - 5));
     assert_eq!(group.physical.len(), 3);
     assert_eq!(group.physical.iter().map(|pv| pv.extents).sum::<u64>(), group.extents);
-    assert_eq!(group.physical.iter().flat_map(|pv| &pv.free_runs).sum::<u64>(), group.free);
+    assert_eq!(group.physical.iter().map(PhysicalVolume::free).sum::<u64>(), group.free);
     assert!(group.physical.iter().all(|pv| pv.allocatable && !pv.missing));
     assert!(!group.uuid.is_empty());
 }
@@ -187,7 +188,7 @@ fn stripes_lie_side_by_side(ground: &Ground<'_>) {
     ground.create("v", extents(6), Backing::Thick(layout)).unwrap();
     assert_eq!((ground.seen("v").size, ground.seen("v").kind), (extents(6), Kind::Thick));
     let free = |ground: &Ground<'_>| -> Vec<u64> {
-        ground.report().physical.iter().map(|pv| pv.free_runs.iter().sum()).collect()
+        ground.report().physical.iter().map(|pv| pv.free()).collect()
     };
     let after = free(ground);
     assert!(after.iter().all(|it| it == &after[0]), "{after:?}");
@@ -433,7 +434,7 @@ const RULES: &[fn(&Ground<'_>)] = &[
 
 #[test]
 fn fake_keeps_the_contract() {
-    for rule in RULES {
+    for rule in RULES.iter().chain(raids::RULES) {
         let lvm = FakeLvm::default().with_group(ground::FAKE, EXTENT, &[256, 256, 256]);
         rule(&Ground { lvm: &lvm, vg: ground::FAKE.parse().unwrap(), fate: &lvm });
     }
@@ -443,7 +444,7 @@ fn fake_keeps_the_contract() {
 #[ignore = "guest: needs root and LVM"]
 fn guest_lvm_keeps_the_contract() {
     let group = ScratchGroup::new(3);
-    for rule in RULES {
+    for rule in RULES.iter().chain(raids::RULES) {
         rule(&group.ground());
         group.clear();
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     lvm::{
-        Footprint, Layout, PhysicalVolume,
+        Footprint, PhysicalVolume, Place, Stretch,
         allocation::{Run, allocate},
     },
     units::Bytes,
@@ -88,8 +88,13 @@ impl Disk {
             missing: self.is_missing(),
             allocatable: self.allocatable,
             extents: self.extents.len() as u64,
-            free_runs: self.free_runs().into_iter().map(|(_, length)| length as u64).collect(),
+            free_runs: self.free_runs().into_iter().map(stretch).collect(),
         }
+    }
+
+    fn is_free(&self, number: u64) -> bool {
+        let extent = usize::try_from(number).ok().and_then(|at| self.extents.get(at));
+        extent.is_some_and(Option::is_none)
     }
 
     fn free_runs(&self) -> Vec<(usize, usize)> {
@@ -125,23 +130,22 @@ impl Disk {
     }
 }
 
+fn stretch((start, length): (usize, usize)) -> Stretch {
+    Stretch { start: start as u64, length: length as u64 }
+}
+
 /// Where the first extent begins: behind the label and the metadata area.
 pub(super) fn start(metadata: Bytes) -> Bytes {
     Bytes(metadata.0 + 4096).round_up(Bytes::MIB).unwrap_or_default().max(Bytes::MIB)
 }
 
-/// Takes `extents` (rounded up to whole rows of stripes) for `owner`, where LVM would. Takes nothing
+/// Takes `rows` of one extent on each of so many disks for `owner`, where LVM would. Takes nothing
 /// when LVM would refuse.
 #[must_use]
-pub(super) fn take(disks: &mut [Disk], owner: Owner, extents: u64, layout: Layout) -> bool {
-    let stripes = match layout {
-        Layout::Linear => 1,
-        Layout::Striped { stripes, .. } => stripes.max(1),
-    };
+pub(super) fn take(disks: &mut [Disk], owner: Owner, rows: u64, beside: usize) -> bool {
     let free: Vec<Run> =
         disks.iter().enumerate().flat_map(|(at, disk)| disk.usable_runs(at)).collect();
-    let rows = extents.div_ceil(u64::from(stripes));
-    let Some(taken) = allocate(&free, stripes as usize, rows) else { return false };
+    let Some(taken) = allocate(&free, beside, rows) else { return false };
     for run in taken {
         if let Some(disk) = disks.get_mut(run.disk) {
             disk.take(&run, owner);
@@ -174,6 +178,30 @@ pub(super) fn move_away(disks: &mut [Disk], at: usize, first: u64, count: u64) -
         *disks.get_mut(at)?.extents.get_mut(place)? = None;
     }
     Some(())
+}
+
+/// Takes `each` extents of every place for `owner`, of those that are free. Takes nothing when one has
+/// too few.
+#[must_use]
+pub(super) fn take_on(disks: &mut [Disk], owner: Owner, each: u64, on: &[Place]) -> bool {
+    let mut wanted = Vec::new();
+    for place in on {
+        let there = disks.iter().enumerate().find(|(_, disk)| disk.device == place.device);
+        let Some((at, disk)) = there.filter(|(_, disk)| disk.allocatable) else { return false };
+        let numbers = place.stretches.iter().flat_map(|it| it.start..it.start + it.length);
+        let free = numbers.filter(|number| disk.is_free(*number)).map(|number| (at, number));
+        let before = wanted.len();
+        wanted.extend(free.take(usize::try_from(each).unwrap_or(usize::MAX)));
+        if (wanted.len() - before) as u64 != each {
+            return false;
+        }
+    }
+    for (at, start) in wanted {
+        if let Some(disk) = disks.get_mut(at) {
+            disk.take(&Run { disk: at, start, length: 1 }, owner);
+        }
+    }
+    true
 }
 
 /// Frees all that `owner` has.

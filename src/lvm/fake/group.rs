@@ -1,7 +1,7 @@
 //! One volume group of the fake, and what changes in it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     lvm::{
-        Backing, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Kind, Layout,
-        LogicalVolume, LvName, SeenGroup, SeenPhysicalVolume, SnapshotKind, Tag, VgName, cow_size,
+        Backing, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Kind, LEG_METADATA,
+        Layout, Legs, LogicalVolume, LvName, Place, Raid, SeenGroup, SeenPhysicalVolume,
+        SnapshotKind, Tag, VgName, cow_size,
     },
     units::Bytes,
 };
@@ -83,13 +84,28 @@ impl FakeGroup {
                 let origin = volume.seen.origin.as_ref().and_then(named);
                 origin.is_some_and(|it| its(it.owner))
             }
-            Kind::Thick | Kind::ThinPool { .. } | Kind::Other(_) => false,
+            Kind::Thick | Kind::ThinPool { .. } | Kind::HalfMade | Kind::Other(_) => false,
         }
+    }
+
+    /// Whether it cannot be used for that: a RAID may work nevertheless.
+    fn is_out_of_reach(&self, volume: &FakeVolume) -> bool {
+        self.is_lost(volume) && !self.legs_of(volume).is_some_and(|legs| legs.works)
+    }
+
+    fn legs_of(&self, volume: &FakeVolume) -> Option<Legs> {
+        let legs = volume.seen.legs.clone()?;
+        let Layout::Raid(raid) = volume.layout else { return Some(legs) };
+        let is_missing = |device: &PathBuf| {
+            self.disks.iter().any(|disk| disk.device == *device && disk.is_missing())
+        };
+        let is_missing: Vec<bool> = legs.disks.iter().map(is_missing).collect();
+        Some(Legs { works: raid.level.works_without(&is_missing), ..legs })
     }
 
     /// Every active volume that needs a disk which is missing leads nowhere from now on.
     pub(super) fn lead_astray(&mut self) {
-        let is_lost: Vec<bool> = self.volumes.iter().map(|it| self.is_lost(it)).collect();
+        let is_lost: Vec<bool> = self.volumes.iter().map(|it| self.is_out_of_reach(it)).collect();
         for (volume, is_lost) in self.volumes.iter_mut().zip(is_lost) {
             volume.astray |= is_lost && volume.seen.active;
         }
@@ -97,6 +113,14 @@ impl FakeGroup {
 
     /// LVM activates nothing that needs a disk which is missing.
     fn ensure_not_lost(&self, lv: &LvName) -> Result<(), Error> {
+        match self.volumes.iter().any(|it| it.seen.name == *lv && self.is_out_of_reach(it)) {
+            true => Err(Error::NoGroup { vg: self.name.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    /// What lies on a disk which is missing, if only in part, is not removed.
+    fn ensure_not_partial(&self, lv: &LvName) -> Result<(), Error> {
         match self.volumes.iter().any(|it| it.seen.name == *lv && self.is_lost(it)) {
             true => Err(Error::NoGroup { vg: self.name.clone() }),
             false => Ok(()),
@@ -107,10 +131,15 @@ impl FakeGroup {
     pub(super) fn shown(&self, volume: &FakeVolume) -> LogicalVolume {
         let pool = match &volume.seen.kind {
             Kind::Thin(pool) => self.volumes.iter().find(|it| it.seen.name == *pool),
-            Kind::Thick | Kind::CopyOnWrite | Kind::ThinPool { .. } | Kind::Other(_) => None,
+            Kind::Thick
+            | Kind::CopyOnWrite
+            | Kind::ThinPool { .. }
+            | Kind::HalfMade
+            | Kind::Other(_) => None,
         };
         let failed = pool.unwrap_or(volume).seen.failed;
-        LogicalVolume { lost: self.is_lost(volume), failed, ..volume.seen.clone() }
+        let legs = self.legs_of(volume);
+        LogicalVolume { lost: self.is_lost(volume), failed, legs, ..volume.seen.clone() }
     }
 
     /// What `pvs` shows of its disks, on devices of these sizes.
@@ -171,12 +200,28 @@ impl FakeGroup {
         };
         let mut volume = self.new_volume(&wanted.name, wanted.size, kind, &wanted.tags);
         volume.layout = layout;
-        if volume.seen.kind == Kind::Thick {
+        if let Layout::Raid(raid) = layout {
+            self.ensure_a_disk_for_each(&raid, &wanted.on)?;
+            self.take_on(volume.owner, raid.extents_of_leg(extents), &wanted.on)?;
+            volume.seen.legs = layout.legs(&wanted.on);
+            volume.seen.size = self.size_of(&volume);
+        } else if volume.seen.kind == Kind::Thick {
             self.take(volume.owner, extents, layout)?;
-            volume.seen.size = self.size_of(volume.owner);
+            volume.seen.size = self.size_of(&volume);
         }
         self.volumes.push(volume);
         Ok(())
+    }
+
+    /// LVM wants as many disks as there are legs, and may use all that it is given.
+    fn ensure_a_disk_for_each(&self, raid: &Raid, on: &[Place]) -> Result<(), Error> {
+        let is_there = |on: &&Place| self.disks.iter().any(|disk| disk.device == on.device);
+        let there = on.iter().filter(is_there).map(|on| &on.device);
+        let distinct = there.collect::<BTreeSet<_>>().len();
+        match distinct == on.len() && distinct == raid.legs() as usize {
+            true => Ok(()),
+            false => Err(tool("create_volume", "A RAID volume needs a disk for each of its legs.")),
+        }
     }
 
     /// Data, metadata (64 bytes for each chunk of 64 KiB), and a spare as large as the metadata.
@@ -238,12 +283,13 @@ impl FakeGroup {
         Ok(())
     }
 
-    pub(super) fn extend(&mut self, lv: &LvName, size: Bytes) -> Result<(), Error> {
+    pub(super) fn extend(&mut self, lv: &LvName, size: Bytes, on: &[Place]) -> Result<(), Error> {
         let in_use = self.in_use(lv);
         let extents = self.extents_for(size)?;
         let snapshots = self.snapshots_of(lv) > 0;
         let volume = self.volume(lv)?;
         let (owner, layout, now) = (volume.owner, volume.layout, volume.seen.size);
+        let legs = volume.seen.legs.clone();
         if size == now {
             return Ok(());
         }
@@ -257,9 +303,14 @@ impl FakeGroup {
             volume.seen.size = size;
             return Ok(());
         }
-        let more = extents.saturating_sub(disks::owned(&self.disks, owner));
-        self.take(owner, more, layout)?;
-        self.volume(lv)?.seen.size = self.size_of(owner);
+        let more = extents.saturating_sub(now.whole(self.extent));
+        match legs {
+            Some(legs) => self.take_on(owner, legs.growth_of_leg(more), on)?,
+            None => self.take(owner, more, layout)?,
+        }
+        let at = self.volumes.iter().position(|it| it.seen.name == *lv);
+        let grown = at.and_then(|at| self.volumes.get(at)).map(|it| self.size_of(it));
+        self.volume(lv)?.seen.size = grown.unwrap_or(size);
         Ok(())
     }
 
@@ -286,7 +337,7 @@ impl FakeGroup {
         if open || needed || self.snapshots_of(lv) > 0 {
             return Err(self.in_use(lv));
         }
-        self.ensure_not_lost(lv)?;
+        self.ensure_not_partial(lv)?;
         for gone in self.volumes.extract_if(.., |it| it.seen.name == *lv).collect::<Vec<_>>() {
             self.give_back(&gone);
         }
@@ -306,7 +357,7 @@ impl FakeGroup {
             return Err(tool("split_snapshot", "Command does not accept that type."));
         }
         let owner = volume.owner;
-        let size = self.size_of(owner);
+        let size = Bytes(disks::owned(&self.disks, owner) * self.extent.0);
         let volume = self.volume(lv)?;
         volume.seen.size = size;
         volume.seen.kind = Kind::Thick;
@@ -330,8 +381,12 @@ impl FakeGroup {
 
     pub(super) fn activate(&mut self, lv: &LvName) -> Result<(), Error> {
         let lost = Error::MissingInPool { vg: self.name.clone(), lv: lv.clone() };
-        if self.volume(lv)?.lost_in_pool {
+        let volume = self.volume(lv)?;
+        if volume.lost_in_pool {
             return Err(lost);
+        }
+        if volume.seen.kind == Kind::HalfMade {
+            return Err(tool("activate", "Activation is prohibited while a layer is active."));
         }
         self.ensure_not_lost(lv)?;
         self.set_active(lv, true);
@@ -339,8 +394,9 @@ impl FakeGroup {
     }
 
     pub(super) fn activate_all(&mut self) -> Result<(), Error> {
-        let all: Vec<_> = self.volumes.iter().filter(|it| !it.skipped).collect();
-        let cannot = |it: &&FakeVolume| it.lost_in_pool || self.is_lost(it);
+        let whole = |it: &&FakeVolume| !it.skipped && it.seen.kind != Kind::HalfMade;
+        let all: Vec<_> = self.volumes.iter().filter(whole).collect();
+        let cannot = |it: &&FakeVolume| it.lost_in_pool || self.is_out_of_reach(it);
         let (lost, well): (Vec<_>, Vec<_>) = all.into_iter().partition(cannot);
         let lost = !lost.is_empty();
         let well: Vec<_> = well.into_iter().map(|it| it.seen.name.clone()).collect();
@@ -407,7 +463,7 @@ impl FakeGroup {
         match self.volume(pool)?.seen.kind {
             Kind::ThinPool { data_percent: Some(used), .. } if used >= 100.0 => Err(full),
             Kind::ThinPool { .. } => Ok(()),
-            Kind::Thick | Kind::Thin(_) | Kind::CopyOnWrite | Kind::Other(_) => {
+            Kind::Thick | Kind::Thin(_) | Kind::CopyOnWrite | Kind::HalfMade | Kind::Other(_) => {
                 Err(tool("create_volume", "Logical volume is not a thin pool."))
             }
         }
@@ -418,10 +474,19 @@ impl FakeGroup {
     }
 
     fn take(&mut self, owner: Owner, extents: u64, layout: Layout) -> Result<(), Error> {
-        if disks::take(&mut self.disks, owner, extents, layout) {
-            return Ok(());
+        let rows = extents.div_ceil(layout.row());
+        let beside = usize::try_from(layout.row()).unwrap_or(usize::MAX);
+        match disks::take(&mut self.disks, owner, rows, beside) {
+            true => Ok(()),
+            false => Err(Error::NoSpace { vg: self.name.clone() }),
         }
-        Err(Error::NoSpace { vg: self.name.clone() })
+    }
+
+    fn take_on(&mut self, owner: Owner, each: u64, on: &[Place]) -> Result<(), Error> {
+        match disks::take_on(&mut self.disks, owner, each, on) {
+            true => Ok(()),
+            false => Err(Error::NoSpace { vg: self.name.clone() }),
+        }
     }
 
     /// Frees a volume's extents, and the spare with the last thin pool's.
@@ -435,8 +500,14 @@ impl FakeGroup {
         }
     }
 
-    fn size_of(&self, owner: Owner) -> Bytes {
-        Bytes(disks::owned(&self.disks, owner) * self.extent.0)
+    /// What its user sees of the extents that a volume has.
+    fn size_of(&self, volume: &FakeVolume) -> Bytes {
+        let owned = disks::owned(&self.disks, volume.owner);
+        let extents = volume.seen.legs.as_ref().map_or(owned, |legs| {
+            let each = owned.checked_div(legs.disks.len() as u64).unwrap_or(0);
+            each.saturating_sub(LEG_METADATA) * legs.stripes
+        });
+        Bytes(extents * self.extent.0)
     }
 
     fn extents_for(&self, size: Bytes) -> Result<u64, Error> {
@@ -462,6 +533,7 @@ impl FakeGroup {
             size,
             kind,
             origin: None,
+            legs: None,
             thin_id: is_thin.then(|| u32::try_from(owner).unwrap_or(u32::MAX)),
             active: true,
             suspended: false,

@@ -151,6 +151,14 @@ impl FakeLvm {
         });
     }
 
+    /// Leaves a RAID volume as a command does that is cut short while it makes it.
+    pub fn half_make(&self, vg: &str, lv: &str) {
+        self.with_volume(vg, lv, |volume| {
+            volume.seen.kind = Kind::HalfMade;
+            volume.seen.active = false;
+        });
+    }
+
     /// Somebody else makes a volume of so many extents, `theirs`, in the group.
     ///
     /// # Panics
@@ -165,6 +173,7 @@ impl FakeLvm {
             name: name("theirs"),
             size,
             backing: Backing::Thick(Layout::Linear),
+            on: Vec::new(),
             tags: Vec::new(),
         };
         group.create_volume(&volume).expect("room");

@@ -22,7 +22,7 @@ use std::{
 
 use super::{
     CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group,
-    LvName, Lvm, MoveExtents, SeenPhysicalVolume, Tag, VgName,
+    LvName, Lvm, MoveExtents, Place, SeenPhysicalVolume, Tag, VgName,
 };
 use crate::{
     process::{Cause, Failure},
@@ -333,8 +333,8 @@ impl Lvm for FakeLvm {
         self.change("create_snapshot", &wanted.vg, |group| group.create_snapshot(wanted))
     }
 
-    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes) -> Result<(), Error> {
-        self.change("extend", vg, |group| group.extend(lv, size))
+    fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes, on: &[Place]) -> Result<(), Error> {
+        self.change("extend", vg, |group| group.extend(lv, size, on))
     }
 
     fn rename(&self, vg: &VgName, from: &LvName, to: &LvName) -> Result<(), Error> {

@@ -186,6 +186,7 @@ pub(super) fn parameters(world: &World) -> BoxedStrategy<BTreeMap<String, String
         "provisioning",
         "layout",
         "stripes",
+        "mirrors",
         "stripeSize",
         "mkfsOptions",
         "wipe",
@@ -193,8 +194,8 @@ pub(super) fn parameters(world: &World) -> BoxedStrategy<BTreeMap<String, String
         "csi.storage.k8s.io/pvc/name",
     ]);
     let mut values = vec![
-        "Thick", "Thin", "Linear", "Striped", "2", "129", "64Ki", "-m 1", "-F", "Zero", "None",
-        "ext4", "xfs",
+        "Thick", "Thin", "Linear", "Striped", "Raid1", "raid10", "2", "129", "64Ki", "-m 1", "-F",
+        "Zero", "None", "ext4", "xfs",
     ];
     values.extend(world.pools.iter().map(String::as_str));
     let pools = world.pools.clone();

@@ -1,0 +1,150 @@
+//! What every [`Lvm`](crate::lvm::Lvm) must do with RAID volumes, on three equal disks.
+
+use super::{
+    Ground, extents,
+    ground::{lv, tags},
+    raid,
+};
+use crate::lvm::{Error, Kind, LEG_METADATA, Legs, Raid, RaidLevel, SnapshotKind};
+
+fn mirror() -> Raid {
+    raid(RaidLevel::Raid1, 1)
+}
+
+/// The extents in use of each disk, most first.
+fn used(ground: &Ground<'_>) -> Vec<u64> {
+    let group = ground.report();
+    let mut used: Vec<u64> = group.physical.iter().map(|pv| pv.extents - pv.free()).collect();
+    used.sort_by(|a, b| b.cmp(a));
+    used
+}
+
+fn legs(ground: &Ground<'_>, name: &str) -> Legs {
+    ground.seen(name).legs.unwrap()
+}
+
+fn each_leg_has_a_disk_of_its_own(ground: &Ground<'_>) {
+    let before = ground.report();
+    ground.raid("v", 6, mirror()).unwrap();
+    let seen = ground.seen("v");
+    assert_eq!((seen.size, &seen.kind, seen.active), (extents(6), &Kind::Thick, true));
+    assert_eq!(seen.tags, tags(&["a=1", "b=2"]));
+    let its = legs(ground, "v");
+    assert_eq!((its.disks.len(), its.stripes), (2, 1));
+    assert_ne!(its.disks[0], its.disks[1]);
+    let each = 6 + LEG_METADATA;
+    assert_eq!(used(ground), [each, each, 0]);
+    for _ in 0..2 {
+        ground.extend("v", extents(9)).unwrap();
+        assert_eq!((ground.seen("v").size, legs(ground, "v")), (extents(9), its.clone()));
+        assert_eq!(used(ground), [each + 3, each + 3, 0]);
+    }
+    let names: Vec<_> = ground.report().logical.into_iter().map(|it| it.name).collect();
+    assert_eq!(names, [lv("v")], "what LVM has below it is not shown");
+    ground.remove("v").unwrap();
+    ground.remove("v").unwrap();
+    assert_eq!(ground.report(), before);
+}
+
+fn parity_takes_a_disk_more(ground: &Ground<'_>) {
+    ground.raid("v", 5, raid(RaidLevel::Raid5, 2)).unwrap();
+    assert_eq!((ground.seen("v").size, legs(ground, "v").stripes), (extents(6), 2));
+    assert_eq!(used(ground), [3 + LEG_METADATA; 3]);
+    ground.extend("v", extents(8)).unwrap();
+    assert_eq!(used(ground), [4 + LEG_METADATA; 3]);
+    let again = ground.raid("v", 4, mirror()).unwrap_err();
+    assert!(matches!(again, Error::Exists { .. }), "{again:?}");
+}
+
+fn what_has_too_few_disks_or_extents_is_refused(ground: &Ground<'_>) {
+    let before = ground.report();
+    let disk = before.physical[0].extents;
+    let full = ground.raid("v", disk, mirror()).unwrap_err();
+    assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+    assert!(ground.raid("v", 4, raid(RaidLevel::Raid6, 3)).is_err());
+    assert!(ground.raid("v", 4, raid(RaidLevel::Raid10, 2)).is_err());
+    assert_eq!(ground.report(), before);
+    ground.raid("v", 4, mirror()).unwrap();
+    let full = ground.extend("v", extents(disk)).unwrap_err();
+    assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+    assert_eq!(ground.seen("v").size, extents(4));
+}
+
+fn a_raid_is_renamed_sleeps_and_wakes(ground: &Ground<'_>) {
+    let (lvm, vg) = (ground.lvm, &ground.vg);
+    ground.raid("v", 4, mirror()).unwrap();
+    let before = ground.seen("v");
+    lvm.rename(vg, &lv("v"), &lv("w")).unwrap();
+    assert_eq!(ground.seen("w"), crate::lvm::LogicalVolume { name: lv("w"), ..before });
+    lvm.deactivate(vg, &lv("w")).unwrap();
+    assert!(!ground.seen("w").active);
+    lvm.activate_group(vg).unwrap();
+    lvm.refresh(vg, &lv("w")).unwrap();
+    assert!(ground.seen("w").active);
+    ground.fate.suspend("w");
+    assert!(ground.seen("w").suspended);
+    lvm.refresh(vg, &lv("w")).unwrap();
+    assert!(!ground.seen("w").suspended);
+}
+
+fn a_raid_whose_activation_was_cut_short_is_activated(ground: &Ground<'_>) {
+    let (lvm, vg) = (ground.lvm, &ground.vg);
+    ground.raid("v", 4, mirror()).unwrap();
+    ground.fate.cut_activation("v");
+    assert!(!ground.seen("v").active);
+    lvm.activate(vg, &lv("v")).unwrap();
+    assert!(ground.seen("v").active);
+    ground.fate.cut_activation("v");
+    lvm.activate_group(vg).unwrap();
+    assert!(ground.seen("v").active);
+    ground.fate.cut_activation("v");
+    ground.remove("v").unwrap();
+}
+
+fn a_raid_works_without_a_leg(ground: &Ground<'_>) {
+    let (lvm, vg) = (ground.lvm, &ground.vg);
+    ground.raid("v", 4, mirror()).unwrap();
+    ground.fate.wait_for_sync("v");
+    let whole = ground.seen("v");
+    ground.fate.set_missing(0, true);
+    let seen = ground.seen("v");
+    assert!(seen.lost && seen.legs.unwrap().works);
+    lvm.deactivate(vg, &lv("v")).unwrap();
+    lvm.activate(vg, &lv("v")).unwrap();
+    let refused = ground.remove("v").unwrap_err();
+    assert!(matches!(refused, Error::NoGroup { .. }), "{refused:?}");
+    ground.fate.set_missing(0, false);
+    lvm.refresh(vg, &lv("v")).unwrap();
+    assert_eq!(ground.seen("v"), whole);
+    ground.remove("v").unwrap();
+}
+
+fn a_snapshot_of_a_raid_is_as_of_any_thick_volume(ground: &Ground<'_>) {
+    ground.raid("v", 4, mirror()).unwrap();
+    let before = used(ground).iter().sum::<u64>();
+    ground.snapshot("v", "s", SnapshotKind::CopyOnWrite(extents(2))).unwrap();
+    let (origin, snapshot) = (ground.seen("v"), ground.seen("s"));
+    assert_eq!((origin.kind, origin.legs.is_some()), (Kind::Thick, true));
+    assert_eq!((snapshot.kind, snapshot.size), (Kind::CopyOnWrite, extents(4)));
+    assert_eq!((snapshot.origin, snapshot.legs), (Some(lv("v")), None));
+    assert_eq!(used(ground).iter().sum::<u64>(), before + 2);
+    for refused in [ground.remove("v"), ground.extend("v", extents(9))] {
+        assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
+    }
+    ground.lvm.split_snapshot(&ground.vg, &lv("s")).unwrap();
+    assert_eq!((ground.seen("s").kind, ground.seen("s").size), (Kind::Thick, extents(2)));
+    ground.extend("v", extents(5)).unwrap();
+    ground.remove("v").unwrap();
+    ground.remove("s").unwrap();
+    assert_eq!(used(ground), [0; 3]);
+}
+
+pub(super) const RULES: &[fn(&Ground<'_>)] = &[
+    each_leg_has_a_disk_of_its_own,
+    parity_takes_a_disk_more,
+    what_has_too_few_disks_or_extents_is_refused,
+    a_raid_is_renamed_sleeps_and_wakes,
+    a_raid_whose_activation_was_cut_short_is_activated,
+    a_raid_works_without_a_leg,
+    a_snapshot_of_a_raid_is_as_of_any_thick_volume,
+];

@@ -58,12 +58,7 @@ impl Node {
 
     /// What is promised to a volume here.
     fn promise_to(&self, entry: &Entry) -> Option<Promise> {
-        entry.promise(self.extent_of(&entry.spec.pool))
-    }
-
-    /// Bytes in an extent of a pool; LVM's default where the pool is not known.
-    fn extent_of(&self, pool: &str) -> Bytes {
-        self.pool(pool).map_or(Bytes::mib(4), |it| it.stock.extent)
+        entry.promise(extent_of(Some(self), &entry.spec.pool))
     }
 
     /// Without its report nothing is known of it but its lease.
@@ -88,6 +83,12 @@ pub(super) struct State {
     /// The uids of objects that are gone, and since when.
     gone: HashMap<String, (Instant, Moment)>,
     now: Moment,
+}
+
+/// Bytes in an extent of a pool; LVM's default where the pool is not known.
+fn extent_of(node: Option<&Node>, pool: &str) -> Bytes {
+    let pool = node.and_then(|it| it.pool(pool));
+    pool.map_or(Bytes::mib(4), |it| it.stock.extent)
 }
 
 impl State {

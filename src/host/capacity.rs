@@ -6,7 +6,10 @@ use super::{class::pool_for, pool::Pool};
 use crate::{
     host::Host,
     lvm::{Layout, Legs, Place, disks_for, places},
-    pool::{Class, capacity},
+    pool::{
+        Class,
+        capacity::{self, Draw},
+    },
     units::Bytes,
     volume::{Capacity, Error, NodeId, Parameters},
 };
@@ -47,7 +50,8 @@ impl Pool {
         }
         let linear = Class { layout: Layout::Linear, ..class.clone() };
         let free = capacity::room(&stock, &self.spec, &linear).available;
-        let all = capacity::footprint(class.layout, size, stock.extent).checked_add(beside);
+        let own = Draw::of_new(class.layout, size, stock.extent).extents();
+        let all = Bytes(own.saturating_mul(stock.extent.0)).checked_add(beside);
         size <= room.largest && all.is_some_and(|all| all <= free)
     }
 

@@ -229,7 +229,7 @@ impl Host {
         let change = pool.change();
         let wanted = pool.read(|ledger| {
             // LVM lets nothing grow in a group that misses a disk.
-            if ledger.missing().next().is_some() {
+            if !ledger.is_whole() {
                 return None;
             }
             let group = ledger.group();

@@ -6,7 +6,7 @@ use super::{
     Found, Host,
     chores::Retag,
     class::{mkfs_text, pool_for},
-    ledger::is_deleted,
+    ledger::{Ledger, is_deleted},
     lvm_failed,
     pool::{Change, Pool},
     record::Record,
@@ -251,9 +251,9 @@ impl Host {
             Bytes::ZERO => String::new(),
             _ => format!(" and, while it is copied, for {beside} beside it"),
         };
-        let why = match change.read(|ledger| ledger.missing().next().is_some()) {
-            true => ": it misses a disk, and LVM makes nothing before that is back",
-            false => "",
+        let why = match change.read(Ledger::is_whole) {
+            true => "",
+            false => ": it misses a disk, and LVM makes nothing before that is back",
         };
         Err(Error::NoRoom(format!(
             "pool {} has no room for {what} of {}{while_copying}; the largest volume that fits is {largest}{why}",

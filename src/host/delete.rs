@@ -115,7 +115,7 @@ impl Host {
     /// tag takes the volume out of sight; where it lies on that disk, the wipe waits for it.
     pub(super) fn hide(&self, pool: &Pool, lv: &LogicalVolume) -> Result<(), Error> {
         let change = pool.change();
-        let misses_a_disk = || change.read(|ledger| ledger.missing().next().is_some());
+        let misses_a_disk = || !change.read(Ledger::is_whole);
         let hidden = match lv.kind {
             _ if misses_a_disk() => self.tag_away(&change, lv),
             Kind::CopyOnWrite => self.split(&change, lv),

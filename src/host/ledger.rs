@@ -6,7 +6,7 @@ use super::{
     record::{DELETED, Record},
 };
 use crate::{
-    lvm::{Group, Kind, LogicalVolume, LvName, PhysicalVolume, Stretch, Tag, cow_size},
+    lvm::{Group, Kind, LogicalVolume, LvName, PhysicalVolume, Stretch, Tag, cow_size, is_whole},
     pool::capacity::{Stock, ThinStock, take_longest},
     units::Bytes,
     volume::VolumeId,
@@ -62,6 +62,11 @@ impl Ledger {
             lv.kind == Kind::CopyOnWrite && lv.origin.as_ref() == Some(origin)
         };
         self.group.logical.iter().filter(of_it)
+    }
+
+    /// Whether none of its disks is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        is_whole(&self.group.physical)
     }
 
     /// Its disks that are missing, or marked so.

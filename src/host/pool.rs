@@ -235,7 +235,7 @@ impl Change<'_> {
     /// # Errors
     /// [`Error::Precondition`].
     pub(super) fn ensure_whole(&self, lvm: &dyn Lvm) -> Result<(), Error> {
-        let is_whole = || self.read(|ledger| ledger.missing().next().is_none());
+        let is_whole = || self.read(Ledger::is_whole);
         match self.has_room(lvm, is_whole)? {
             true => Ok(()),
             false => Err(Error::Precondition(format!(

@@ -21,7 +21,7 @@ use crate::{
     fs::{self, Content},
     lvm::{
         self, CreateGroup, CreatePhysicalVolume, CreateThinPool, Group, Kind, Layout, LvName,
-        PvMark, VgName,
+        PvMark, VgName, is_whole,
     },
     pool::{LoopFile, PoolEntry, ThinPoolSpec, capacity::metadata_size},
     units::Bytes,
@@ -256,7 +256,7 @@ fn open_group(tools: &Tools, wanted: &PoolEntry) -> Result<(LvName, Group), Fail
         // Volumes that can be activated are; each of the others is looked at below.
         tracing::warn!(pool = %name, error = chain(&err), "not every volume could be activated");
     }
-    let is_whole = group.physical.iter().all(|it| !it.missing);
+    let is_whole = is_whole(&group.physical);
     if !is_whole {
         tracing::warn!(pool = %name, "a disk of its volume group is missing");
     }

@@ -22,7 +22,7 @@ pub use names::{BadName, BadTag, LvName, Tag, VgName};
 pub use physical::{Footprint, SeenGroup, SeenPhysicalVolume};
 pub use raid::{LEG_METADATA, Legs, Place, Raid, RaidLevel, Stretch, disks_for, places};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{process::Failure, units::Bytes};
 
@@ -58,11 +58,11 @@ pub trait Lvm: Send + Sync {
     /// Has a group use a disk again that was missing, came back, and is still marked as missing
     /// (`vgextend --restoremissing`): any change of the group while it was away has marked it. Nothing on
     /// it is written over.
-    fn take_back(&self, vg: &VgName, device: &std::path::Path) -> Result<(), Error>;
+    fn take_back(&self, vg: &VgName, device: &Path) -> Result<(), Error>;
 
     /// Says whether a physical volume is to leave its group: nothing new is put on it then, and a tag says
     /// why (`pvchange`).
-    fn set_leaving(&self, device: &std::path::Path, leaving: bool) -> Result<(), Error>;
+    fn set_leaving(&self, device: &Path, leaving: bool) -> Result<(), Error>;
 
     /// Moves what lies on extents of a disk to the group's other disks, in use or not, and waits for it
     /// (`pvmove`); with nothing there nothing is done. Where an interrupted call has begun something on that
@@ -73,16 +73,16 @@ pub trait Lvm: Send + Sync {
     fn move_extents(&self, wanted: &MoveExtents) -> Result<(), Error>;
 
     /// Takes an empty physical volume out of its group (`vgreduce`); the last one stays.
-    fn reduce_group(&self, vg: &VgName, device: &std::path::Path) -> Result<(), Error>;
+    fn reduce_group(&self, vg: &VgName, device: &Path) -> Result<(), Error>;
 
     /// Makes a physical volume that is in no group an empty device (`pvremove`).
-    fn remove_physical_volume(&self, device: &std::path::Path) -> Result<(), Error>;
+    fn remove_physical_volume(&self, device: &Path) -> Result<(), Error>;
 
     /// Gives a physical volume all of a device that has grown (`pvresize`).
     ///
     /// # Errors
     /// When a disk of its group is missing, too.
-    fn resize_physical_volume(&self, device: &std::path::Path) -> Result<(), Error>;
+    fn resize_physical_volume(&self, device: &Path) -> Result<(), Error>;
 
     /// Activates every volume of the group that is not to be skipped (`vgchange -ay`).
     fn activate_group(&self, vg: &VgName) -> Result<(), Error>;
@@ -257,14 +257,6 @@ impl Layout {
             }
         }
     }
-
-    /// All that a volume of so many extents takes of the disks, in extents.
-    pub fn footprint(self, extents: u64) -> u64 {
-        match self {
-            Self::Linear | Self::Striped { .. } => extents,
-            Self::Raid(raid) => raid.extents_of_leg(extents).saturating_mul(u64::from(raid.legs())),
-        }
-    }
 }
 
 /// A new snapshot.
@@ -350,13 +342,17 @@ impl PhysicalVolume {
     pub fn free(&self) -> u64 {
         self.free_runs.iter().fold(0, |sum, run| sum.saturating_add(run.length))
     }
-}
 
-impl PhysicalVolume {
     /// Whether its device is there, be it marked as missing or not.
     pub fn is_there(&self) -> bool {
-        self.device != std::path::Path::new(physical::UNKNOWN)
+        !physical::is_unknown(&self.device)
     }
+}
+
+/// Whether no disk of a group is missing. While one is, LVM makes nothing in the group, lets nothing
+/// grow and renames nothing.
+pub fn is_whole(physical: &[PhysicalVolume]) -> bool {
+    physical.iter().all(|pv| !pv.missing)
 }
 
 /// One logical volume.

@@ -1,6 +1,6 @@
 //! Every physical volume of the machine, in a group or not, read from LVM's report.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -13,6 +13,11 @@ use crate::units::Bytes;
 
 /// The name that LVM gives to a device that it looks for in vain (lvm2, lib/metadata/metadata.c).
 pub(super) const UNKNOWN: &str = "[unknown]";
+
+/// Whether LVM looks for this device in vain.
+pub(super) fn is_unknown(device: &Path) -> bool {
+    device == Path::new(UNKNOWN)
+}
 
 /// A physical volume as LVM sees it, whoever made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +89,7 @@ pub struct SeenGroup {
 impl SeenPhysicalVolume {
     /// Whether its device is not there.
     pub fn is_away(&self) -> bool {
-        self.device == std::path::Path::new(UNKNOWN)
+        is_unknown(&self.device)
     }
 }
 

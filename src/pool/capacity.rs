@@ -9,6 +9,7 @@ use crate::{
     lvm::{
         Layout, Legs, PhysicalVolume,
         allocation::{Run, allocate},
+        is_whole,
     },
     units::Bytes,
     volume::{Capacity, Provisioning},
@@ -48,7 +49,7 @@ pub struct ThinStock {
 /// How much room a pool with this stock has for volumes of a class: none while a disk is missing, as
 /// LVM then makes no volume and lets none grow, thin or thick.
 pub fn room(stock: &Stock, spec: &PoolSpec, class: &Class) -> Capacity {
-    if stock.physical.iter().any(|pv| pv.missing) {
+    if !is_whole(&stock.physical) {
         return Capacity::default();
     }
     match class.provisioning {
@@ -94,14 +95,6 @@ pub fn room_to_grow(stock: &Stock, spec: &PoolSpec, class: &Class, legs: Option<
     }
 }
 
-/// All that a volume of this layout and size takes of the disks.
-pub fn footprint(layout: Layout, size: Bytes, extent: Bytes) -> Bytes {
-    match layout {
-        Layout::Linear | Layout::Striped { .. } => size,
-        Layout::Raid(_) => Bytes(layout.footprint(size.whole(extent)).saturating_mul(extent.0)),
-    }
-}
-
 /// What may still be promised of a thin pool; nothing once it is nearly full.
 fn thin_room(thin: ThinStock, extent: Bytes, percent: u64) -> Capacity {
     let fullest = thin.data_percent.unwrap_or(0.0).max(thin.metadata_percent.unwrap_or(0.0));
@@ -132,7 +125,7 @@ pub fn unit_of(extent: Bytes, layout: Layout) -> Bytes {
 ///
 /// Zero while a disk is missing: LVM then refuses every change of the group.
 pub fn largest(disks: &[PhysicalVolume], layout: Layout) -> u64 {
-    if disks.iter().any(|pv| pv.missing) {
+    if !is_whole(disks) {
         return 0;
     }
     let free = free_runs(disks);

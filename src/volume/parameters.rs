@@ -133,16 +133,10 @@ impl Parameters {
         for (key, value) in map {
             read.set(key, value)?;
         }
-        read.ensure_consistent()?;
-        Ok(read)
-    }
-
-    /// That it says nothing that its own layout does not have.
-    fn ensure_consistent(&self) -> Result<(), Error> {
-        match self.layout {
-            Some(layout) => self.ensure_fits(layout),
-            None => Ok(()),
+        if let Some(layout) = read.layout {
+            read.ensure_fits(layout)?;
         }
+        Ok(read)
     }
 
     /// That what it says of stripes and mirrors can be with this layout, its own or its pool's.

@@ -3,8 +3,6 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::TcpStream,
     path::Path,
     time::{Duration, Instant},
 };
@@ -17,7 +15,9 @@ use crate::support::{
     content::{holds, put},
     disks::{Disks, Scsi, disk},
     machine::{run, wait_until},
-    mib, refused,
+    mib,
+    pages::{page, told},
+    refused,
 };
 
 /// By when a pulled disk is noticed, also on a busy machine: long before the look that comes without a
@@ -28,13 +28,7 @@ const PAGES: [&str; 2] = ["--metrics", "127.0.0.1:9810"];
 
 /// A figure of the pool.
 fn figure(name: &str) -> f64 {
-    let mut stream = TcpStream::connect("127.0.0.1:9810").unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: tarn\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let series = format!("tarn_pool_{name}{{pool=\"pool\"}}");
-    let line = text.lines().find(|line| line.starts_with(&series)).unwrap();
-    line.rsplit(' ').next().unwrap().parse().unwrap()
+    told(&page("/metrics"), &format!("tarn_pool_{name}{{pool=\"pool\"}}")).unwrap()
 }
 
 fn await_figure(name: &str, value: f64) {

@@ -1,13 +1,6 @@
 //! Options that take effect, what the driver tells of itself, and how it ends.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-    thread,
-};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, thread};
 
 use nix::sys::signal::Signal;
 use tarn::csi::proto::*;
@@ -19,7 +12,9 @@ use crate::support::{
     driver::socket,
     ground::Ground,
     machine::{mount_options, run, wait_until},
-    mib, refused,
+    mib,
+    pages::{page, told},
+    refused,
 };
 
 #[test]
@@ -43,20 +38,6 @@ fn options_take_effect() {
     let btrfs = Wish::new("b", "btrfs", mib(256)).flag("compress=zstd");
     let (_, target) = scene.make_used(&btrfs);
     assert!(mount_options(&target).contains("compress=zstd"), "{}", mount_options(&target));
-}
-
-/// What a page says, with its status line.
-fn page(path: &str) -> String {
-    let mut stream = TcpStream::connect("127.0.0.1:9810").unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: tarn\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
-
-fn told(text: &str, series: &str) -> Option<f64> {
-    let line = text.lines().find(|line| line.starts_with(series))?;
-    line.rsplit(' ').next()?.parse().ok()
 }
 
 #[test]

@@ -3,16 +3,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{Patch, PatchParams},
-    runtime::reflector::Store,
-};
-use serde_json::json;
+use kube::{Resource as _, ResourceExt as _, runtime::reflector::Store};
 
-use super::{Shared, Warning, locked};
+use super::{
+    Shared, Warning, locked,
+    volumes::{Unwritten, write_status},
+};
 use crate::{
-    cluster::objects::{Condition, LogicalVolume, Phase},
+    cluster::objects::{Condition, LogicalVolume, LogicalVolumeStatus, Phase},
     host::PoolStatus,
     pool::health::Health,
     volume::{PoolName, chain},
@@ -127,25 +125,20 @@ async fn tell_of_volume(shared: &Shared, object: &Arc<LogicalVolume>, health: &H
     }
     let Some(condition) = wanted(&status.conditions, harm(health, &id)) else { return };
     let (is_harmed, note) = (condition.status == "False", condition.message.clone());
-    let patch = json!({
-        "metadata": { "resourceVersion": version },
-        "status": { "conditions": condition.among(&status.conditions) },
-    });
-    let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
-    match api.patch_status(&id, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(written) => {
-            locked(&shared.written).note(&id, written.metadata.resource_version.as_deref());
-        }
+    let conditions = condition.among(&status.conditions);
+    let told = LogicalVolumeStatus { conditions, ..status.clone() };
+    match write_status(shared, object, &told).await {
+        Ok(_) => (),
         // It has changed since, and is looked at again.
-        Err(kube::Error::Api(err)) if err.code == 409 || err.code == 404 => return,
-        Err(err) => {
+        Err(Unwritten(kube::Error::Api(err))) if err.code == 409 || err.code == 404 => return,
+        Err(Unwritten(err)) => {
             tracing::warn!(volume = id, error = chain(&err), "its condition was not written");
             return;
         }
     }
     if is_harmed {
         let warning =
-            Warning { reason: "DiskMissing", action: "Reported", note: &note, secondary: None };
+            Warning { reason: DISK_MISSING, action: "Reported", note: &note, secondary: None };
         shared.warn(&object.object_ref(&()), warning).await;
     }
 }

@@ -45,7 +45,7 @@ const AT_ONCE: u16 = 64;
 /// The API has not taken a status.
 #[derive(Debug, thiserror::Error)]
 #[error("the API has not taken a status")]
-struct Unwritten(#[from] kube::Error);
+pub(super) struct Unwritten(#[from] pub(super) kube::Error);
 
 /// Carries out the wishes for this node until dropped, from when it is known which pools it has.
 pub(super) async fn carry_out(shared: Arc<Shared>) {
@@ -130,6 +130,24 @@ fn out_of_reach(object: &LogicalVolume) -> Error {
     ))
 }
 
+/// Writes the status of an object, if that is still as it was: the version decides whether this node or
+/// the controller was first.
+pub(super) async fn write_status(
+    shared: &Shared,
+    object: &LogicalVolume,
+    status: &LogicalVolumeStatus,
+) -> Result<LogicalVolume, Unwritten> {
+    let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
+    let id = object.name_any();
+    let wanted = LogicalVolume { status: Some(status.clone()), ..object.clone() };
+    let written = api.replace_status(&id, &PostParams::default(), &wanted).await?;
+    // One that was deleted is gone next, and never shown again.
+    if status.phase != Some(Phase::Deleted) {
+        locked(&shared.written).note(&id, written.metadata.resource_version.as_deref());
+    }
+    Ok(written)
+}
+
 /// The work on one object.
 struct Work<'a> {
     shared: &'a Shared,
@@ -152,28 +170,10 @@ impl Work<'_> {
         done.await.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
     }
 
-    /// Writes the status, if the object is still as it was: the version decides whether this node
-    /// or the controller was first.
-    async fn write(
-        &self,
-        object: &LogicalVolume,
-        status: &LogicalVolumeStatus,
-    ) -> Result<LogicalVolume, Unwritten> {
-        let api: Api<LogicalVolume> = Api::all(self.shared.agent.client.clone());
-        let wanted = LogicalVolume { status: Some(status.clone()), ..object.clone() };
-        let written = api.replace_status(&self.id, &PostParams::default(), &wanted).await?;
-        // One that was deleted is gone next, and never shown again.
-        if status.phase != Some(Phase::Deleted) {
-            let version = written.metadata.resource_version.as_deref();
-            locked(&self.shared.written).note(&self.id, version);
-        }
-        Ok(written)
-    }
-
     async fn take_up(&self, object: &LogicalVolume) -> Result<Action, Unwritten> {
         let phase = Some(Phase::Creating);
         let status = LogicalVolumeStatus { phase, ..LogicalVolumeStatus::default() };
-        let object = self.write(object, &status).await?;
+        let object = write_status(self.shared, object, &status).await?;
         self.make(&object).await
     }
 
@@ -187,7 +187,7 @@ impl Work<'_> {
                     sequence: self.sequence(),
                     ..LogicalVolumeStatus::default()
                 };
-                self.write(object, &status).await?;
+                write_status(self.shared, object, &status).await?;
                 Ok(Action::await_change())
             }
             Err(Error::Busy(_)) => Ok(Action::requeue(IN_HAND)),
@@ -242,7 +242,7 @@ impl Work<'_> {
                 ..LogicalVolumeStatus::default()
             },
         };
-        self.write(object, &status).await?;
+        write_status(self.shared, object, &status).await?;
         self.tell(object, "Refused", &refusal.message).await;
         Ok(Action::await_change())
     }
@@ -269,7 +269,7 @@ impl Work<'_> {
                 LogicalVolumeStatus { refusal: Some(Refusal { size, ..refusal }), ..there }
             }
         };
-        self.write(object, &status).await?;
+        write_status(self.shared, object, &status).await?;
         Ok(Action::await_change())
     }
 
@@ -315,7 +315,7 @@ impl Work<'_> {
             conditions: condition.among(&there.conditions),
             ..there
         };
-        self.write(object, &status).await.map(drop)
+        write_status(self.shared, object, &status).await.map(drop)
     }
 
     async fn remove(&self, object: &LogicalVolume) -> Result<Action, Unwritten> {
@@ -344,7 +344,7 @@ impl Work<'_> {
                     conditions: Vec::new(),
                     ..object.status.clone().unwrap_or_default()
                 };
-                self.write(object, &status).await?;
+                write_status(self.shared, object, &status).await?;
                 Ok(Action::await_change())
             }
             Err(err) => self.wait(object, &err, pause_in_use(object, Timestamp::now())).await,

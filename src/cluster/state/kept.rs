@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Promise, State};
+use super::{Promise, State, extent_of};
 use crate::{
     cluster::{
         objects::{LogicalVolumeSpec, Phase},
@@ -10,7 +10,6 @@ use crate::{
         siblings::{Sibling, place_all},
         wish::{Placement, spec_of},
     },
-    units::Bytes,
     volume::{Error, NodeId, VolumeId, Wanted},
 };
 
@@ -70,8 +69,7 @@ impl State {
 
     fn keep(&mut self, id: &VolumeId, place: &Placement, now: Instant) {
         self.kept.retain(|_, kept| kept.until > now);
-        let node = self.nodes.get(&place.node);
-        let extent = node.map_or(Bytes::mib(4), |it| it.extent_of(place.pool.as_str()));
+        let extent = extent_of(self.nodes.get(&place.node), place.pool.as_str());
         let share = Share::of_new(&place.class, place.size, extent);
         let promise = Promise { pool: place.pool.to_string(), share, sequence: None };
         let kept = Kept { node: place.node.clone(), promise, until: now + KEPT };

@@ -6,6 +6,7 @@ use crate::{
     lvm::{
         Footprint, PhysicalVolume, Place, Stretch,
         allocation::{Run, allocate},
+        physical::UNKNOWN,
     },
     units::Bytes,
 };
@@ -55,7 +56,7 @@ impl Disk {
 
     /// As LVM calls it.
     pub(super) fn name(&self) -> PathBuf {
-        if self.away { "[unknown]".into() } else { self.device.clone() }
+        if self.away { UNKNOWN.into() } else { self.device.clone() }
     }
 
     pub(super) fn grow(&mut self, extents: usize) {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use super::{
@@ -12,8 +12,8 @@ use super::{
 use crate::{
     lvm::{
         Backing, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Kind, LEG_METADATA,
-        Layout, Legs, LogicalVolume, LvName, Place, Raid, SeenGroup, SeenPhysicalVolume,
-        SnapshotKind, Tag, VgName, cow_size,
+        Layout, LogicalVolume, LvName, Place, Raid, SeenGroup, SeenPhysicalVolume, SnapshotKind,
+        Tag, VgName, cow_size,
     },
     units::Bytes,
 };
@@ -21,7 +21,7 @@ use crate::{
 /// One volume group.
 #[derive(Debug)]
 pub(super) struct FakeGroup {
-    name: VgName,
+    pub(super) name: VgName,
     extent: Bytes,
     tags: Vec<Tag>,
     pub(super) disks: Vec<Disk>,
@@ -33,10 +33,10 @@ pub(super) struct FakeGroup {
 #[derive(Debug)]
 pub(super) struct FakeVolume {
     pub(super) seen: LogicalVolume,
-    owner: Owner,
+    pub(super) owner: Owner,
     /// The owner of a thin pool's metadata.
-    metadata: Option<Owner>,
-    layout: Layout,
+    pub(super) metadata: Option<Owner>,
+    pub(super) layout: Layout,
     pub(super) open: bool,
     pub(super) skipped: bool,
     pub(super) lost_in_pool: bool,
@@ -47,84 +47,6 @@ pub(super) struct FakeVolume {
 impl FakeGroup {
     pub(super) fn new(name: VgName, extent: Bytes, tags: Vec<Tag>, disks: Vec<Disk>) -> Self {
         Self { name, extent, tags, disks, volumes: Vec::new(), serial: SPARE }
-    }
-
-    /// LVM makes few changes of a group that misses a disk.
-    pub(super) fn ensure_whole(&self) -> Result<(), Error> {
-        match self.disks.iter().any(Disk::is_missing) {
-            true => Err(Error::NoGroup { vg: self.name.clone() }),
-            false => Ok(()),
-        }
-    }
-
-    /// A change that LVM makes also while a disk is away, which is marked by it.
-    pub(super) fn mark_missing(&mut self) {
-        self.disks.iter_mut().for_each(|disk| disk.marked |= disk.away);
-    }
-
-    /// Has a disk used again that is there and marked.
-    pub(super) fn take_back(&mut self, device: &Path) -> Result<(), Error> {
-        let back = |it: &&mut Disk| it.device == device && it.marked && !it.away;
-        let Some(disk) = self.disks.iter_mut().find(back) else {
-            return Err(tool("take_back", "No PVs have been restored."));
-        };
-        disk.marked = false;
-        self.mark_missing();
-        Ok(())
-    }
-
-    /// Whether a volume, or what it is made of, has extents on a disk that is missing.
-    fn is_lost(&self, volume: &FakeVolume) -> bool {
-        let its = |owner: Owner| disks::is_lost(&self.disks, owner);
-        let named = |name: &LvName| self.volumes.iter().find(|it| it.seen.name == *name);
-        let own = its(volume.owner) || volume.metadata.is_some_and(its);
-        own || match &volume.seen.kind {
-            Kind::Thin(pool) => named(pool).is_some_and(|it| self.is_lost(it)),
-            Kind::CopyOnWrite => {
-                let origin = volume.seen.origin.as_ref().and_then(named);
-                origin.is_some_and(|it| its(it.owner))
-            }
-            Kind::Thick | Kind::ThinPool { .. } | Kind::HalfMade | Kind::Other(_) => false,
-        }
-    }
-
-    /// Whether it cannot be used for that: a RAID may work nevertheless.
-    fn is_out_of_reach(&self, volume: &FakeVolume) -> bool {
-        self.is_lost(volume) && !self.legs_of(volume).is_some_and(|legs| legs.works)
-    }
-
-    fn legs_of(&self, volume: &FakeVolume) -> Option<Legs> {
-        let legs = volume.seen.legs.clone()?;
-        let Layout::Raid(raid) = volume.layout else { return Some(legs) };
-        let is_missing = |device: &PathBuf| {
-            self.disks.iter().any(|disk| disk.device == *device && disk.is_missing())
-        };
-        let is_missing: Vec<bool> = legs.disks.iter().map(is_missing).collect();
-        Some(Legs { works: raid.level.works_without(&is_missing), ..legs })
-    }
-
-    /// Every active volume that needs a disk which is missing leads nowhere from now on.
-    pub(super) fn lead_astray(&mut self) {
-        let is_lost: Vec<bool> = self.volumes.iter().map(|it| self.is_out_of_reach(it)).collect();
-        for (volume, is_lost) in self.volumes.iter_mut().zip(is_lost) {
-            volume.astray |= is_lost && volume.seen.active;
-        }
-    }
-
-    /// LVM activates nothing that needs a disk which is missing.
-    fn ensure_not_lost(&self, lv: &LvName) -> Result<(), Error> {
-        match self.volumes.iter().any(|it| it.seen.name == *lv && self.is_out_of_reach(it)) {
-            true => Err(Error::NoGroup { vg: self.name.clone() }),
-            false => Ok(()),
-        }
-    }
-
-    /// What lies on a disk which is missing, if only in part, is not removed.
-    fn ensure_not_partial(&self, lv: &LvName) -> Result<(), Error> {
-        match self.volumes.iter().any(|it| it.seen.name == *lv && self.is_lost(it)) {
-            true => Err(Error::NoGroup { vg: self.name.clone() }),
-            false => Ok(()),
-        }
     }
 
     /// What a report shows of a volume.
@@ -337,7 +259,7 @@ impl FakeGroup {
         if open || needed || self.snapshots_of(lv) > 0 {
             return Err(self.in_use(lv));
         }
-        self.ensure_not_partial(lv)?;
+        self.ensure_not(lv, Self::is_lost)?;
         for gone in self.volumes.extract_if(.., |it| it.seen.name == *lv).collect::<Vec<_>>() {
             self.give_back(&gone);
         }
@@ -388,7 +310,7 @@ impl FakeGroup {
         if volume.seen.kind == Kind::HalfMade {
             return Err(tool("activate", "Activation is prohibited while a layer is active."));
         }
-        self.ensure_not_lost(lv)?;
+        self.ensure_not(lv, Self::is_out_of_reach)?;
         self.set_active(lv, true);
         Ok(())
     }
@@ -418,7 +340,7 @@ impl FakeGroup {
 
     pub(super) fn refresh(&mut self, lv: &LvName) -> Result<(), Error> {
         self.volume(lv)?;
-        self.ensure_not_lost(lv)?;
+        self.ensure_not(lv, Self::is_out_of_reach)?;
         let volume = self.volume(lv)?;
         volume.seen.suspended = false;
         volume.astray = false;

@@ -11,6 +11,7 @@
 mod disks;
 mod group;
 mod hooks;
+mod missing;
 
 use std::{
     collections::BTreeMap,
@@ -110,35 +111,35 @@ impl FakeLvm {
         answer
     }
 
-    /// As [`FakeLvm::call`], on one group.
+    /// As [`FakeLvm::call`], on one group, and as slow as a change is to be.
+    fn on_group(
+        &self,
+        verb: &'static str,
+        vg: &VgName,
+        act: impl FnOnce(&mut FakeGroup) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        thread::sleep(self.pace);
+        self.call(verb, |state| act(state.group(vg)?))
+    }
+
+    /// A change that LVM refuses while a disk is missing.
     fn change(
         &self,
         verb: &'static str,
         vg: &VgName,
         act: impl FnOnce(&mut FakeGroup) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        thread::sleep(self.pace);
-        self.call(verb, |state| {
-            let group = state.group(vg)?;
-            group.ensure_whole()?;
-            act(group)
-        })
+        self.on_group(verb, vg, |group| group.ensure_whole().and_then(|()| act(group)))
     }
 
-    /// As [`FakeLvm::change`], for what LVM does also while a disk is away.
+    /// A change that LVM makes also while a disk is away.
     fn change_partial(
         &self,
         verb: &'static str,
         vg: &VgName,
         act: impl FnOnce(&mut FakeGroup) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        thread::sleep(self.pace);
-        self.call(verb, |state| {
-            let group = state.group(vg)?;
-            act(group)?;
-            group.mark_missing();
-            Ok(())
-        })
+        self.on_group(verb, vg, |group| act(group).map(|()| group.mark_missing()))
     }
 }
 
@@ -217,25 +218,23 @@ impl State {
     }
 
     /// The group that has a disk, and its place there; the group is whole.
-    fn member(&mut self, device: &Path) -> Result<(&mut FakeGroup, usize), Error> {
+    fn member(&mut self, verb: &str, device: &Path) -> Result<(&mut FakeGroup, usize), Error> {
         let place = |group: &FakeGroup| group.disks.iter().position(|it| it.device == device);
         let found = self.groups.values_mut().find_map(|it| place(it).map(|at| (it, at)));
-        let (group, at) = found.ok_or_else(|| tool("member", "Failed to find physical volume."))?;
+        let (group, at) = found.ok_or_else(|| tool(verb, "Failed to find physical volume."))?;
         group.ensure_whole()?;
         Ok((group, at))
     }
 
     fn move_extents(&mut self, wanted: &MoveExtents) -> Result<(), Error> {
-        let (group, at) = self.member(&wanted.device)?;
+        let (group, at) = self.member("move_extents", &wanted.device)?;
         let moved = disks::move_away(&mut group.disks, at, wanted.first, wanted.count);
         moved.ok_or_else(|| Error::NoSpace { vg: wanted.vg.clone() })
     }
 
     fn reduce(&mut self, device: &Path) -> Result<(), Error> {
-        let (group, at) = self.member(device)?;
-        if group.disks.len() == 1
-            || group.disks.iter().any(|it| it.device == device && it.used() > 0)
-        {
+        let (group, at) = self.member("reduce_group", device)?;
+        if group.disks.len() == 1 || group.disks.get(at).is_some_and(|it| it.used() > 0) {
             return Err(tool("reduce_group", "Physical volume still in use, or the last one."));
         }
         let gone = group.disks.remove(at);
@@ -246,13 +245,11 @@ impl State {
     }
 
     fn resize(&mut self, device: &Path) -> Result<(), Error> {
-        let unknown = || tool("resize_physical_volume", "Failed to find physical volume.");
-        let size = *self.devices.get(device).ok_or_else(unknown)?;
-        let mut groups = self.groups.values_mut();
-        let has_it = |group: &&mut FakeGroup| group.disks.iter().any(|it| it.device == device);
-        let group = groups.find(has_it).ok_or_else(unknown)?;
-        group.ensure_whole()?;
-        for disk in group.disks.iter_mut().filter(|it| it.device == device) {
+        let verb = "resize_physical_volume";
+        let size = self.devices.get(device).copied();
+        let size = size.ok_or_else(|| tool(verb, "Failed to find physical volume."))?;
+        let (group, at) = self.member(verb, device)?;
+        if let Some(disk) = group.disks.get_mut(at) {
             disk.grow(usable(size, disk.metadata));
         }
         Ok(())
@@ -286,8 +283,8 @@ impl Lvm for FakeLvm {
 
     fn set_leaving(&self, device: &Path, leaving: bool) -> Result<(), Error> {
         self.call("set_leaving", |state| {
-            let (group, _) = state.member(device)?;
-            for disk in group.disks.iter_mut().filter(|it| it.device == device) {
+            let (group, at) = state.member("set_leaving", device)?;
+            if let Some(disk) = group.disks.get_mut(at) {
                 (disk.allocatable, disk.leaving) = (!leaving, leaving);
             }
             Ok(())

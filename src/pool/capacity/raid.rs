@@ -4,7 +4,7 @@ use std::{cmp::Reverse, path::PathBuf};
 
 use super::Stock;
 use crate::{
-    lvm::{LEG_METADATA, Layout, Legs, PhysicalVolume, Raid, Stretch, disks_for},
+    lvm::{LEG_METADATA, Layout, Legs, PhysicalVolume, Raid, Stretch, disks_for, is_whole},
     units::Bytes,
     volume::Capacity,
 };
@@ -32,7 +32,7 @@ pub(super) fn largest(disks: &[PhysicalVolume], raid: &Raid) -> u64 {
 
 /// By how many extents a volume with these legs can grow, of `usable` ones on all disks together.
 pub(super) fn growth(stock: &Stock, usable: u64, legs: &Legs) -> u64 {
-    if stock.physical.iter().any(|pv| pv.missing) {
+    if !is_whole(&stock.physical) {
         return 0;
     }
     let disk = |device: &PathBuf| {
@@ -47,7 +47,7 @@ pub(super) fn growth(stock: &Stock, usable: u64, legs: &Legs) -> u64 {
 /// The free extents of each disk that may be used, most first; of none while one is missing, as LVM
 /// then refuses every change of the group.
 fn free(disks: &[PhysicalVolume]) -> Vec<u64> {
-    if disks.iter().any(|pv| pv.missing) {
+    if !is_whole(disks) {
         return Vec::new();
     }
     let usable = disks.iter().filter(|pv| pv.allocatable);

@@ -117,7 +117,11 @@ fn ensure_a_disk_for_each_leg(ground: &Ground<'_>, before: &Group, raid: &Raid, 
     let legs = taken.iter().filter(|it| **it > 0).collect::<Vec<_>>();
     assert!(legs.iter().all(|it| **it == each), "{raid:?}: {taken:?} {before:?}");
     assert_eq!(legs.len(), raid.legs() as usize, "{taken:?} {before:?}");
-    assert_eq!(before.free - after.free, Layout::Raid(*raid).footprint((each - 1) * row_of(raid)));
+    assert_eq!(
+        before.free - after.free,
+        Draw::of_new(Layout::Raid(*raid), extents((each - 1) * row_of(raid)), before.extent)
+            .extents()
+    );
     let mut disks = ground.seen("probe").legs.unwrap().disks;
     disks.sort();
     disks.dedup();

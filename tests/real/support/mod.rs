@@ -10,6 +10,7 @@ pub(crate) mod disks;
 pub(crate) mod driver;
 pub(crate) mod ground;
 pub(crate) mod machine;
+pub(crate) mod pages;
 pub(crate) mod scene;
 pub(crate) mod wish;
 

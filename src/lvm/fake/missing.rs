@@ -1,0 +1,86 @@
+//! Disks of the fake that are missing, and what that does to its groups and volumes.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    disks::{self, Disk, Owner},
+    group::{FakeGroup, FakeVolume},
+    tool,
+};
+use crate::lvm::{Error, Kind, Layout, Legs, LvName};
+
+impl FakeGroup {
+    /// LVM makes few changes of a group that misses a disk.
+    pub(super) fn ensure_whole(&self) -> Result<(), Error> {
+        match self.disks.iter().any(Disk::is_missing) {
+            true => Err(Error::NoGroup { vg: self.name.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    /// A change that LVM makes also while a disk is away, which is marked by it.
+    pub(super) fn mark_missing(&mut self) {
+        self.disks.iter_mut().for_each(|disk| disk.marked |= disk.away);
+    }
+
+    /// Has a disk used again that is there and marked.
+    pub(super) fn take_back(&mut self, device: &Path) -> Result<(), Error> {
+        let back = |it: &&mut Disk| it.device == device && it.marked && !it.away;
+        let Some(disk) = self.disks.iter_mut().find(back) else {
+            return Err(tool("take_back", "No PVs have been restored."));
+        };
+        disk.marked = false;
+        self.mark_missing();
+        Ok(())
+    }
+
+    /// Whether a volume, or what it is made of, has extents on a disk that is missing.
+    pub(super) fn is_lost(&self, volume: &FakeVolume) -> bool {
+        let its = |owner: Owner| disks::is_lost(&self.disks, owner);
+        let named = |name: &LvName| self.volumes.iter().find(|it| it.seen.name == *name);
+        let own = its(volume.owner) || volume.metadata.is_some_and(its);
+        own || match &volume.seen.kind {
+            Kind::Thin(pool) => named(pool).is_some_and(|it| self.is_lost(it)),
+            Kind::CopyOnWrite => {
+                let origin = volume.seen.origin.as_ref().and_then(named);
+                origin.is_some_and(|it| its(it.owner))
+            }
+            Kind::Thick | Kind::ThinPool { .. } | Kind::HalfMade | Kind::Other(_) => false,
+        }
+    }
+
+    /// Whether it cannot be used because of that: a RAID may work nevertheless.
+    pub(super) fn is_out_of_reach(&self, volume: &FakeVolume) -> bool {
+        self.is_lost(volume) && !self.legs_of(volume).is_some_and(|legs| legs.works)
+    }
+
+    pub(super) fn legs_of(&self, volume: &FakeVolume) -> Option<Legs> {
+        let legs = volume.seen.legs.clone()?;
+        let Layout::Raid(raid) = volume.layout else { return Some(legs) };
+        let is_missing = |device: &PathBuf| {
+            self.disks.iter().any(|disk| disk.device == *device && disk.is_missing())
+        };
+        let is_missing: Vec<bool> = legs.disks.iter().map(is_missing).collect();
+        Some(Legs { works: raid.level.works_without(&is_missing), ..legs })
+    }
+
+    /// Every active volume that needs a disk which is missing leads nowhere from now on.
+    pub(super) fn lead_astray(&mut self) {
+        let is_lost: Vec<bool> = self.volumes.iter().map(|it| self.is_out_of_reach(it)).collect();
+        for (volume, is_lost) in self.volumes.iter_mut().zip(is_lost) {
+            volume.astray |= is_lost && volume.seen.active;
+        }
+    }
+
+    /// LVM neither activates a volume that is out of reach nor removes one that is lost.
+    pub(super) fn ensure_not(
+        &self,
+        lv: &LvName,
+        so: impl Fn(&Self, &FakeVolume) -> bool,
+    ) -> Result<(), Error> {
+        match self.volumes.iter().any(|it| it.seen.name == *lv && so(self, it)) {
+            true => Err(Error::NoGroup { vg: self.name.clone() }),
+            false => Ok(()),
+        }
+    }
+}

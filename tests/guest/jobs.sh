@@ -113,7 +113,7 @@ add_sanity_jobs() {
             # Both kinds of pool see thick and thin volumes.
             pool=disk
             [[ $kind-$provisioning != ext4-thick && $kind-$provisioning != block-thin ]] || pool=loop
-            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 1200 --disk 16G --share "$logs" \
+            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 400 --disk 16G --share "$logs" \
                 -- "$root/tests/guest/sanity" "$1" "$2" "$kind" "$provisioning" "$pool" \
                 "$logs/sanity-$kind-$provisioning.driver.log"
         done

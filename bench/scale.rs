@@ -159,7 +159,7 @@ fn agent_memory(alone: Memory, among: Memory) -> Row {
 
 fn agent_requests(lines: &[String]) -> Row {
     let requests: Vec<&str> = lines.iter().filter_map(|it| it.strip_prefix(ASKED)).collect();
-    let is_lease = |it: &&&str| it.starts_with("PATCH") && it.contains("/leases/");
+    let is_lease = |it: &&&str| it.starts_with("PUT") && it.contains("/leases/");
     let is_watch = |it: &&&str| it.starts_with("GET") && it.contains("watch=true");
     let leases = requests.iter().filter(is_lease).count();
     let watches = requests.iter().filter(is_watch).count();

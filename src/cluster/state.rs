@@ -28,7 +28,7 @@ use crate::{
 use entry::Promise;
 
 /// How long a node that renews its lease no more still counts as alive.
-pub(super) const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(70);
 /// How long it is remembered that an object is gone: late news of it must not bring it back.
 const MEMORY: Duration = Duration::from_secs(120);
 

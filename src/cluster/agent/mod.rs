@@ -7,6 +7,7 @@
 mod asked;
 mod brake;
 mod devices;
+mod fuller;
 mod health;
 mod identity;
 mod permission;

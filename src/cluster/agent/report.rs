@@ -12,11 +12,11 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Concerns, Shared, brake::Deletion, devices, health, identity, locked, strays::Strays};
+use super::{Concerns, Shared, brake::Deletion, devices, fuller, health, identity, locked, strays::Strays};
 use crate::{
     cluster::objects::{
         DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
-        StrayReport, ThinReport,
+        StrayReport, ThinReport, without_owners_of_fields,
     },
     host::{PoolStatus, Status},
     volume::chain,
@@ -24,6 +24,8 @@ use crate::{
 
 /// Changes come in bunches: so long after the first of one the report is written.
 const BUNCH: Duration = Duration::from_millis(100);
+/// So long it can wait that there is less room because volumes were made: who chooses nodes knows of them.
+const FULLER: Duration = Duration::from_secs(10);
 /// When a report that was not taken is written again.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// So many lost volumes are named of each pool: an object in the API may have 1.5 MiB.
@@ -35,6 +37,7 @@ const LOOK: Duration = Duration::from_secs(10);
 pub(super) async fn keep(shared: &Shared) {
     let mut changes = shared.changes.subscribe();
     let mut written: Option<NodeLocalStorageStatus> = None;
+    let mut fuller_since: Option<Instant> = None;
     let mut strays = Strays::default();
     let mut told = health::Told::default();
     let mut groups = None;
@@ -51,11 +54,15 @@ pub(super) async fn keep(shared: &Shared) {
             status.conditions.iter_mut().for_each(|it| it.keep_time(&last.conditions));
         }
         let is_doubtful = shared.report_is_doubtful.swap(false, Ordering::Relaxed);
-        if is_doubtful || written.as_ref() != Some(&status) {
+        let is_only_fuller = written.as_ref().is_some_and(|last| fuller::is_only(last, &status));
+        let since = is_only_fuller.then(|| *fuller_since.get_or_insert_with(Instant::now));
+        let can_wait = since.map_or(Duration::ZERO, |since| FULLER.saturating_sub(since.elapsed()));
+        if is_doubtful || can_wait.is_zero() && written.as_ref() != Some(&status) {
             match write(shared, &status).await {
                 Ok(object) => {
                     strays.tell(shared, &object, &status.strays).await;
                     written = Some(status);
+                    fuller_since = None;
                 }
                 Err(err) => {
                     tracing::warn!(error = chain(&err), "the node's report was not written");
@@ -65,7 +72,8 @@ pub(super) async fn keep(shared: &Shared) {
                 }
             }
         }
-        match tokio::time::timeout(LOOK, changes.changed()).await {
+        let pause = if can_wait.is_zero() { LOOK } else { can_wait };
+        match tokio::time::timeout(pause, changes.changed()).await {
             Ok(Ok(())) => tokio::time::sleep(BUNCH).await,
             Ok(Err(_)) => return,
             Err(_) => (),
@@ -145,7 +153,7 @@ async fn write(
 ) -> Result<NodeLocalStorage, kube::Error> {
     let api: Api<NodeLocalStorage> = Api::all(shared.agent.client.clone());
     let name = shared.agent.node.as_str();
-    let patch = json!({ "status": status });
+    let patch = json!({ "metadata": without_owners_of_fields(), "status": status });
     let params = PatchParams::default();
     match api.patch_status(name, &params, &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(err)) if err.code == 404 => {

@@ -25,6 +25,7 @@ use crate::{
         FOUND,
         objects::{
             Condition, LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase, Refusal,
+            without_owners_of_fields,
         },
         wish::{Wish, refusal_of, wish_of},
     },
@@ -139,7 +140,8 @@ pub(super) async fn write_status(
 ) -> Result<LogicalVolume, Unwritten> {
     let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
     let id = object.name_any();
-    let wanted = LogicalVolume { status: Some(status.clone()), ..object.clone() };
+    let mut wanted = LogicalVolume { status: Some(status.clone()), ..object.clone() };
+    wanted.metadata.managed_fields = without_owners_of_fields().managed_fields;
     let written = api.replace_status(&id, &PostParams::default(), &wanted).await?;
     // One that was deleted is gone next, and never shown again.
     if status.phase != Some(Phase::Deleted) {

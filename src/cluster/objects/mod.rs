@@ -27,8 +27,11 @@ pub use storage_pool::{StoragePool, StoragePoolSpec};
 
 use std::io;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+        CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    },
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
 };
 use kube::CustomResourceExt as _;
 
@@ -48,6 +51,16 @@ fn forget_rust_formats(schema: &mut JSONSchemaProps) {
     schema.properties.iter_mut().flatten().for_each(|(_, inner)| forget_rust_formats(inner));
     if let Some(JSONSchemaPropsOrArray::Schema(inner)) = &mut schema.items {
         forget_rust_formats(inner);
+    }
+}
+
+/// Metadata that has the API server keep no book of who owns which field of an object, now and at later
+/// updates (Kubernetes, Server-Side Apply, "Clearing managedFields"; an object that is being made gets
+/// them all the same). It is for what has one regular writer: the book costs about a sixth of each write.
+pub(super) fn without_owners_of_fields() -> ObjectMeta {
+    ObjectMeta {
+        managed_fields: Some(vec![ManagedFieldsEntry::default()]),
+        ..ObjectMeta::default()
     }
 }
 

@@ -30,7 +30,7 @@ impl<P: Provisioner> ControllerService<P> {
 
     async fn create(&self, request: CreateVolumeRequest) -> Result<CreateVolumeResponse, Error> {
         let wanted = request::wanted(request, &self.driver)?;
-        let turn = take_turn(&self.turns, VolumeId::of(&wanted.name).as_str())?;
+        let turn = take_turn(&self.turns, VolumeId::of(&wanted.name).as_str()).await?;
         let provisioner = Arc::clone(&self.provisioner);
         let made = to_the_end(turn, async move { provisioner.create(wanted).await }).await?;
         Ok(CreateVolumeResponse { volume: Some(answer::volume(&made, &self.driver)) })
@@ -39,7 +39,7 @@ impl<P: Provisioner> ControllerService<P> {
     async fn delete(&self, request: DeleteVolumeRequest) -> Result<DeleteVolumeResponse, Error> {
         let id = request::given("volume_id", &request.volume_id)?;
         let Ok(id) = id.parse::<VolumeId>() else { return Ok(DeleteVolumeResponse {}) };
-        let turn = take_turn(&self.turns, id.as_str())?;
+        let turn = take_turn(&self.turns, id.as_str()).await?;
         let provisioner = Arc::clone(&self.provisioner);
         to_the_end(turn, async move { provisioner.delete(id).await }).await?;
         Ok(DeleteVolumeResponse {})
@@ -55,7 +55,7 @@ impl<P: Provisioner> ControllerService<P> {
         }
         let size = request::size(request.capacity_range.as_ref())?;
         let id: VolumeId = id.parse().map_err(|_| Error::NotFound("the volume".to_owned()))?;
-        let turn = take_turn(&self.turns, id.as_str())?;
+        let turn = take_turn(&self.turns, id.as_str()).await?;
         let provisioner = Arc::clone(&self.provisioner);
         let grown = to_the_end(turn, async move { provisioner.expand(id, size).await }).await?;
         Ok(ControllerExpandVolumeResponse {
@@ -146,8 +146,8 @@ impl<P: Provisioner> ControllerService<P> {
         }
         let source: VolumeId =
             source.parse().map_err(|_| Error::NotFound("the source volume".to_owned()))?;
-        let turn = take_turn(&self.turns, SnapshotId::of(&name).as_str())?;
-        let of_source = take_turn(&self.turns, source.as_str())?;
+        let turn = take_turn(&self.turns, SnapshotId::of(&name).as_str()).await?;
+        let of_source = take_turn(&self.turns, source.as_str()).await?;
         let provisioner = Arc::clone(&self.provisioner);
         let wanted = WantedSnapshot { name, source };
         let taken = to_the_end(turn, async move {
@@ -163,7 +163,7 @@ impl<P: Provisioner> ControllerService<P> {
     ) -> Result<DeleteSnapshotResponse, Error> {
         let id = request::given("snapshot_id", &request.snapshot_id)?;
         let Ok(id) = id.parse::<SnapshotId>() else { return Ok(DeleteSnapshotResponse {}) };
-        let turn = take_turn(&self.turns, id.as_str())?;
+        let turn = take_turn(&self.turns, id.as_str()).await?;
         let provisioner = Arc::clone(&self.provisioner);
         to_the_end(turn, async move { provisioner.delete_snapshot(id).await }).await?;
         Ok(DeleteSnapshotResponse {})

@@ -39,7 +39,7 @@ impl NodeService {
         id: &VolumeId,
         work: impl FnOnce(&Host) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = take_turn(&self.turns, id.as_str())?;
+        let turn = take_turn(&self.turns, id.as_str()).await?;
         let host = Arc::clone(&self.host);
         to_the_end(turn, async move {
             let done = tokio::task::spawn_blocking(move || work(&host)).await;

@@ -3,10 +3,16 @@
 use super::observe::subject;
 use crate::volume::{Error, Turn, Turns};
 
-/// Takes the turn of a volume or snapshot, and tells the log that the call is about it.
-pub(super) fn take_turn(turns: &Turns, id: &str) -> Result<Turn, Error> {
+/// Takes the turn of a volume or snapshot, and tells the log that the call is about it. Background work
+/// is waited for.
+pub(super) async fn take_turn(turns: &Turns, id: &str) -> Result<Turn, Error> {
     subject(id);
-    turns.take(id)
+    if let Ok(turn) = turns.take(id) {
+        return Ok(turn);
+    }
+    let (turns, id) = (turns.clone(), id.to_owned());
+    let waited = tokio::task::spawn_blocking(move || turns.take_after_background(&id));
+    waited.await.unwrap_or_else(|err| Err(Error::uncertain("waiting for the volume", err)))
 }
 
 /// Does `work` while `turn` is held. Dropping the returned future (the caller hung up, or its

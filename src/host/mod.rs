@@ -4,6 +4,7 @@
 //! same call, repeated, ends in the same state. What exists is read from LVM's tags and sizes
 //! ([`record`]) and, for mounts, from the kernel; nothing else is remembered.
 
+mod ahead;
 mod capacity;
 mod chores;
 mod class;

@@ -115,7 +115,7 @@ impl Host {
 
     /// Makes a file system on a volume that has never been staged, and gives back what stands in
     /// the way of that; a volume that has been staged is only looked at.
-    fn make_or_see(
+    pub(super) fn make_or_see(
         &self,
         found: &Found,
         device: &Path,

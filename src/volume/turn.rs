@@ -1,8 +1,8 @@
 //! One call a volume at a time.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use super::Error;
@@ -10,7 +10,22 @@ use super::Error;
 /// Who is being worked on. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Turns {
-    busy: Arc<Mutex<HashSet<String>>>,
+    held: Arc<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    by: Mutex<HashMap<String, Holder>>,
+    given_back: Condvar,
+}
+
+/// Who holds a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// A call, which may take long.
+    Call,
+    /// Work that nobody has asked for, and that is over soon.
+    Background,
 }
 
 /// The right to work on one volume or snapshot, given back when dropped.
@@ -26,25 +41,58 @@ impl Turns {
     /// # Errors
     /// [`Error::Busy`] while another holds it: the caller asks again (CSI spec, "Concurrency").
     pub fn take(&self, key: &str) -> Result<Turn, Error> {
-        if !self.lock().insert(key.to_owned()) {
+        self.take_as(Holder::Call, key, self.lock())
+    }
+
+    /// Takes the turn for work that nobody has asked for: who then calls waits for its end
+    /// ([`Turns::take_after_background`]), so it must be short.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another holds it.
+    pub fn take_in_background(&self, key: &str) -> Result<Turn, Error> {
+        self.take_as(Holder::Background, key, self.lock())
+    }
+
+    /// Takes the turn for a call. Blocks while background work holds it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another call holds it.
+    pub fn take_after_background(&self, key: &str) -> Result<Turn, Error> {
+        let in_background =
+            |by: &mut HashMap<String, Holder>| by.get(key) == Some(&Holder::Background);
+        let free = self.held.given_back.wait_while(self.lock(), in_background);
+        self.take_as(Holder::Call, key, free.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn take_as(
+        &self,
+        holder: Holder,
+        key: &str,
+        mut by: MutexGuard<'_, HashMap<String, Holder>>,
+    ) -> Result<Turn, Error> {
+        if by.contains_key(key) {
             return Err(Error::Busy(format!("another call is working on {key}")));
         }
+        by.insert(key.to_owned(), holder);
         Ok(Turn { turns: self.clone(), key: key.to_owned() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Holder>> {
+        self.held.by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         self.turns.lock().remove(&self.key);
+        self.turns.held.given_back.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
     use super::*;
 
     #[test]
@@ -52,9 +100,27 @@ mod tests {
         let turns = Turns::default();
         let first = turns.take("v").unwrap();
         assert!(matches!(turns.take("v"), Err(Error::Busy(_))));
+        assert!(matches!(turns.take_after_background("v"), Err(Error::Busy(_))));
+        assert!(matches!(turns.take_in_background("v"), Err(Error::Busy(_))));
         let other = turns.take("w").unwrap();
         drop(first);
         turns.take("v").unwrap();
         drop(other);
+    }
+
+    #[test]
+    fn a_call_waits_for_background_work() {
+        let turns = Turns::default();
+        let background = turns.take_in_background("v").unwrap();
+        assert!(matches!(turns.take("v"), Err(Error::Busy(_))));
+        let (taken, is_taken) = mpsc::channel();
+        let call = thread::spawn({
+            let turns = turns.clone();
+            move || taken.send(turns.take_after_background("v").is_ok()).unwrap()
+        });
+        assert!(is_taken.recv_timeout(Duration::from_millis(20)).is_err(), "it waits");
+        drop(background);
+        assert!(is_taken.recv().unwrap());
+        call.join().unwrap();
     }
 }

@@ -32,6 +32,34 @@ fn what_is_refused(#[case] request: NodeStageVolumeRequest, #[case] want: Code) 
     assert_eq!(code(Ground::thick().stage(request)), want);
 }
 
+#[test]
+fn what_was_formatted_ahead_is_mounted_as_it_is() {
+    let ground = Ground::thick();
+    let id = ground.made(volume("a"));
+    ground.host().format_ahead(&id.parse().unwrap());
+    ground.host().format_ahead(&id.parse().unwrap());
+    assert_eq!((ground.fs.made(), ground.mounts().len()), (1, 0));
+    ground.stage(staging(&id, &ground.path("staging"))).unwrap();
+    ground.host().format_ahead(&id.parse().unwrap());
+    assert_eq!((ground.fs.made(), ground.mounts().len()), (1, 1));
+}
+
+#[test]
+fn what_is_not_new_and_empty_is_not_formatted_ahead() {
+    let ground = Ground::thick();
+    let format = |id: &str| ground.host().format_ahead(&id.parse().unwrap());
+    format(NOBODY);
+    format(&ground.made(block_volume("block")));
+    let a = ground.made(volume("a"));
+    let foreign = Content::Foreign("crypto_LUKS".to_owned());
+    ground.fs.set_content(ground.device(&a), foreign.clone());
+    format(&a);
+    assert_eq!(ground.fs.content(ground.device(&a)), foreign);
+    let source = ground.made(volume("source"));
+    format(&ground.made(copy("copy", &source)));
+    assert_eq!(ground.fs.made(), 0);
+}
+
 #[rstest]
 #[case::ext4("ext4")]
 #[case::xfs("xfs")]

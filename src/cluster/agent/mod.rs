@@ -34,7 +34,7 @@ use kube::{
         reflector::Store,
     },
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{lease, objects::LogicalVolume};
 use crate::{
@@ -97,6 +97,8 @@ struct Shared {
     written: Mutex<Written>,
     /// Whether the API may have another report of the node than was written last.
     report_is_doubtful: AtomicBool,
+    /// One permit: to format a volume that nobody waits for yet.
+    formatting: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -171,6 +173,7 @@ impl Agent {
             permission: Permission::default(),
             written: Mutex::default(),
             report_is_doubtful: AtomicBool::default(),
+            formatting: Arc::new(Semaphore::new(1)),
             agent: self,
         });
         tokio::join!(

@@ -12,7 +12,9 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{Concerns, Shared, brake::Deletion, devices, fuller, health, identity, locked, strays::Strays};
+use super::{
+    Concerns, Shared, brake::Deletion, devices, fuller, health, identity, locked, strays::Strays,
+};
 use crate::{
     cluster::objects::{
         DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
@@ -31,7 +33,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// So many lost volumes are named of each pool: an object in the API may have 1.5 MiB.
 const MOST_LOST: usize = 500;
 /// How often it is looked, in memory, whether a volume has lost its object.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Keeps the report true until dropped.
 pub(super) async fn keep(shared: &Shared) {

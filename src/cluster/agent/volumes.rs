@@ -190,11 +190,30 @@ impl Work<'_> {
                     ..LogicalVolumeStatus::default()
                 };
                 write_status(self.shared, object, &status).await?;
+                self.format_ahead();
                 Ok(Action::await_change())
             }
             Err(Error::Busy(_)) => Ok(Action::requeue(IN_HAND)),
             Err(err) => self.refuse(object, &err).await,
         }
+    }
+
+    /// Has the volume formatted while its pod is being scheduled, one volume after the other.
+    fn format_ahead(&self) {
+        let Ok(id) = self.id.parse::<VolumeId>() else { return };
+        let one_by_one = Arc::clone(&self.shared.formatting);
+        let (host, turns) = (Arc::clone(&self.shared.agent.host), self.shared.agent.turns.clone());
+        tokio::spawn(async move {
+            let Ok(_permit) = one_by_one.acquire().await else { return };
+            let format = move || {
+                // A call that has it in hand, as its first stage, does all that is to be done.
+                let Ok(_turn) = turns.take_in_background(id.as_str()) else { return };
+                host.format_ahead(&id);
+            };
+            if let Err(err) = tokio::task::spawn_blocking(format).await {
+                tracing::error!(%err, "formatting a volume ahead of its first stage");
+            }
+        });
     }
 
     async fn made(&self, object: &LogicalVolume) -> Result<(Bytes, Option<i64>), Error> {

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use super::Error;
@@ -13,10 +14,20 @@ pub struct Turns {
     held: Arc<Held>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Held {
     by: Mutex<HashMap<String, Holder>>,
     given_back: Condvar,
+    listener: OnceLock<Listener>,
+}
+
+/// Hears the key of each turn that is given back.
+type Listener = Box<dyn Fn(&str) + Send + Sync>;
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.by).finish()
+    }
 }
 
 /// Who holds a turn.
@@ -64,6 +75,12 @@ impl Turns {
         self.take_as(Holder::Call, key, free.unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Has `listener` called with the key of each turn that was given back; the first listener stays
+    /// the only one. It must only pass the key on.
+    pub fn on_return(&self, listener: impl Fn(&str) + Send + Sync + 'static) {
+        drop(self.held.listener.set(Box::new(listener)));
+    }
+
     fn take_as(
         &self,
         holder: Holder,
@@ -86,6 +103,9 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.turns.lock().remove(&self.key);
         self.turns.held.given_back.notify_all();
+        if let Some(listener) = self.turns.held.listener.get() {
+            listener(&self.key);
+        }
     }
 }
 

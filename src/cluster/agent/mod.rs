@@ -7,6 +7,7 @@
 mod asked;
 mod brake;
 mod devices;
+mod freed;
 mod fuller;
 mod health;
 mod identity;
@@ -42,6 +43,7 @@ use crate::{
     volume::{NodeId, Turns},
 };
 use brake::Brake;
+use freed::Freed;
 use permission::Permission;
 use pools::Trouble;
 use written::Written;
@@ -97,6 +99,8 @@ struct Shared {
     written: Mutex<Written>,
     /// Whether the API may have another report of the node than was written last.
     report_is_doubtful: AtomicBool,
+    /// Deletions that wait until a volume is free.
+    freed: Freed,
     /// One permit: to format a volume that nobody waits for yet.
     formatting: Arc<Semaphore>,
 }
@@ -173,6 +177,7 @@ impl Agent {
             permission: Permission::default(),
             written: Mutex::default(),
             report_is_doubtful: AtomicBool::default(),
+            freed: Freed::of(&self.turns),
             formatting: Arc::new(Semaphore::new(1)),
             agent: self,
         });

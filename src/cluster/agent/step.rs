@@ -54,13 +54,13 @@ pub(super) fn next(object: &LogicalVolume) -> Result<Step, Error> {
     })
 }
 
-/// When a deleted object's volume that is in use is looked at again: soon at first, since the kubelet
-/// unstages it a moment after its pod is gone, then less and less often, but each second. Only this
-/// machine is asked, not the API.
+/// When a deleted object's volume that is in use is looked at again, unless a call on it ends before
+/// ([`super::freed`]): who else has it open tells nobody. Less and less often, but each second. Only
+/// this machine is asked, not the API.
 pub(super) fn pause_in_use(object: &LogicalVolume, now: Timestamp) -> Duration {
     let since = object.metadata.deletion_timestamp.as_ref().map_or(now, |it| it.0);
     let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    (waited / 10).clamp(Duration::from_millis(100), Duration::from_secs(1))
+    (waited / 10).clamp(Duration::from_millis(250), Duration::from_secs(1))
 }
 
 #[cfg(test)]
@@ -111,8 +111,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case::just_now(0, 100)]
-    #[case::clocks_differ(-30, 100)]
+    #[case::just_now(0, 250)]
+    #[case::clocks_differ(-30, 250)]
     #[case::for_a_while(3, 300)]
     #[case::for_an_hour(3600, 1000)]
     fn a_volume_in_use_is_looked_at(#[case] waited: i64, #[case] millis: u64) {

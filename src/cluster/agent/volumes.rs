@@ -59,7 +59,8 @@ pub(super) async fn carry_out(shared: Arc<Shared>) {
     let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
     let own = format!("spec.nodeName={}", shared.agent.node);
     let controller = Controller::new(api, watcher::Config::default().fields(&own))
-        .reconcile_all_on(permission::follow(Arc::clone(&shared)));
+        .reconcile_all_on(permission::follow(Arc::clone(&shared)))
+        .reconcile_all_on(shared.freed.follow());
     let config = Config::default().concurrency(AT_ONCE);
     let objects = controller.store();
     let known = async {
@@ -347,6 +348,7 @@ impl Work<'_> {
             // Not all of the node's objects are known yet.
             None => return Ok(Action::requeue(IN_HAND)),
         }
+        self.shared.freed.forget(&self.id);
         let id = self.id.clone();
         let result = self
             .on_host(move |host| match (id.parse::<VolumeId>(), id.parse::<SnapshotId>()) {
@@ -368,7 +370,10 @@ impl Work<'_> {
                 write_status(self.shared, object, &status).await?;
                 Ok(Action::await_change())
             }
-            Err(err) => self.wait(object, &err, pause_in_use(object, Timestamp::now())).await,
+            Err(err) => {
+                self.shared.freed.wait_for(&self.id);
+                self.wait(object, &err, pause_in_use(object, Timestamp::now())).await
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod expand;
 mod format;
 mod inventory;
 mod ledger;
+mod line;
 mod list;
 mod local;
 mod mend;

@@ -10,6 +10,7 @@ use std::{
 use super::{
     Found,
     ledger::{self, Ledger},
+    line::{Line, Place},
     lvm_failed,
     record::Record,
     sequence::Sequence,
@@ -41,7 +42,7 @@ pub(super) struct Pool {
 pub(super) struct Books {
     /// Held while a command changes the group or reports it, so that what is entered in the ledger
     /// is in the order of what happened.
-    changes: Mutex<()>,
+    changes: Line,
     ledger: RwLock<Ledger>,
     /// When the last report was read; `None` once the ledger was changed since.
     reported: Mutex<Option<Instant>>,
@@ -56,7 +57,7 @@ impl Books {
     pub(super) fn new(group: lvm::Group, sequence: &Arc<Sequence>) -> Arc<Self> {
         let ledger = Ledger::new(group);
         Arc::new(Self {
-            changes: Mutex::default(),
+            changes: Line::default(),
             reported: Mutex::new(Some(Instant::now())),
             unread: Mutex::default(),
             astray: Mutex::new(ledger.lost().cloned().collect()),
@@ -80,8 +81,7 @@ impl Books {
 
     /// Waits for its turn to change the group.
     pub(super) fn change(&self) -> Change<'_> {
-        let order = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        Change { books: self, _order: order }
+        Change { books: self, _place: self.changes.wait() }
     }
 
     fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
@@ -92,7 +92,7 @@ impl Books {
 /// The right to change a group.
 pub(super) struct Change<'a> {
     books: &'a Books,
-    _order: MutexGuard<'a, ()>,
+    _place: Place<'a>,
 }
 
 impl Pool {

@@ -125,7 +125,7 @@ impl fmt::Display for PoolEntry {
 }
 
 /// The group of a pool that has one of its own.
-fn own_group(name: &PoolName) -> VgName {
+pub(super) fn own_group(name: &PoolName) -> VgName {
     #[expect(clippy::expect_used, reason = "a DNS label after a prefix is a name for LVM")]
     format!("tarn-{name}").parse().expect("a valid name")
 }

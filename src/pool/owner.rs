@@ -83,6 +83,16 @@ impl Owner {
         PvMark::of(&tags.join(" "))
     }
 
+    /// For which pool the same driver has made a group on another node of the same cluster, and on which.
+    pub fn neighbour(&self, tags: &[Tag]) -> Option<(PoolName, NodeId)> {
+        let Whose::Other(found) = self.whose(tags) else { return None };
+        let is_same =
+            found.creator.as_deref() == Some(&self.creator) && found.cluster == self.cluster;
+        let node = found.node.and_then(|it| it.parse().ok()).filter(|it| *it != self.node)?;
+        let pool = found.pool.and_then(|it| it.parse().ok())?;
+        is_same.then_some((pool, node))
+    }
+
     /// Whose a group with these tags is.
     pub fn whose(&self, tags: &[Tag]) -> Whose {
         let value = |key: &str| {
@@ -135,6 +145,8 @@ mod tests {
         let found = us.whose(&maker.tags(&pool));
         assert_eq!(found == Whose::Ours(pool.clone()), ours, "{found:?}");
         assert_eq!(us.mark(&pool) == maker.mark(&pool), ours);
+        let neighbour = us.neighbour(&maker.tags(&pool)).map(|(_, node)| node);
+        assert_eq!(neighbour, (node == "n2").then(|| maker.node.clone()));
         assert_ne!(us.mark(&pool), us.mark(&"slow".parse().unwrap()));
     }
 

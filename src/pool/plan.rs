@@ -1,10 +1,12 @@
 //! From what the pools' specs say and what the survey has found to what is to be done, and to why
 //! some of it is not. Pure: everything that decides about a disk is here.
 
+mod arrival;
 mod leave;
 mod refusal;
 mod text;
 
+pub use arrival::{Arrival, Need};
 pub use refusal::Refusal;
 pub use text::described;
 
@@ -35,6 +37,8 @@ pub struct Plan {
     pub disks: Vec<DiskPlan>,
     /// Every pool that is made of disks.
     pub pools: Vec<PoolPlan>,
+    /// Groups that have come from other nodes.
+    pub arrivals: Vec<Arrival>,
 }
 
 /// One thing to be done: but for the wipe, one LVM command.
@@ -207,13 +211,14 @@ pub fn plan(pools: &[PoolEntry], owner: &Owner, survey: &Survey) -> Plan {
     };
     let disks: Vec<DiskPlan> = survey.disks.iter().map(standing).collect();
     let steps = sought.iter().flat_map(|it| it.steps(owner, &disks)).collect();
+    let arrivals = arrival::arrivals(&sought, owner, survey);
     let pools = sought.into_iter().map(|it| PoolPlan {
         name: it.entry.name.clone(),
         group: it.entry.group(),
         uuid: uuid_of(&it.entry.group(), &it.state, survey),
         state: it.state,
     });
-    Plan { steps, disks, pools: pools.collect() }
+    Plan { steps, disks, pools: pools.collect(), arrivals }
 }
 
 /// A pool that looks for disks.

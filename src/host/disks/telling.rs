@@ -31,8 +31,12 @@ pub(super) fn none_taken(plan: &Plan, pool: &PoolName, group: &VgName) -> String
     }
 }
 
-/// One line in the log for each disk that stands otherwise than before.
+/// One line in the log for each disk that stands otherwise than before, and for each group that has come
+/// from another node.
 pub(super) fn tell_changes(before: &Plan, now: &Plan) {
+    for arrival in now.arrivals.iter().filter(|it| !before.arrivals.contains(it)) {
+        tracing::warn!("{arrival}");
+    }
     for disk in &now.disks {
         let path = disk.disk.device.path.display();
         let earlier = before.disks.iter().find(|it| it.disk.device.is_still(&disk.disk.device));

@@ -1,5 +1,6 @@
 //! What is planned for which disks, and the texts that say so.
 
+mod arriving;
 mod leaving;
 
 use insta::assert_snapshot;

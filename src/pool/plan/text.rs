@@ -32,16 +32,22 @@ impl fmt::Display for Plan {
         for disk in others {
             writeln!(f, "  {}: {}", described(&disk.disk), disk.message())?;
         }
+        self.arrivals.iter().try_for_each(|it| writeln!(f, "{it}"))?;
         writeln!(f, "{}", if self.steps.is_empty() { "nothing to do" } else { "to do:" })?;
         self.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))
     }
 }
 
 impl Plan {
-    /// What the text says beside the disks: a line for each pool, and one for each thing to be done.
+    /// What the text says beside the disks: a line for each pool, for each group from another node, and for
+    /// each thing to be done.
     pub fn headlines(&self) -> Vec<String> {
         let pools = self.pools.iter().map(ToString::to_string);
-        pools.chain(self.steps.iter().map(|step| format!("to do: {step}"))).collect()
+        let arrivals = self.arrivals.iter().map(ToString::to_string);
+        pools
+            .chain(arrivals)
+            .chain(self.steps.iter().map(|step| format!("to do: {step}")))
+            .collect()
     }
 }
 

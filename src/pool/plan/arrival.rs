@@ -81,7 +81,7 @@ fn needs(
     }
     // A pool has one group, and a machine one group of a name.
     let is_taken = is_taken(group, pool, owner, survey);
-    let new = is_taken.then(|| free_name(pool, node, sought)).flatten();
+    let new = is_taken.then(|| free_name(group, (pool, node), owner, survey)).flatten();
     let as_pool = new.as_ref().unwrap_or(pool);
     if !sought.iter().any(|it| it.name() == as_pool) {
         needs.push(Need::Pool(as_pool.clone()));
@@ -111,12 +111,17 @@ fn is_taken(group: &SeenGroup, pool: &PoolName, owner: &Owner, survey: &Survey) 
         })
 }
 
-/// A name for a pool that tells where its group comes from, and that no pool has here.
-fn free_name(pool: &PoolName, node: &NodeId, sought: &[Sought<'_>]) -> Option<PoolName> {
-    let is_free = |it: &PoolName| !sought.iter().any(|sought| sought.name() == it);
+/// A name for a pool that tells where its group comes from; a pool of that name has no group yet.
+fn free_name(
+    group: &SeenGroup,
+    (pool, node): (&PoolName, &NodeId),
+    owner: &Owner,
+    survey: &Survey,
+) -> Option<PoolName> {
     let mut names = vec![format!("{pool}-of-{}", node.as_str().replace('.', "-"))];
     names.extend((2..100).map(|number| format!("{pool}-{number}")));
-    names.iter().filter_map(|it| it.parse().ok()).find(is_free)
+    let mut names = names.iter().filter_map(|it| it.parse().ok());
+    names.find(|it| !is_taken(group, it, owner, survey))
 }
 
 impl fmt::Display for Arrival {

@@ -52,6 +52,9 @@ fn the_disks_that_are_missing_come_first() {
 fn beside_a_group_of_that_name_it_needs_another() {
     let ours = member("sdc", "tarn-fast", our_tags("fast"));
     let theirs = with_uuid(arrived("sda"), "b-uuid");
+    let new = pool("fast-of-n2", r#"{"paths": ["/dev/nvme*"]}"#);
+    let with_the_pool = needs(&[fast(), new], vec![ours.clone(), theirs.clone()]);
+    assert!(with_the_pool[0].starts_with("`vgrename b-uuid tarn-fast-of-n2"), "{with_the_pool:?}");
     assert_eq!(
         needs(&[fast()], vec![ours, theirs]),
         [

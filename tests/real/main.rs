@@ -11,11 +11,13 @@
     reason = "tests: what goes wrong is to be seen"
 )]
 
+mod arrival;
 mod asking;
 mod capacity;
 mod consent;
 mod damage;
 mod disks;
+mod erring;
 mod growing;
 mod healing;
 mod hostile;

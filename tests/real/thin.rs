@@ -1,7 +1,7 @@
 //! Thin pools that fill up.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     os::unix::fs::FileExt,
     path::Path,
 };
@@ -10,7 +10,8 @@ use tonic::Code;
 
 use crate::support::{
     Scene, Wish,
-    content::{forget_cached, pattern},
+    content::{forget_cached, holds, pattern, put},
+    ground::Ground,
     machine::{run, wait_until},
     mib, refused,
 };
@@ -22,6 +23,15 @@ fn fill(device: &Path, count: u64) {
         file.write_all_at(&pattern(at, 1 << 20), mib(at)).unwrap();
         file.sync_data().unwrap();
     }
+}
+
+/// The same until a write fails; says how many are on disk.
+fn fill_to_the_brim(device: &Path) -> u64 {
+    let file = OpenOptions::new().write(true).open(device).unwrap();
+    let write = |at: &u64| {
+        file.write_all_at(&pattern(*at, 1 << 20), mib(*at)).and_then(|()| file.sync_data()).is_ok()
+    };
+    (0..).take_while(write).count() as u64
 }
 
 #[track_caller]
@@ -86,4 +96,42 @@ fn a_full_pool_takes_no_volumes_and_loses_no_bytes() {
     scene.delete(&volume).unwrap();
     wait_until("there is room again", || scene.capacity(&[]).1 >= mib(128));
     scene.make(&more("more"));
+}
+
+#[test]
+#[ignore = "guest: a real full thin pool"]
+fn a_pool_filled_to_the_brim_loses_nothing_acknowledged_and_recovers_when_it_is_grown() {
+    let pools = |vg: &str, size: &str| {
+        format!(
+            "pools: [{{name: pool, volumeGroup: {vg}, provisioning: Thin, thinPool: {{size: {size}, \
+             overprovision: 1000}}}}]\n"
+        )
+    };
+    let ground = Ground::new(&[300]);
+    let vg = ground.vg.clone();
+    let mut scene = Scene::on(ground, &pools(&vg, "64Mi"), &[]);
+    let (files, directory) = scene.make_used(&Wish::new("files", "ext4", mib(32)));
+    put(&directory, 0, 1);
+    let (_, target) = scene.make_used(&Wish::new("v", "block", mib(128)));
+    let small = scene.make(&Wish::new("small", "block", mib(4)));
+    let filled = fill_to_the_brim(&target);
+    assert!((20..64).contains(&filled), "{filled}");
+    assert_filled(&target, filled);
+    // A change, which a report follows.
+    scene.delete(&small).unwrap();
+    wait_until("the pool counts as full", || scene.capacity(&[]) == (0, 0));
+    refused(scene.try_make(&Wish::new("more", "block", mib(8))), Code::ResourceExhausted);
+
+    scene.stop();
+    fs::write(scene.home().join("pools.yaml"), pools(&vg, "200Mi")).unwrap();
+    scene.start();
+    assert!(scene.capacity(&[]).0 > 0);
+    assert_filled(&target, filled);
+    fill(&target, 120);
+    assert_filled(&target, 120);
+    // A file system that met the brim may have shut itself: it is opened anew, with all that it promised.
+    scene.put_down(&files);
+    let directory = scene.take_up(&files);
+    assert!(holds(&directory, 0, 1));
+    put(&directory, 1, 2);
 }

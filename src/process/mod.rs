@@ -133,8 +133,9 @@ impl Invocation {
         let started = Instant::now();
         let mut warned = false;
         while out.is_open() || err.is_open() {
-            let quiet = wait_for(&mut out, &mut err).map_err(Cause::Wait)?;
+            let quiet = wait_for(&mut out, &mut err, GLANCE).map_err(Cause::Wait)?;
             if quiet && child.try_wait().map_err(Cause::Wait)?.is_some() {
+                take_rest(&mut out, &mut err).map_err(Cause::Wait)?;
                 break;
             }
             if started.elapsed() < self.deadline || warned {
@@ -156,12 +157,22 @@ impl Invocation {
     }
 }
 
-/// Waits for either pipe and reads what is there; true when nothing came for a while.
+/// Reads what a program that has ended wrote since it was looked last, and waits for nothing.
+fn take_rest<A: Read + AsFd, B: Read + AsFd>(
+    out: &mut Pipe<A>,
+    err: &mut Pipe<B>,
+) -> io::Result<()> {
+    while (out.is_open() || err.is_open()) && !wait_for(out, err, Duration::ZERO)? {}
+    Ok(())
+}
+
+/// Waits for either pipe and reads what is there; true when nothing came for `patience`.
 fn wait_for<A: Read + AsFd, B: Read + AsFd>(
     out: &mut Pipe<A>,
     err: &mut Pipe<B>,
+    patience: Duration,
 ) -> io::Result<bool> {
-    let timeout = PollTimeout::try_from(GLANCE).unwrap_or(PollTimeout::ZERO);
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
     let interest = |fd| PollFd::new(fd, PollFlags::POLLIN);
     let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(2);
     fds.extend(out.from.as_ref().map(|it| interest(it.as_fd())));
@@ -308,6 +319,17 @@ mod tests {
         let failure = shell(Invocation::reads, "echo no room >&2; exit 5").run().unwrap_err();
         assert_eq!(failure.exit_code(), Some(5));
         assert!(failure.says("no room"));
+    }
+
+    #[test]
+    fn the_last_words_are_read_though_something_left_behind_holds_the_output() {
+        let script = "sleep 5 & echo word; echo complaint >&2";
+        let mut child = shell(Invocation::reads, script).spawn().unwrap();
+        let (mut out, mut err) = (Pipe::new(child.stdout.take()), Pipe::new(child.stderr.take()));
+        child.wait().unwrap();
+        take_rest(&mut out, &mut err).unwrap();
+        assert!(out.is_open() && err.is_open());
+        assert_eq!((out.text, err.text), (b"word\n".to_vec(), b"complaint\n".to_vec()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ impl Host {
     /// Makes the file system of a new volume, by the same rules as its first stage would. What is in
     /// the way is left to that, and told there.
     pub fn format_ahead(&self, id: &VolumeId) {
-        let Some(found) = self.volume(id) else { return };
+        let Ok(found) = self.finished_volume(id) else { return };
         if let Err(err) = self.format_new(&found) {
             tracing::info!(volume = %id, error = chain(&err), "not formatted ahead of its first stage");
         }
@@ -15,7 +15,7 @@ impl Host {
 
     fn format_new(&self, found: &Found) -> Result<(), Error> {
         let Purpose::Filesystem(kind) = found.record.purpose else { return Ok(()) };
-        let is_new = found.record.fresh && found.record.source.is_none() && found.is_finished();
+        let is_new = found.record.fresh && found.record.source.is_none();
         if !is_new {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use crate::volume::Turns;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Freed {
     waited_for: Arc<Mutex<HashSet<String>>>,
-    told: Arc<watch::Sender<()>>,
+    told: watch::Sender<()>,
 }
 
 impl Freed {

@@ -9,6 +9,9 @@ use crate::cluster::objects::{NodeLocalStorageStatus, PoolReport};
 /// Whether `now` says nothing but that in some pools there are more volumes or snapshots than `then`.
 /// Less room without more of them is news: others took it.
 pub(super) fn is_only(then: &NodeLocalStorageStatus, now: &NodeLocalStorageStatus) -> bool {
+    if then.pools == now.pools {
+        return false;
+    }
     let mut expected = then.clone();
     expected.sequence = now.sequence;
     for pool in &mut expected.pools {
@@ -16,7 +19,7 @@ pub(super) fn is_only(then: &NodeLocalStorageStatus, now: &NodeLocalStorageStatu
             fill(pool, fuller);
         }
     }
-    expected == *now && then.pools != now.pools
+    expected == *now
 }
 
 /// Gives `pool` what making volumes changes, where volumes were made.

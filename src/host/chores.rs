@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Host, pool::Pool, trash::trash};
+use super::{Host, pool::Pool, repairs::filling, trash::trash};
 use crate::{
     lvm::{Kind, LvName, Tag},
     units::Bytes,
@@ -19,7 +19,8 @@ const QUIET: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A report is read this often for changes that others make.
 const ROUND: Duration = Duration::from_secs(60);
-/// And this often where a thin pool is to grow before it is full: writes to it tell nobody.
+/// And this often where a thin pool is to grow before it is full, or the legs of a RAID volume are being
+/// filled: neither tells anybody.
 const WATCH: Duration = Duration::from_secs(15);
 
 /// What is to be done.
@@ -162,10 +163,12 @@ impl Host {
         let grows = |pool: &Arc<Pool>| {
             pool.spec.thin_pool.as_ref().is_some_and(|it| it.autoextend.is_some())
         };
+        let fills = |pool: &Arc<Pool>| !pool.read(filling).is_empty();
         let mut last = Instant::now();
         loop {
             let pools = self.pools();
-            let every = if pools.served.iter().any(grows) { WATCH } else { ROUND };
+            let is_watched = pools.served.iter().any(|it| grows(it) || fills(it));
+            let every = if is_watched { WATCH } else { ROUND };
             match self.chores.next(last + every) {
                 Chore::Retag(chore) => self.do_retag(&chore),
                 Chore::Report(name) => {

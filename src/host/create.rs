@@ -357,6 +357,7 @@ pub(super) fn new_volume(
         kind,
         origin,
         legs: None,
+        synced: None,
         thin_id: None,
         active: true,
         suspended: false,

@@ -6,7 +6,7 @@
 mod telling;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
@@ -15,16 +15,18 @@ use super::{
     Host, Tools,
     mend::Sightings,
     moves::{Leaving, Moves},
+    repairs::Repairs,
     wipes::{Wipes, ensure_still},
 };
 use crate::{
     device::{Bell, BlockDevice, Uevents},
     fs::{Edges, Look},
-    lvm::{self, VgName},
+    lvm::{self, Tag, VgName},
     pool::{
         PoolEntry,
         owner::Owner,
         plan::{GroupState, Plan, Standing, Step, plan},
+        repair,
         survey::{Survey, worth_a_look},
     },
     volume::{Error, PoolName, chain},
@@ -66,6 +68,7 @@ pub(super) struct Disks {
     wipes: Wipes,
     moves: Moves,
     pub(super) sightings: Sightings,
+    pub(super) repairs: Repairs,
     /// The groups that pools had when they were seen last, with LVM's own identity of each.
     known: Mutex<BTreeMap<VgName, String>>,
 }
@@ -142,21 +145,23 @@ pub fn plan_disks(
 ) -> Result<Plan, Error> {
     let before = Disks { known: Mutex::new(known.clone()), ..Disks::default() };
     before.forget_others(pools);
-    plan_after(tools, pools, owner, &BTreeMap::new(), &before)
+    plan_after(tools, pools, owner, &BTreeMap::new(), &BTreeSet::new(), &before)
 }
 
-/// [`plan_disks`], but for disks that could not be taken, by name, with the reason, and with what is
-/// known from before.
+/// [`plan_disks`], but for disks that could not be taken, by name, with the reason, with the physical
+/// volumes that RAID volumes miss, and with what is known from before.
 fn plan_after(
     tools: &Tools,
     pools: &[PoolEntry],
     owner: &Owner,
     failed: &BTreeMap<String, String>,
+    missed: &BTreeSet<String>,
     before: &Disks,
 ) -> Result<Plan, Error> {
     let mut survey = survey(tools, pools)?;
     survey.known = before.known();
     before.sightings.note(&survey);
+    survey.absent = before.sightings.absent(missed);
     for disk in &mut survey.disks {
         let not_wiped = || match &disk.look {
             Some(Ok(found)) => before.wipes.failure(&disk.device, found),
@@ -178,6 +183,7 @@ fn plan_after(
         | Step::Close { .. }
         | Step::Move { .. }
         | Step::Leave { .. }
+        | Step::GiveUp { .. }
         | Step::Forget { .. } => false,
     };
     let raw = |name: &str| first.steps.iter().any(|it| is_needed(it, name));
@@ -281,7 +287,8 @@ impl Host {
     fn take_all(&self, pools: &[PoolEntry], owner: &Owner) -> Result<Plan, Error> {
         let mut round = Round::default();
         loop {
-            let plan = plan_after(&self.tools, pools, owner, &round.failed, &self.disks)?;
+            let (failed, missed) = (&round.failed, self.missed());
+            let plan = plan_after(&self.tools, pools, owner, failed, &missed, &self.disks)?;
             self.disks.note_groups(&plan);
             let before = (round.done.len(), round.failed.len());
             self.apply(&plan, &mut round);
@@ -344,6 +351,13 @@ impl Host {
                 let reduced = || lvm.reduce_group(vg, device);
                 self.change_group(vg, "taking the disk out of the volume group", reduced)
             }
+            Step::GiveUp { pool, vg, uuid } => {
+                let tags: Vec<Tag> = repair::tag_for(uuid).into_iter().collect();
+                let noted = || lvm.tag_group(vg, &tags, &[]);
+                self.change_group(vg, "noting that a missing disk is given up", noted)?;
+                self.chores.report_soon(pool);
+                Ok(())
+            }
             Step::Forget { device, .. } => {
                 let removed = lvm.remove_physical_volume(device);
                 removed.map_err(|err| Error::machine("removing the physical volume", err))
@@ -360,9 +374,12 @@ impl Host {
                 let made = lvm.create_group(wanted);
                 made.map_err(|err| Error::machine("making the volume group", err))
             }
-            Step::ExtendGroup { vg, devices, .. } => {
+            Step::ExtendGroup { pool, vg, devices } => {
                 let extended = || lvm.extend_group(vg, devices);
-                self.change_group(vg, "extending the volume group", extended)
+                self.change_group(vg, "extending the volume group", extended)?;
+                // There may be room now for what waits for it.
+                self.chores.report_soon(pool);
+                Ok(())
             }
             Step::Grow { vg, device, .. } => {
                 let grown = || lvm.resize_physical_volume(device);
@@ -410,7 +427,7 @@ impl Host {
             return Err("its disks were not looked at".to_owned());
         };
         match &found.state {
-            GroupState::There | GroupState::Waiting(_) => Ok(()),
+            GroupState::There | GroupState::Waiting(_) | GroupState::Replacing(_) => Ok(()),
             GroupState::Barred(why) => Err(why.clone()),
             GroupState::Absent => Err(none_taken(&plan, pool, &found.group)),
         }
@@ -448,6 +465,9 @@ impl Host {
             }
             self.look_at_disks();
             patience = if told { LATER } else { ROUND };
+            if let Some(due) = self.disks.sightings.due() {
+                patience = patience.min(due);
+            }
         }
     }
 

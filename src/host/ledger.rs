@@ -261,6 +261,7 @@ mod tests {
             kind,
             origin: None,
             legs: None,
+            synced: None,
             thin_id: None,
             active: true,
             suspended: false,
@@ -312,7 +313,8 @@ mod tests {
     #[test]
     fn a_raid_takes_of_the_disks_of_its_legs() {
         let mut ledger = ledger();
-        let legs = Legs { disks: vec!["/dev/a".into(), "/dev/b".into()], stripes: 1, works: true };
+        let disks = vec!["/dev/a".into(), "/dev/b".into()];
+        let legs = Legs { disks, stripes: 1, works: true, lost: Vec::new() };
         ledger.put(LogicalVolume { legs: Some(legs), ..lv("v-b", 40, Kind::Thick) });
         let free = |ledger: &Ledger| {
             let group = ledger.group();

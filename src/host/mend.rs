@@ -4,9 +4,10 @@
 //! changed meanwhile; but the volumes on it keep their way to the old device until they are refreshed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -19,10 +20,13 @@ use crate::{
     pool::{
         health::Health,
         plan::described,
-        survey::{Disk, Survey},
+        survey::{Absent, Disk, Survey},
     },
     volume::{Error, chain},
 };
+
+/// A disk that is away for longer does not merely come back: a new one may take its place.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many of a group's physical volumes are marked as missing, and how many of those are away.
 pub(super) type Gaps = (u64, u64);
@@ -36,7 +40,15 @@ struct Seen {
     /// The groups that were seen.
     groups: BTreeMap<VgName, Gaps>,
     /// On which disk each physical volume was, by LVM's identity of it.
-    faces: BTreeMap<String, String>,
+    faces: BTreeMap<String, Face>,
+    /// Since when each that is missing is.
+    away: BTreeMap<String, Instant>,
+}
+
+/// What is known of a disk.
+struct Face {
+    described: String,
+    serial: Option<String>,
 }
 
 impl Sightings {
@@ -53,16 +65,49 @@ impl Sightings {
             gaps.0 += u64::from(physical.missing);
             gaps.1 += u64::from(physical.is_away());
         }
-        let face = |disk: &Disk| Some((disk.physical.as_ref()?.uuid.clone(), described(disk)));
+        let face = |disk: &Disk| {
+            let (described, serial) = (described(disk), disk.device.serial.clone());
+            Some((disk.physical.as_ref()?.uuid.clone(), Face { described, serial }))
+        };
+        let away = survey.physical.iter().filter(|it| it.group.is_some() && it.is_away());
+        let away: BTreeSet<&String> = away.map(|it| &it.uuid).collect();
         let mut seen = self.lock();
         seen.groups = groups;
+        seen.away.retain(|uuid, _| away.contains(uuid));
+        for uuid in away {
+            seen.away.entry(uuid.clone()).or_insert_with(Instant::now);
+        }
         seen.faces.extend(survey.disks.iter().filter_map(face));
     }
 
     /// What is known of the disk of a physical volume.
     fn face(&self, uuid: &str) -> String {
-        let known = self.lock().faces.get(uuid).cloned();
+        let known = self.lock().faces.get(uuid).map(|it| it.described.clone());
         known.unwrap_or_else(|| format!("a disk not seen since the start (physical volume {uuid})"))
+    }
+
+    /// What is known of the physical volumes that are missing, of which RAID volumes miss some.
+    pub(super) fn absent(&self, missed: &BTreeSet<String>) -> BTreeMap<String, Absent> {
+        let seen = self.lock();
+        let absent = |(uuid, since): (&String, &Instant)| {
+            let serial = seen.faces.get(uuid).and_then(|it| it.serial.clone());
+            let replaceable = missed.contains(uuid) && since.elapsed() >= PATIENCE;
+            (uuid.clone(), Absent { serial, replaceable })
+        };
+        seen.away.iter().map(absent).collect()
+    }
+
+    /// When the next of them has been away for so long that it may be replaced.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let left = |since: &Instant| PATIENCE.checked_sub(since.elapsed());
+        self.lock().away.values().filter_map(left).min()
+    }
+
+    /// Has every missing disk be away for longer than is waited.
+    #[cfg(test)]
+    pub(super) fn lose_patience(&self) {
+        let long = Instant::now().checked_sub(PATIENCE).unwrap();
+        self.lock().away.values_mut().for_each(|it| *it = long);
     }
 
     /// What there was of a group; `None` when it was not seen.
@@ -127,6 +172,7 @@ impl Host {
                 unread,
                 disks: ledger.missing().map(|it| self.disks.sightings.face(&it.uuid)).collect(),
                 lost: lost.iter().map(ToString::to_string).collect(),
+                repair: self.prospect(pool, ledger),
             }
         })
     }
@@ -174,6 +220,8 @@ impl Host {
         if self.revive(&change, pool) {
             change.refresh(lvm)?;
         }
+        drop(change);
+        self.repair(pool)?;
         let gaps = pool.read(Ledger::gaps);
         if gaps != before && gaps != (0, 0) {
             tracing::error!(pool = %pool.name, "{}", self.health(pool));

@@ -13,6 +13,7 @@ use super::{
     copy::Copies,
     disks::Disks,
     is_finished,
+    ledger::Ledger,
     pool::{Books, Pool, THIN_POOL},
     trash::Wiping,
 };
@@ -137,6 +138,9 @@ impl Host {
     /// Has the background finish and wipe what an earlier life left in a pool that was just opened.
     pub(super) fn take_up_unfinished(&self, pool: &Pool) {
         self.chores.trash_soon();
+        if !pool.read(Ledger::is_whole) {
+            self.chores.report_soon(&pool.name);
+        }
         let unfinished: Vec<VolumeId> = pool.read(|ledger| {
             let all = ledger.records("v-", None);
             let unfinished = all.filter(|(lv, record)| !is_finished(lv, record));

@@ -1,6 +1,11 @@
 //! What the machine looks like now, for metrics, health and reports; from memory.
 
-use super::{Host, pool::Pool, trash::trash};
+use super::{
+    Host,
+    pool::Pool,
+    repairs::{Filling, filling},
+    trash::trash,
+};
 use crate::{
     lvm::{Layout, VgName},
     pool::{
@@ -52,6 +57,10 @@ pub struct PoolStatus {
     pub wipes: u64,
     /// How many bytes those have.
     pub wipe_bytes: Bytes,
+    /// RAID volumes whose legs do not all have their data yet.
+    pub filling: Vec<Filling>,
+    /// How much of those is still to be filled.
+    pub to_fill: Bytes,
 }
 
 /// A copy that runs.
@@ -87,6 +96,7 @@ impl Pool {
             let layout = spec.layout(&Parameters::default()).unwrap_or(Layout::Linear);
             let count = |prefix: &str| ledger.records(prefix, None).count() as u64;
             let wipes = trash(ledger);
+            let filling = filling(ledger);
             PoolStatus {
                 name: self.name.clone(),
                 group: self.vg.clone(),
@@ -100,6 +110,8 @@ impl Pool {
                 snapshots: count("s-"),
                 wipes: wipes.len() as u64,
                 wipe_bytes: Bytes(wipes.iter().map(|lv| lv.size.0).sum()),
+                to_fill: Bytes(filling.iter().map(|it| it.left().0).sum()),
+                filling,
                 stock,
             }
         })

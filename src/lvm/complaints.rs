@@ -61,6 +61,20 @@ pub(super) fn layer_in_the_way(failure: &Failure, vg: &VgName) -> Option<LvName>
     layer.parse().ok()
 }
 
+/// The device of a leg that an interrupted command has made and LVM knows nothing of, as the complaint about
+/// it names it: "device-mapper: create ioctl on VG-LV_rmeta_2 LVM-... failed: Device or resource busy".
+pub(super) fn device_in_the_way(failure: &Failure, about: About<'_>) -> Option<String> {
+    let (_, rest) = failure.complaint()?.split_once("create ioctl on ")?;
+    let (name, why) = rest.split_once(' ')?;
+    let doubled = |name: &str| name.replace('-', "--");
+    let volume = format!("{}-{}_", doubled(about.vg.as_str()), doubled(about.old?.as_str()));
+    let layer = name.strip_prefix(&volume)?;
+    let is_leg = ["rmeta_", "rimage_"]
+        .iter()
+        .any(|kind| layer.strip_prefix(kind).is_some_and(|number| number.parse::<u32>().is_ok()));
+    (is_leg && why.contains("Device or resource busy")).then(|| name.to_owned())
+}
+
 /// Turns a failed command into the error that a caller can act on.
 pub(super) fn understand(failure: Failure, about: About<'_>) -> Error {
     let vg = || about.vg.clone();
@@ -133,6 +147,23 @@ mod tests {
     #[case("Snapshots of snapshots are not supported.", "Tool")]
     fn what_lvm_says(#[case] stderr: &str, #[case] want: &str) {
         assert_eq!(meaning(5, stderr), want);
+    }
+
+    #[rstest]
+    #[case::metadata("vg--0-v--1_rmeta_2 LVM-x failed: Device or resource busy", true)]
+    #[case::image("vg--0-v--1_rimage_2 LVM-x failed: Device or resource busy", true)]
+    #[case::another_volume("vg--0-v--2_rmeta_2 LVM-x failed: Device or resource busy", false)]
+    #[case::the_volume("vg--0-v--1 LVM-x failed: Device or resource busy", false)]
+    #[case::no_leg("vg--0-v--1_rmeta_x LVM-x failed: Device or resource busy", false)]
+    #[case::something_else("vg--0-v--1_rmeta_2 LVM-x failed: Invalid argument", false)]
+    fn devices_in_the_way(#[case] rest: &str, #[case] is_leg: bool) {
+        let (vg, old) = ("vg-0".parse().unwrap(), "v-1".parse().unwrap());
+        let stderr = format!("  device-mapper: create ioctl on {rest}\n  Failed to suspend it.");
+        let failure =
+            Failure { command: "lvconvert".to_owned(), cause: Cause::Exit { code: 5, stderr } };
+        let about = About { vg: &vg, new: None, old: Some(&old) };
+        let want = is_leg.then(|| rest.split(' ').next().unwrap().to_owned());
+        assert_eq!(device_in_the_way(&failure, about), want);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-    Layout, LvName, MoveExtents, Place, SnapshotKind, Tag, VgName,
+    Layout, LvName, MoveExtents, Place, RepairRaid, SnapshotKind, Tag, VgName,
 };
 use crate::{process::Invocation, units::Bytes};
 
@@ -32,7 +32,7 @@ pub(super) fn report(vg: &VgName) -> Invocation {
         (
             "lv",
             "lv_name,lv_uuid,lv_size,lv_layout,lv_role,lv_active,lv_suspended,\
-             lv_health_status,origin,origin_size,pool_lv,data_percent,metadata_percent,lv_tags",
+             lv_health_status,origin,origin_size,pool_lv,data_percent,metadata_percent,copy_percent,lv_tags",
         ),
         ("pvseg", "pv_uuid,pvseg_start,pvseg_size,lv_name"),
         ("seg", "lv_uuid,thin_id"),
@@ -114,6 +114,29 @@ pub(super) fn move_extents(wanted: &MoveExtents) -> Invocation {
 
 pub(super) fn reduce_group(vg: &VgName, device: &Path) -> Invocation {
     yes("vgreduce").arg(vg.as_str()).arg(device)
+}
+
+pub(super) fn tag_group(vg: &VgName, add: &[Tag], remove: &[Tag]) -> Invocation {
+    let command = yes("vgchange").args(UNMONITORED);
+    command.args(tagged("--addtag", add)).args(tagged("--deltag", remove)).arg(vg.as_str())
+}
+
+pub(super) fn repair(wanted: &RepairRaid) -> Invocation {
+    yes("lvconvert")
+        .args(UNMONITORED)
+        .arg("--repair")
+        .arg(path(&wanted.vg, &wanted.lv))
+        .args(wanted.on.iter().map(named))
+}
+
+/// A device of a RAID's leg that no volume of LVM's is behind.
+pub(super) fn remove_device(name: &str) -> Invocation {
+    Invocation::changes("dmsetup").args(["remove", name])
+}
+
+/// Without `--force`, which would remove what lies on a missing disk, too.
+pub(super) fn forget_missing(vg: &VgName) -> Invocation {
+    yes("vgreduce").args(UNMONITORED).arg("--removemissing").arg(vg.as_str())
 }
 
 /// Without `--yes` and `--force`: what is in a group is left alone.
@@ -380,6 +403,19 @@ mod tests {
     #[case::moving(
         move_extents(&MoveExtents { vg: vg(), device: "/dev/sda".into(), first: 8, count: 8 }),
         "pvmove --yes --config \"activation/monitoring=0 global/use_lvmpolld=0\" --interval 1 /dev/sda:8-15"
+    )]
+    #[case::tag_group(
+        tag_group(&vg(), &tags(&["a=1"]), &tags(&["b"])),
+        "vgchange --yes --config activation/monitoring=0 --addtag a=1 --deltag b vg0"
+    )]
+    #[case::repair(
+        repair(&RepairRaid { vg: vg(), lv: lv("v"), on: places() }),
+        "lvconvert --yes --config activation/monitoring=0 --repair vg0/v /dev/sda:0-2:10-10 /dev/sdb:0-2:10-10"
+    )]
+    #[case::remove_device(remove_device("vg0-v_rmeta_2"), "dmsetup remove vg0-v_rmeta_2")]
+    #[case::forget_missing(
+        forget_missing(&vg()),
+        "vgreduce --yes --config activation/monitoring=0 --removemissing vg0"
     )]
     #[case::reduce(reduce_group(&vg(), Path::new("/dev/sda")), "vgreduce --yes vg0 /dev/sda")]
     #[case::unmade(remove_physical_volume(Path::new("/dev/sda")), "pvremove /dev/sda")]

@@ -20,7 +20,7 @@ pub mod tools;
 pub use mark::PvMark;
 pub use names::{BadName, BadTag, LvName, Tag, VgName};
 pub use physical::{Footprint, SeenGroup, SeenPhysicalVolume};
-pub use raid::{LEG_METADATA, Legs, Place, Raid, RaidLevel, Stretch, disks_for, places};
+pub use raid::{LEG_METADATA, Legs, LostLeg, Place, Raid, RaidLevel, Stretch, disks_for, places};
 
 use std::path::{Path, PathBuf};
 
@@ -77,6 +77,26 @@ pub trait Lvm: Send + Sync {
 
     /// Makes a physical volume that is in no group an empty device (`pvremove`).
     fn remove_physical_volume(&self, device: &Path) -> Result<(), Error>;
+
+    /// Adds and removes tags of a group, also while it misses a disk (`vgchange`).
+    fn tag_group(&self, vg: &VgName, add: &[Tag], remove: &[Tag]) -> Result<(), Error>;
+
+    /// Makes new legs of a RAID volume in the places of those that lie on disks which are missing, each on a
+    /// disk of its own, and has the kernel fill them while the volume is in use (`lvconvert --repair`).
+    /// Where no leg is missing nothing is done. What an interrupted call has left is put right, but for
+    /// [`Lvm::discard_leg`].
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]. Also where the other legs have not all data yet.
+    fn repair(&self, wanted: &RepairRaid) -> Result<(), Error>;
+
+    /// Removes what an interrupted [`Lvm::repair`] has left of an old leg: a volume of its own that lies on
+    /// disks which are missing.
+    fn discard_leg(&self, vg: &VgName, layer: &LvName) -> Result<(), Error>;
+
+    /// Has a group forget its missing disks on which nothing lies (`vgreduce --removemissing`); what lies on
+    /// others is left alone, and so are those.
+    fn forget_missing(&self, vg: &VgName) -> Result<(), Error>;
 
     /// Gives a physical volume all of a device that has grown (`pvresize`).
     ///
@@ -170,6 +190,17 @@ pub struct MoveExtents {
     pub count: u64,
 }
 
+/// Legs of a RAID volume that are to be replaced, as their disks are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairRaid {
+    /// The group.
+    pub vg: VgName,
+    /// The volume.
+    pub lv: LvName,
+    /// Where the new legs lie: one place for each that is missing.
+    pub on: Vec<Place>,
+}
+
 /// A new volume group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateGroup {
@@ -253,7 +284,8 @@ impl Layout {
             Self::Linear | Self::Striped { .. } => None,
             Self::Raid(raid) => {
                 let disks = on.iter().map(|place| place.device.clone()).collect();
-                Some(Legs { disks, stripes: u64::from(raid.stripes), works: true })
+                let stripes = u64::from(raid.stripes);
+                Some(Legs { disks, stripes, works: true, lost: Vec::new() })
             }
         }
     }
@@ -370,6 +402,9 @@ pub struct LogicalVolume {
     pub origin: Option<LvName>,
     /// How it lies on the disks, if it is a RAID.
     pub legs: Option<Legs>,
+    /// Hundredths of a RAID that all its legs have; before that is 100, none may be lost. `None` where LVM
+    /// does not say.
+    pub synced: Option<f64>,
     /// Its number in its thin pool; a new one is past all that exist. `None` for what is not thin,
     /// and where no report has told it yet.
     pub thin_id: Option<u32>,

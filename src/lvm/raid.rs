@@ -118,6 +118,18 @@ pub struct Legs {
     pub stripes: u64,
     /// Whether it works: it has lost no more legs with disks that are missing than it can.
     pub works: bool,
+    /// The legs that it has lost.
+    pub lost: Vec<LostLeg>,
+}
+
+/// A leg that lies on a disk which is missing, if only in part. One that lies on several is told several
+/// times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostLeg {
+    /// Its place among the legs.
+    pub leg: usize,
+    /// LVM's own identity of the disk's physical volume.
+    pub disk: String,
 }
 
 impl Legs {
@@ -214,7 +226,8 @@ mod tests {
     #[case::mirrored_three_stripes(raid(RaidLevel::Raid10, 3, 1), 6, 4)]
     fn how_many_legs(#[case] raid: Raid, #[case] count: u32, #[case] rows: u64) {
         assert_eq!((raid.legs(), raid.extents_of_leg(12)), (count, rows + 1));
-        let there = Legs { disks: Vec::new(), stripes: raid.stripes.into(), works: true };
+        let stripes = raid.stripes.into();
+        let there = Legs { disks: Vec::new(), stripes, works: true, lost: Vec::new() };
         assert_eq!((there.extents_of_leg(12), there.growth_of_leg(12)), (rows + 1, rows));
     }
 

@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-    Error, Group, LvName, Lvm, MoveExtents, Place, SeenPhysicalVolume, Tag, VgName,
-    complaints::{About, layer_in_the_way, understand},
+    Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid, SeenPhysicalVolume, Tag, VgName,
+    complaints::{About, device_in_the_way, layer_in_the_way, understand},
     lines, physical,
     report::{self, Dependents},
 };
@@ -139,6 +139,46 @@ impl Lvm for LvmTools {
 
     fn reduce_group(&self, vg: &VgName, device: &Path) -> Result<(), Error> {
         self.change(lines::reduce_group(vg, device), group(vg))
+    }
+
+    fn tag_group(&self, vg: &VgName, add: &[Tag], remove: &[Tag]) -> Result<(), Error> {
+        self.change(lines::tag_group(vg, add, remove), group(vg))
+    }
+
+    /// A call that was killed may have left devices of new legs, of which the group knows nothing, and whose
+    /// names LVM chooses again. Each attempt names one. They are removed only while nobody has them open.
+    fn repair(&self, wanted: &RepairRaid) -> Result<(), Error> {
+        let about = volume(&wanted.vg, &wanted.lv);
+        let mut removed = BTreeSet::new();
+        loop {
+            let failure = match self.courier.carry(lines::repair(wanted)) {
+                Ok(_) => return Ok(()),
+                Err(failure) if failure.says("does not contain devices specified") => return Ok(()),
+                Err(failure) => failure,
+            };
+            let device = device_in_the_way(&failure, about);
+            let Some(device) = device.filter(|device| removed.insert(device.clone())) else {
+                return Err(understand(failure, about));
+            };
+            tracing::warn!(vg = %about.vg, %device, "was left by an interrupted repair");
+            self.change(lines::remove_device(&device), about)?;
+        }
+    }
+
+    fn discard_leg(&self, vg: &VgName, layer: &LvName) -> Result<(), Error> {
+        match self.change(lines::remove(vg, layer), volume(vg, layer)) {
+            Err(Error::NoVolume { .. }) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    fn forget_missing(&self, vg: &VgName) -> Result<(), Error> {
+        match self.courier.carry(lines::forget_missing(vg)) {
+            Ok(_) => Ok(()),
+            // It is done for the empty ones nevertheless.
+            Err(failure) if failure.says("There are still partial LVs") => Ok(()),
+            Err(failure) => Err(understand(failure, group(vg))),
+        }
     }
 
     fn remove_physical_volume(&self, device: &Path) -> Result<(), Error> {

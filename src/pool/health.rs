@@ -18,6 +18,8 @@ pub struct Health {
     /// The volumes and snapshots that lie on those, if only in part, by their ids; also those in a thin
     /// pool that has given up because of them, and those that have not found their way back yet.
     pub lost: Vec<String>,
+    /// What becomes of the RAID volumes among those, in a sentence.
+    pub repair: Option<String>,
 }
 
 impl Health {
@@ -71,7 +73,8 @@ impl fmt::Display for Health {
             false => f.write_str(
                 ". The others are served; LVM makes and changes nothing before it is back",
             ),
-        }
+        }?;
+        self.repair.iter().try_for_each(|it| write!(f, ". {it}"))
     }
 }
 
@@ -81,7 +84,8 @@ mod tests {
 
     fn missing(lost: usize) -> Health {
         let lost = (0..lost).map(|it| format!("v-{it}")).collect();
-        Health { unread: None, disks: vec!["/dev/sdb (1Gi, serial A)".to_owned()], lost }
+        let disks = vec!["/dev/sdb (1Gi, serial A)".to_owned()];
+        Health { unread: None, disks, lost, repair: None }
     }
 
     #[test]

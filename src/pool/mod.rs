@@ -6,6 +6,7 @@ mod file;
 pub mod health;
 pub mod owner;
 pub mod plan;
+pub mod repair;
 mod spec;
 pub mod survey;
 

@@ -4,6 +4,7 @@
 mod arrival;
 mod leave;
 mod refusal;
+mod replace;
 mod text;
 
 pub use arrival::{Arrival, Need};
@@ -121,6 +122,15 @@ pub enum Step {
         /// The disk.
         device: PathBuf,
     },
+    /// A disk that is missing is given up: RAID volumes get new legs in the places of those on it.
+    GiveUp {
+        /// The pool.
+        pool: PoolName,
+        /// Its group.
+        vg: VgName,
+        /// LVM's own identity of its physical volume.
+        uuid: String,
+    },
     /// A pool's group gets more physical volumes.
     ExtendGroup {
         /// The pool.
@@ -192,6 +202,8 @@ pub enum GroupState {
     There,
     /// It is there, and gets no more disks now.
     Waiting(String),
+    /// It is there and misses disks, in whose places others may come.
+    Replacing(String),
     /// It is not to be touched.
     Barred(String),
 }
@@ -210,7 +222,7 @@ pub fn plan(pools: &[PoolEntry], owner: &Owner, survey: &Survey) -> Plan {
         standing: standing(disk, &sought, owner, survey),
     };
     let disks: Vec<DiskPlan> = survey.disks.iter().map(standing).collect();
-    let steps = sought.iter().flat_map(|it| it.steps(owner, &disks)).collect();
+    let steps = sought.iter().flat_map(|it| it.steps(owner, survey, &disks)).collect();
     let arrivals = arrival::arrivals(&sought, owner, survey);
     let pools = sought.into_iter().map(|it| PoolPlan {
         name: it.entry.name.clone(),
@@ -233,7 +245,7 @@ impl Sought<'_> {
         &self.entry.name
     }
 
-    fn steps(&self, owner: &Owner, disks: &[DiskPlan]) -> Vec<Step> {
+    fn steps(&self, owner: &Owner, survey: &Survey, disks: &[DiskPlan]) -> Vec<Step> {
         let pool = self.name();
         let is_taken = |it: &&DiskPlan| it.standing == Standing::Taken(pool.clone());
         let taken: Vec<&Disk> = disks.iter().filter(is_taken).map(|it| &it.disk).collect();
@@ -252,6 +264,7 @@ impl Sought<'_> {
             .collect();
         steps.extend(self.growth(disks));
         steps.extend(self.departures(disks, &mark));
+        steps.extend(self.losses(survey, !taken.is_empty()));
         let devices: Vec<PathBuf> = taken.iter().map(|disk| disk.device.path.clone()).collect();
         let (pool, vg) = (pool.clone(), self.entry.group());
         steps.extend(match &self.state {
@@ -260,7 +273,9 @@ impl Sought<'_> {
                 let tags = owner.tags(&pool);
                 Some(Step::MakeGroup { pool, wanted: CreateGroup { vg, devices, tags } })
             }
-            GroupState::There => Some(Step::ExtendGroup { pool, vg, devices }),
+            GroupState::There | GroupState::Replacing(_) => {
+                Some(Step::ExtendGroup { pool, vg, devices })
+            }
             GroupState::Waiting(_) | GroupState::Barred(_) => None,
         });
         let is_wiped = |it: &&DiskPlan| it.standing == Standing::Wiped(self.name().clone());
@@ -296,7 +311,10 @@ impl Sought<'_> {
 }
 
 fn uuid_of(name: &VgName, state: &GroupState, survey: &Survey) -> Option<String> {
-    let is_its = matches!(state, GroupState::There | GroupState::Waiting(_));
+    let is_its = match state {
+        GroupState::There | GroupState::Waiting(_) | GroupState::Replacing(_) => true,
+        GroupState::Absent | GroupState::Barred(_) => false,
+    };
     let mut groups = survey.physical.iter().filter_map(|it| it.group.as_ref());
     groups.find(|it| is_its && it.name == *name).map(|it| it.uuid.clone())
 }
@@ -346,6 +364,9 @@ fn group_state(entry: &PoolEntry, owner: &Owner, survey: &Survey) -> GroupState 
             GroupState::Barred(format!("volume group {name} is exported or shared"))
         }
         0 => GroupState::There,
+        missing if replace::is_wanted(survey, group) => GroupState::Replacing(format!(
+            "volume group {name} misses {missing} of its disks, and takes new ones in their places"
+        )),
         missing => GroupState::Waiting(format!(
             "volume group {name} misses {missing} of its disks, and takes no others before they are \
              back or given up"
@@ -419,6 +440,7 @@ impl Step {
             | Self::Move { pool, .. }
             | Self::Leave { pool, .. }
             | Self::Forget { pool, .. }
+            | Self::GiveUp { pool, .. }
             | Self::ExtendGroup { pool, .. } => pool,
         }
     }
@@ -435,6 +457,7 @@ impl Step {
             | Self::Forget { device, .. } => device == path,
             Self::MakeGroup { wanted, .. } => wanted.devices.iter().any(|it| it == path),
             Self::ExtendGroup { devices, .. } => devices.iter().any(|it| it == path),
+            Self::GiveUp { .. } => false,
         }
     }
 }

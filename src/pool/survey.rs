@@ -22,6 +22,18 @@ pub struct Survey {
     /// Groups that pools had when they were seen last: LVM's own identity of each. One that is not
     /// seen now is missing, and never gone.
     pub known: BTreeMap<VgName, String>,
+    /// What is known of physical volumes that are missing, by LVM's own identity of each.
+    pub absent: BTreeMap<String, Absent>,
+}
+
+/// A physical volume that is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// The serial of its disk, where that was seen.
+    pub serial: Option<String>,
+    /// Whether a new disk may take its place: a RAID volume has lost a leg with it, and it is away for
+    /// longer than a disk that merely comes back.
+    pub replaceable: bool,
 }
 
 /// One disk, partition or other device that a pool could be made of.
@@ -118,7 +130,7 @@ impl Survey {
                 failed: None,
             })
             .collect();
-        Self { disks, physical, known: BTreeMap::new() }
+        Self { disks, physical, ..Self::default() }
     }
 }
 

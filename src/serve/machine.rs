@@ -117,6 +117,8 @@ fn figures(pool: &PoolStatus) -> PoolFigures {
         missing: pool.health.disks.len() as u64,
         lost: pool.health.lost.len() as u64,
         unreadable: pool.health.unread.is_some(),
+        filling: pool.filling.len() as u64,
+        to_fill: pool.to_fill,
     }
 }
 

@@ -58,6 +58,10 @@ pub struct PoolFigures {
     pub lost: u64,
     /// Whether the volume group could not be read when that was tried last.
     pub unreadable: bool,
+    /// RAID volumes whose legs do not all have their data yet.
+    pub filling: u64,
+    /// How much of those is still to be filled.
+    pub to_fill: Bytes,
 }
 
 /// How full a thin pool is, each from 0 to 1.
@@ -124,6 +128,8 @@ struct PoolGauges {
     missing: Family<Pool, Count>,
     lost: Family<Pool, Count>,
     unreadable: Family<Pool, Count>,
+    filling: Family<Pool, Count>,
+    to_fill: Family<Pool, Count>,
 }
 
 impl Default for Metrics {
@@ -256,6 +262,10 @@ impl PoolGauges {
         to.register("pool_volumes_on_missing_disks", help, self.lost.clone());
         let help = "1 while the volume group cannot be read";
         to.register("pool_unreadable", help, self.unreadable.clone());
+        let help = "RAID volumes whose legs do not all have their data yet";
+        to.register("pool_volumes_filling", help, self.filling.clone());
+        let help = "How much of these volumes is still to be filled";
+        to.register("pool_filling_bytes", help, self.to_fill.clone());
     }
 
     fn set(&self, name: &str, now: &PoolFigures) {
@@ -272,6 +282,8 @@ impl PoolGauges {
         set(&self.missing, now.missing);
         set(&self.lost, now.lost);
         set(&self.unreadable, u64::from(now.unreadable));
+        set(&self.filling, now.filling);
+        set(&self.to_fill, now.to_fill.0);
         for (provisioning, largest) in [("thick", now.largest_thick), ("thin", now.largest_thin)] {
             let labels = PoolVolumes { pool: name.to_owned(), provisioning };
             self.largest.remove(&labels);
@@ -340,6 +352,7 @@ mod tests {
         tarn_lvm_command_duration_seconds_count{verb="lvcreate",outcome="failed"} 1
         tarn_lvm_command_duration_seconds_sum{verb="lvcreate",outcome="failed"} 0.25
         tarn_pool_disks_missing{pool="fast"} 0
+        tarn_pool_filling_bytes{pool="fast"} 0
         tarn_pool_free_bytes{pool="fast"} 0
         tarn_pool_largest_volume_bytes{pool="fast",provisioning="thick"} 1073741824
         tarn_pool_size_bytes{pool="fast"} 2147483648
@@ -347,6 +360,7 @@ mod tests {
         tarn_pool_thin_data_used_ratio{pool="fast"} 0.25
         tarn_pool_thin_metadata_used_ratio{pool="fast"} 0.5
         tarn_pool_unreadable{pool="fast"} 0
+        tarn_pool_volumes_filling{pool="fast"} 0
         tarn_pool_volumes_on_missing_disks{pool="fast"} 0
         tarn_pool_volumes{pool="fast"} 3
         tarn_pool_wipes_pending_bytes{pool="fast"} 0

@@ -26,6 +26,7 @@ mod life;
 mod mounts;
 mod pools;
 mod raid;
+mod repair;
 mod repeated;
 mod retire;
 mod signatures;

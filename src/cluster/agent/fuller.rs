@@ -39,6 +39,7 @@ fn fill(pool: &mut PoolReport, now: &PoolReport) {
         free_extents: now.free_extents,
         disks: now.disks,
         thin_pool: now.thin_pool,
+        filling: now.filling,
         ..pool.clone()
     };
 }

@@ -92,7 +92,7 @@ impl Told {
     async fn tell_of_pool(&mut self, shared: &Shared, pool: &PoolStatus) {
         if pool.health.is_well() {
             if self.ill.remove(&pool.name).is_some() {
-                tracing::info!(pool = %pool.name, "the pool is whole again");
+                tell_of_recovery(shared, pool).await;
             }
             return;
         }
@@ -111,6 +111,19 @@ impl Told {
         shared.warn(&node, warning).await;
         self.ill.insert(pool.name.clone(), pool.health.clone());
     }
+}
+
+async fn tell_of_recovery(shared: &Shared, pool: &PoolStatus) {
+    let note = match pool.filling.len() {
+        0 => format!("pool {} is whole again", pool.name),
+        count => {
+            format!("pool {} is whole again; legs of {count} volumes are being filled", pool.name)
+        }
+    };
+    tracing::info!("{note}");
+    let Some(node) = shared.permission.about() else { return };
+    let event = Warning { reason: "PoolWhole", action: "Reported", note: &note, secondary: None };
+    shared.say(&node, event).await;
 }
 
 async fn tell_of_volume(shared: &Shared, object: &Arc<LogicalVolume>, health: &Health) {
@@ -152,6 +165,7 @@ mod tests {
             unread: None,
             disks: vec!["/dev/sdb (1Gi)".to_owned()],
             lost: vec!["v-a".to_owned()],
+            repair: None,
         }
     }
 

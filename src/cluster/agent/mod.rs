@@ -118,8 +118,17 @@ impl Shared {
 
     /// A warning about an object, as an Event; that one cannot be written is no reason not to go on.
     async fn warn(&self, about: &ObjectReference, event: Warning<'_>) {
+        self.publish(EventType::Warning, about, event).await;
+    }
+
+    /// What is no reason to worry about an object, as an Event.
+    async fn say(&self, about: &ObjectReference, event: Warning<'_>) {
+        self.publish(EventType::Normal, about, event).await;
+    }
+
+    async fn publish(&self, type_: EventType, about: &ObjectReference, event: Warning<'_>) {
         let event = Event {
-            type_: EventType::Warning,
+            type_,
             reason: event.reason.to_owned(),
             // As much as the API takes.
             note: Some(event.note.chars().take(1000).collect()),
@@ -137,7 +146,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What [`Shared::warn`] says.
+/// What [`Shared::warn`] and [`Shared::say`] say.
 struct Warning<'a> {
     reason: &'a str,
     action: &'a str,

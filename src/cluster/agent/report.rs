@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{
     cluster::objects::{
-        DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport,
-        StrayReport, ThinReport, without_owners_of_fields,
+        DiskReport, FillingReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus,
+        PoolReport, StrayReport, ThinReport, without_owners_of_fields,
     },
-    host::{PoolStatus, Status},
+    host::{Filling, PoolStatus, Status},
     volume::chain,
 };
 
@@ -121,6 +121,7 @@ fn pool_report(pool: &PoolStatus) -> PoolReport {
         state: pool.health.state().to_owned(),
         message: (!pool.health.is_well()).then(|| pool.health.to_string()),
         lost: pool.health.lost.iter().take(MOST_LOST).cloned().collect(),
+        filling: pool.filling.iter().take(MOST_LOST).map(filling_report).collect(),
         volumes: pool.volumes,
         snapshots: pool.snapshots,
         wiping: pool.wipe_bytes,
@@ -147,6 +148,10 @@ fn pool_report(pool: &PoolStatus) -> PoolReport {
             metadata_percent: thin.metadata_percent,
         }),
     }
+}
+
+fn filling_report(filling: &Filling) -> FillingReport {
+    FillingReport { volume: filling.volume.clone(), percent: filling.whole_percent() }
 }
 
 async fn write(

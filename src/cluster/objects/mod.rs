@@ -20,8 +20,8 @@ pub use logical_volume::{
     Refusal, RefusalReason, VolumeMode,
 };
 pub use node_local_storage::{
-    DeviceReport, DiskReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus,
-    PoolReport, StrayReport, ThinReport,
+    DeviceReport, DiskReport, FillingReport, NodeLocalStorage, NodeLocalStorageSpec,
+    NodeLocalStorageStatus, PoolReport, StrayReport, ThinReport,
 };
 pub use storage_pool::{StoragePool, StoragePoolSpec};
 

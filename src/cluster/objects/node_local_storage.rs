@@ -108,6 +108,11 @@ pub struct PoolReport {
     /// The volumes and snapshots that lie on disks that are missing, if only in part; at most 500.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
+    /// RAID volumes whose legs do not all have their data yet, new ones and those that were repaired: none of
+    /// their disks may be lost before they have; at most 500.
+    // Written also when there are none: a merge leaves what it does not name.
+    #[serde(default)]
+    pub filling: Vec<FillingReport>,
     /// How many volumes it holds.
     pub volumes: u64,
     /// How many snapshots.
@@ -127,6 +132,16 @@ pub struct PoolReport {
     /// Its thin pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thin_pool: Option<ThinReport>,
+}
+
+/// A RAID volume whose legs are being filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FillingReport {
+    /// The volume.
+    pub volume: String,
+    /// How many hundredths of it all its legs have.
+    pub percent: u32,
 }
 
 /// One disk of a pool.

@@ -1,5 +1,7 @@
 //! Disks are taken on a machine in memory, and interrupted there.
 
+mod lost;
+
 use std::sync::Arc;
 
 use super::*;

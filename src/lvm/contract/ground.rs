@@ -37,6 +37,8 @@ pub(crate) trait Fate {
     fn lose_in_pool(&self, lv: &str);
     /// The disk of that number goes away from the group, or comes back.
     fn set_missing(&self, disk: usize, missing: bool);
+    /// The disk of that number, which was missing and is forgotten, is there again, and empty.
+    fn empty(&self, disk: usize);
     /// An interrupted activation leaves a RAID volume's legs active, and it is not.
     fn cut_activation(&self, lv: &str);
     /// Waits until the legs of a RAID volume are the same: before that none may be missing.
@@ -177,6 +179,10 @@ impl Fate for FakeLvm {
         Self::set_missing(self, FAKE, disk, missing);
     }
 
+    fn empty(&self, disk: usize) {
+        self.resize_device(format!("/dev/fake-{FAKE}-{disk}"), extents(257));
+    }
+
     fn cut_activation(&self, lv: &str) {
         self.deactivate(&FAKE.parse().unwrap(), &lv.parse().unwrap()).unwrap();
     }
@@ -260,6 +266,11 @@ impl Fate for ScratchGroup {
             true => fs::write(local, filter).unwrap(),
             false => fs::remove_file(local).unwrap(),
         }
+    }
+
+    fn empty(&self, disk: usize) {
+        self.set_missing(disk, false);
+        by_hand("wipefs", ["--all", "--quiet", &self.devices[disk]]);
     }
 
     fn cut_activation(&self, lv: &str) {

@@ -5,7 +5,13 @@ use super::{
     ground::{lv, tags},
     raid,
 };
-use crate::lvm::{Error, Kind, LEG_METADATA, Legs, Raid, RaidLevel, SnapshotKind};
+use crate::{
+    lvm::{
+        CreatePhysicalVolume, Error, Kind, LEG_METADATA, Legs, LostLeg, PvMark, Raid, RaidLevel,
+        RepairRaid, SnapshotKind, physical::is_unknown, places,
+    },
+    units::Bytes,
+};
 
 fn mirror() -> Raid {
     raid(RaidLevel::Raid1, 1)
@@ -73,6 +79,7 @@ fn what_has_too_few_disks_or_extents_is_refused(ground: &Ground<'_>) {
 fn a_raid_is_renamed_sleeps_and_wakes(ground: &Ground<'_>) {
     let (lvm, vg) = (ground.lvm, &ground.vg);
     ground.raid("v", 4, mirror()).unwrap();
+    ground.fate.wait_for_sync("v");
     let before = ground.seen("v");
     lvm.rename(vg, &lv("v"), &lv("w")).unwrap();
     assert_eq!(ground.seen("w"), crate::lvm::LogicalVolume { name: lv("w"), ..before });
@@ -119,6 +126,61 @@ fn a_raid_works_without_a_leg(ground: &Ground<'_>) {
     ground.remove("v").unwrap();
 }
 
+fn a_lost_leg_is_replaced_and_its_disk_forgotten(ground: &Ground<'_>) {
+    let (lvm, vg) = (ground.lvm, &ground.vg);
+    ground.raid("v", 4, mirror()).unwrap();
+    ground.thick("beside", 2).unwrap();
+    ground.fate.wait_for_sync("v");
+    let whole = ground.report();
+    let gone = whole.physical[0].uuid.clone();
+    let repair = |on| RepairRaid { vg: vg.clone(), lv: lv("v"), on };
+    lvm.repair(&repair(Vec::new())).unwrap();
+    assert_eq!(ground.report(), whole, "nothing was missing");
+    ground.fate.set_missing(0, true);
+    let its = legs(ground, "v");
+    let lost = its.disks.iter().position(|it| is_unknown(it)).unwrap();
+    assert_eq!(its.lost, [LostLeg { leg: lost, disk: gone.clone() }]);
+    lvm.tag_group(vg, &tags(&["gone"]), &[]).unwrap();
+    assert!(ground.report().tags.contains(&tags(&["gone"])[0]));
+    let third = ground.report().physical.into_iter().find(|it| !it.missing && it.free() > 200);
+    let third = third.unwrap();
+    let each = its.extents_of_leg(4);
+    let full = lvm.repair(&repair(places(&[&third], each - 1).unwrap())).unwrap_err();
+    assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+    for _ in 0..2 {
+        lvm.repair(&repair(places(&[&third], each).unwrap())).unwrap();
+        let seen = ground.seen("v");
+        assert!(!seen.lost && seen.active && seen.size == extents(4));
+        let its = seen.legs.unwrap();
+        assert!(its.works && its.lost.is_empty() && its.disks.contains(&third.device));
+    }
+    // Whatever else lies there keeps the disk in the group.
+    lvm.forget_missing(vg).unwrap();
+    assert!(ground.seen("beside").lost);
+    lvm.discard_leg(vg, &lv("beside")).unwrap();
+    lvm.discard_leg(vg, &lv("beside")).unwrap();
+    lvm.forget_missing(vg).unwrap();
+    lvm.forget_missing(vg).unwrap();
+    lvm.tag_group(vg, &[], &tags(&["gone"])).unwrap();
+    let group = ground.report();
+    assert!(!group.physical.iter().any(|it| it.missing || it.uuid == gone));
+    assert_eq!(group.tags, whole.tags);
+    ground.fate.wait_for_sync("v");
+    lvm.refresh(vg, &lv("v")).unwrap();
+    ground.thick("more", 1).unwrap();
+    for name in ["v", "more"] {
+        ground.remove(name).unwrap();
+    }
+    assert_eq!(used(ground), [0; 2]);
+    ground.fate.empty(0);
+    let device = whole.physical[0].device.clone();
+    let (mark, metadata) = (PvMark::of("a test"), Bytes::mib(4));
+    let anew = CreatePhysicalVolume { device: device.clone(), mark, metadata };
+    lvm.create_physical_volume(&anew).unwrap();
+    lvm.extend_group(vg, &[device]).unwrap();
+    assert_eq!(used(ground), [0; 3]);
+}
+
 fn a_snapshot_of_a_raid_is_as_of_any_thick_volume(ground: &Ground<'_>) {
     ground.raid("v", 4, mirror()).unwrap();
     let before = used(ground).iter().sum::<u64>();
@@ -147,4 +209,6 @@ pub(super) const RULES: &[fn(&Ground<'_>)] = &[
     a_raid_whose_activation_was_cut_short_is_activated,
     a_raid_works_without_a_leg,
     a_snapshot_of_a_raid_is_as_of_any_thick_volume,
+    // The disks are in another order afterwards.
+    a_lost_leg_is_replaced_and_its_disk_forgotten,
 ];

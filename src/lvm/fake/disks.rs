@@ -210,6 +210,11 @@ pub(super) fn give_back(disks: &mut [Disk], owner: Owner) {
     disks.iter_mut().for_each(|disk| disk.give_back(owner));
 }
 
+/// Frees all that `owner` has on one disk.
+pub(super) fn give_back_on(disks: &mut [Disk], owner: Owner, uuid: &str) {
+    disks.iter_mut().filter(|disk| disk.uuid == uuid).for_each(|disk| disk.give_back(owner));
+}
+
 /// Whether `owner` has extents on a disk that is missing.
 pub(super) fn is_lost(disks: &[Disk], owner: Owner) -> bool {
     let missing = disks.iter().filter(|disk| disk.is_missing());

@@ -260,13 +260,24 @@ impl FakeGroup {
             return Err(self.in_use(lv));
         }
         self.ensure_not(lv, Self::is_lost)?;
-        for gone in self.volumes.extract_if(.., |it| it.seen.name == *lv).collect::<Vec<_>>() {
-            self.give_back(&gone);
-        }
+        self.discard(lv);
         for volume in &mut self.volumes {
             volume.seen.origin.take_if(|origin| origin == lv);
         }
         Ok(())
+    }
+
+    /// Removes a volume without asking whether it lies on a missing disk.
+    pub(super) fn discard(&mut self, lv: &LvName) {
+        for gone in self.volumes.extract_if(.., |it| it.seen.name == *lv).collect::<Vec<_>>() {
+            self.give_back(&gone);
+        }
+    }
+
+    /// Adds and removes tags of the group.
+    pub(super) fn retag(&mut self, add: &[Tag], remove: &[Tag]) {
+        self.tags.retain(|tag| !remove.contains(tag) && !add.contains(tag));
+        self.tags.extend_from_slice(add);
     }
 
     pub(super) fn split_snapshot(&mut self, lv: &LvName) -> Result<(), Error> {
@@ -456,6 +467,7 @@ impl FakeGroup {
             kind,
             origin: None,
             legs: None,
+            synced: None,
             thin_id: is_thin.then(|| u32::try_from(owner).unwrap_or(u32::MAX)),
             active: true,
             suspended: false,

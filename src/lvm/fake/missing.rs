@@ -7,7 +7,7 @@ use super::{
     group::{FakeGroup, FakeVolume},
     tool,
 };
-use crate::lvm::{Error, Kind, Layout, Legs, LvName};
+use crate::lvm::{Error, Kind, Layout, Legs, LostLeg, LvName, RepairRaid};
 
 impl FakeGroup {
     /// LVM makes few changes of a group that misses a disk.
@@ -57,11 +57,56 @@ impl FakeGroup {
     pub(super) fn legs_of(&self, volume: &FakeVolume) -> Option<Legs> {
         let legs = volume.seen.legs.clone()?;
         let Layout::Raid(raid) = volume.layout else { return Some(legs) };
-        let is_missing = |device: &PathBuf| {
-            self.disks.iter().any(|disk| disk.device == *device && disk.is_missing())
+        let missing = |device: &PathBuf| {
+            let mut missing = self.disks.iter().filter(|disk| disk.is_missing());
+            missing.find(|disk| disk.device == *device).map(|disk| disk.uuid.clone())
         };
-        let is_missing: Vec<bool> = legs.disks.iter().map(is_missing).collect();
-        Some(Legs { works: raid.level.works_without(&is_missing), ..legs })
+        let missing: Vec<Option<String>> = legs.disks.iter().map(missing).collect();
+        let name = |device: &PathBuf| {
+            let disk = self.disks.iter().find(|disk| disk.device == *device);
+            disk.map_or_else(|| device.clone(), Disk::name)
+        };
+        let disks = legs.disks.iter().map(name).collect();
+        let is_missing: Vec<bool> = missing.iter().map(Option::is_some).collect();
+        let lost = missing.into_iter().enumerate();
+        let lost = lost.filter_map(|(leg, disk)| Some(LostLeg { leg, disk: disk? })).collect();
+        let works = raid.level.works_without(&is_missing);
+        Some(Legs { disks, works, lost, ..legs })
+    }
+
+    /// Puts a new leg on each of these places for one that is missing.
+    pub(super) fn repair(&mut self, wanted: &RepairRaid) -> Result<(), Error> {
+        let volume = self.volume(&wanted.lv)?;
+        let (owner, size) = (volume.owner, volume.seen.size);
+        let at = self.volumes.iter().position(|it| it.seen.name == wanted.lv);
+        let legs = at.and_then(|at| self.volumes.get(at)).and_then(|it| self.legs_of(it));
+        let legs = legs.ok_or_else(|| tool("repair", "Cannot repair a volume of that type."))?;
+        if legs.lost.is_empty() {
+            return Ok(());
+        }
+        if !legs.works || legs.lost.len() != wanted.on.len() {
+            return Err(tool("repair", "Unable to replace so many devices."));
+        }
+        let each = legs.extents_of_leg(size.whole(self.reported().extent));
+        if !disks::take_on(&mut self.disks, owner, each, &wanted.on) {
+            return Err(Error::NoSpace { vg: self.name.clone() });
+        }
+        let mut new = legs.disks.clone();
+        for (lost, place) in legs.lost.iter().zip(&wanted.on) {
+            disks::give_back_on(&mut self.disks, owner, &lost.disk);
+            if let Some(disk) = new.get_mut(lost.leg) {
+                disk.clone_from(&place.device);
+            }
+        }
+        let volume = self.volume(&wanted.lv)?;
+        volume.seen.legs = Some(Legs { disks: new, lost: Vec::new(), ..legs });
+        volume.astray = false;
+        Ok(())
+    }
+
+    /// Forgets its missing disks on which nothing lies.
+    pub(super) fn forget_missing(&mut self) {
+        self.disks.retain(|disk| !disk.is_missing() || disk.used() > 0);
     }
 
     /// Every active volume that needs a disk which is missing leads nowhere from now on.

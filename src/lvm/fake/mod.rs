@@ -23,7 +23,7 @@ use std::{
 
 use super::{
     CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group,
-    LvName, Lvm, MoveExtents, Place, SeenPhysicalVolume, Tag, VgName,
+    LvName, Lvm, MoveExtents, Place, RepairRaid, SeenPhysicalVolume, Tag, VgName,
 };
 use crate::{
     process::{Cause, Failure},
@@ -297,6 +297,31 @@ impl Lvm for FakeLvm {
 
     fn reduce_group(&self, _: &VgName, device: &Path) -> Result<(), Error> {
         self.call("reduce_group", |state| state.reduce(device))
+    }
+
+    fn tag_group(&self, vg: &VgName, add: &[Tag], remove: &[Tag]) -> Result<(), Error> {
+        self.change_partial("tag_group", vg, |group| {
+            group.retag(add, remove);
+            Ok(())
+        })
+    }
+
+    fn repair(&self, wanted: &RepairRaid) -> Result<(), Error> {
+        self.change_partial("repair", &wanted.vg, |group| group.repair(wanted))
+    }
+
+    fn discard_leg(&self, vg: &VgName, layer: &LvName) -> Result<(), Error> {
+        self.change_partial("discard_leg", vg, |group| {
+            group.discard(layer);
+            Ok(())
+        })
+    }
+
+    fn forget_missing(&self, vg: &VgName) -> Result<(), Error> {
+        self.change_partial("forget_missing", vg, |group| {
+            group.forget_missing();
+            Ok(())
+        })
     }
 
     fn remove_physical_volume(&self, device: &Path) -> Result<(), Error> {

@@ -1,18 +1,18 @@
 //! On which disks the legs of RAID volumes lie, read from what the disks' segments are used for.
 //!
-//! The images of the volume `v` are volumes of LVM's own, `v_rimage_0` and so on. No other volume may
-//! have such a name (lvm(8), "Valid names").
+//! A leg of the volume `v` is two volumes of LVM's own, its image and its metadata: `v_rimage_0` and
+//! `v_rmeta_0`, and so on. No other volume may have such a name (lvm(8), "Valid names").
 
 use std::{cmp::Reverse, collections::BTreeMap, path::PathBuf};
 
 use super::{Error, PvRow, PvSegmentRow, has, parse};
 use crate::{
-    lvm::{Kind, Legs, LogicalVolume, RaidLevel},
+    lvm::{Kind, Legs, LogicalVolume, LostLeg, RaidLevel},
     units::Bytes,
 };
 
 /// For each volume, by the number of the leg, how many extents it has on which disk.
-type Images<'a> = BTreeMap<&'a str, BTreeMap<u32, BTreeMap<&'a str, u64>>>;
+type Layers<'a> = BTreeMap<&'a str, BTreeMap<u32, BTreeMap<&'a str, u64>>>;
 
 /// Enters the legs of every RAID volume. LVM shows the metadata of its legs as volumes of their own for
 /// as long as it makes one, until they are cleared: where all are shown, it is half made.
@@ -24,46 +24,58 @@ pub(super) fn enter(
     extent: Bytes,
 ) -> Result<(), Error> {
     let mut shown = Vec::new();
-    for (name, legs) in images(segments)? {
-        let metadata: Vec<String> = legs.keys().map(|leg| format!("{name}_rmeta_{leg}")).collect();
+    let metadata = layers(segments, "_rmeta_")?;
+    for (name, images) in layers(segments, "_rimage_")? {
+        let cleared: Vec<String> = images.keys().map(|leg| format!("{name}_rmeta_{leg}")).collect();
         let is_there = |name: &str| logical.iter().any(|lv| lv.name.as_str() == name);
-        let is_half_made = metadata.iter().all(|name| is_there(name));
+        let is_half_made = cleared.iter().all(|name| is_there(name));
         let Some(lv) = logical.iter_mut().find(|lv| lv.name.as_str() == name) else { continue };
         let level = layouts.get(name).and_then(|layout| level_of(layout));
-        lv.legs = legs_of(&legs, level, disks, lv.size.whole(extent));
+        let beside = metadata.get(name).cloned().unwrap_or_default();
+        lv.legs = legs_of(&images, &beside, level, disks, lv.size.whole(extent));
         if is_half_made && lv.kind == Kind::Thick {
             lv.kind = Kind::HalfMade;
-            shown.extend(metadata);
+            shown.extend(cleared);
         }
     }
     logical.retain(|lv| !shown.iter().any(|name| lv.name.as_str() == name));
     Ok(())
 }
 
-fn images<'a>(segments: &[PvSegmentRow<'a>]) -> Result<Images<'a>, Error> {
-    let mut images = Images::new();
+fn layers<'a>(segments: &[PvSegmentRow<'a>], layer: &str) -> Result<Layers<'a>, Error> {
+    let mut layers = Layers::new();
     for segment in segments {
         // In brackets: those that are in use. One that somebody's `lvconvert` is about to add is not.
         let hidden = segment.lv_name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-        let image = hidden.and_then(|name| name.rsplit_once("_rimage_"));
-        let Some((name, Ok(leg))) = image.map(|(name, leg)| (name, leg.parse())) else { continue };
+        let found = hidden.and_then(|name| name.rsplit_once(layer));
+        let Some((name, Ok(leg))) = found.map(|(name, leg)| (name, leg.parse())) else { continue };
         let extents: u64 = parse("pvseg_size", segment.pvseg_size)?;
-        let disks = images.entry(name).or_default().entry(leg).or_default();
+        let disks = layers.entry(name).or_default().entry(leg).or_default();
         *disks.entry(segment.pv_uuid).or_default() += extents;
     }
-    Ok(images)
+    Ok(layers)
 }
 
 fn legs_of(
     images: &BTreeMap<u32, BTreeMap<&str, u64>>,
+    metadata: &BTreeMap<u32, BTreeMap<&str, u64>>,
     level: Option<RaidLevel>,
     disks: &[PvRow<'_>],
     extents: u64,
 ) -> Option<Legs> {
     let is_away = |uuid: &str| disks.iter().any(|it| it.pv_uuid == uuid && it.pv_missing == "1");
+    let mut lost: Vec<LostLeg> = Vec::new();
+    for (at, (leg, image)) in images.iter().enumerate() {
+        let beside = metadata.get(leg).into_iter().flat_map(BTreeMap::keys);
+        let mut away: Vec<&str> =
+            image.keys().chain(beside).copied().filter(|uuid| is_away(uuid)).collect();
+        away.sort_unstable();
+        away.dedup();
+        lost.extend(away.into_iter().map(|uuid| LostLeg { leg: at, disk: uuid.to_owned() }));
+    }
     let is_missing: Vec<bool> =
-        images.values().map(|image| image.keys().any(|uuid| is_away(uuid))).collect();
-    let works = level.is_some_and(|level| level.works_without(&is_missing));
+        (0..images.len()).map(|at| lost.iter().any(|it| it.leg == at)).collect();
+    let works = level.is_some_and(|level| level.works_without(&is_missing)) || lost.is_empty();
     let rows: u64 = images.values().next()?.values().sum();
     let most = |image: &BTreeMap<&str, u64>| {
         let (uuid, _) = image.iter().min_by_key(|(_, extents)| Reverse(**extents))?;
@@ -71,8 +83,7 @@ fn legs_of(
         Some(PathBuf::from(disk.pv_name.as_ref()))
     };
     let disks = images.values().map(most).collect::<Option<Vec<_>>>()?;
-    let works = works || !is_missing.contains(&true);
-    Some(Legs { disks, stripes: extents.checked_div(rows)?.max(1), works })
+    Some(Legs { disks, stripes: extents.checked_div(rows)?.max(1), works, lost })
 }
 
 /// The level that a layout names: `raid,raid5,raid5_ls`.

@@ -2,6 +2,7 @@
 
 mod arriving;
 mod leaving;
+mod replacing;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;

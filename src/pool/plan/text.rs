@@ -57,7 +57,9 @@ impl fmt::Display for PoolPlan {
         match &self.state {
             GroupState::Absent => f.write_str(", not there yet"),
             GroupState::There => Ok(()),
-            GroupState::Waiting(why) | GroupState::Barred(why) => write!(f, "; {why}"),
+            GroupState::Waiting(why) | GroupState::Replacing(why) | GroupState::Barred(why) => {
+                write!(f, "; {why}")
+            }
         }
     }
 }
@@ -87,6 +89,9 @@ impl fmt::Display for Step {
             Self::Move { device, .. } => write!(f, "pvmove {}", device.display()),
             Self::Leave { vg, device, .. } => write!(f, "vgreduce {vg} {}", device.display()),
             Self::Forget { device, .. } => write!(f, "pvremove {}", device.display()),
+            Self::GiveUp { vg, uuid, .. } => {
+                write!(f, "give up the missing physical volume {uuid} of {vg}")
+            }
             Self::ExtendGroup { vg, devices, .. } => {
                 write!(f, "vgextend {vg}")?;
                 devices.iter().try_for_each(|it| write!(f, " {}", it.display()))

@@ -66,7 +66,8 @@ pub struct DevicesSpec {
     #[schemars(length(max = MOST))]
     pub wipe: Vec<WipeConsent>,
     /// Serials of disks that are to leave the pool: what lies on them is moved to its other disks, and they
-    /// are given up. Nothing else ever takes a disk out of a pool.
+    /// are given up. One that is missing is given up as it is, and RAID volumes get new legs on other disks;
+    /// it may be named by the UUID of its physical volume, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MOST), inner(length(min = 1, max = LONGEST)))]
     pub retire: Vec<String>,
@@ -170,6 +171,12 @@ impl DevicesSpec {
     /// Whether a disk is to leave the pool.
     pub fn retires(&self, disk: &BlockDevice) -> bool {
         disk.serial.as_ref().is_some_and(|serial| self.retire.contains(serial))
+    }
+
+    /// Whether a disk is to leave the pool that is missing: with this serial, where that is known, and with
+    /// this physical volume.
+    pub fn retires_absent(&self, serial: Option<&str>, uuid: &str) -> bool {
+        self.retire.iter().any(|it| Some(it.as_str()) == serial || it == uuid)
     }
 
     /// Whether a disk may be wiped that is refused with these words.

@@ -314,7 +314,7 @@ mod tests {
     fn a_raid_takes_of_the_disks_of_its_legs() {
         let mut ledger = ledger();
         let disks = vec!["/dev/a".into(), "/dev/b".into()];
-        let legs = Legs { disks, stripes: 1, works: true, lost: Vec::new() };
+        let legs = Legs::whole(disks, 1);
         ledger.put(LogicalVolume { legs: Some(legs), ..lv("v-b", 40, Kind::Thick) });
         let free = |ledger: &Ledger| {
             let group = ledger.group();

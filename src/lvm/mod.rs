@@ -285,7 +285,7 @@ impl Layout {
             Self::Raid(raid) => {
                 let disks = on.iter().map(|place| place.device.clone()).collect();
                 let stripes = u64::from(raid.stripes);
-                Some(Legs { disks, stripes, works: true, lost: Vec::new() })
+                Some(Legs::whole(disks, stripes))
             }
         }
     }

@@ -114,6 +114,9 @@ pub struct Legs {
     /// The device of each leg's disk, in the order of the legs. A leg that somebody has spread over
     /// several disks counts as on the one that has the most of it.
     pub disks: Vec<PathBuf>,
+    /// Further disks that have something of it, such as the metadata of a leg whose data lie elsewhere. LVM
+    /// puts no new leg there.
+    pub beside: Vec<PathBuf>,
     /// How many of the legs' sizes the volume's size is.
     pub stripes: u64,
     /// Whether it works: it has lost no more legs with disks that are missing than it can.
@@ -133,6 +136,11 @@ pub struct LostLeg {
 }
 
 impl Legs {
+    /// Those of a volume that has lost none, each on a disk of its own.
+    pub fn whole(disks: Vec<PathBuf>, stripes: u64) -> Self {
+        Self { disks, beside: Vec::new(), stripes, works: true, lost: Vec::new() }
+    }
+
     /// What each leg has of a volume of so many extents.
     pub fn extents_of_leg(&self, extents: u64) -> u64 {
         self.growth_of_leg(extents).saturating_add(LEG_METADATA)
@@ -227,7 +235,7 @@ mod tests {
     fn how_many_legs(#[case] raid: Raid, #[case] count: u32, #[case] rows: u64) {
         assert_eq!((raid.legs(), raid.extents_of_leg(12)), (count, rows + 1));
         let stripes = raid.stripes.into();
-        let there = Legs { disks: Vec::new(), stripes, works: true, lost: Vec::new() };
+        let there = Legs::whole(Vec::new(), stripes);
         assert_eq!((there.extents_of_leg(12), there.growth_of_leg(12)), (rows + 1, rows));
     }
 

@@ -368,11 +368,22 @@ mod tests {
     #[test]
     fn the_legs_of_a_raid() {
         let disks = vec!["/dev/ubdb".into(), "/dev/ubda".into()];
-        assert_eq!(
-            volume("mirror").legs,
-            Some(Legs { disks, stripes: 1, works: true, lost: Vec::new() })
-        );
+        assert_eq!(volume("mirror").legs, Some(Legs::whole(disks, 1)));
         assert_eq!(volume("st").legs, None);
+    }
+
+    #[test]
+    fn metadata_that_lie_elsewhere_are_beside_the_legs() {
+        let text = String::from_utf8_lossy(EVERY_KIND);
+        let row = text.lines().find(|line| line.contains("[mirror_rmeta_1]")).unwrap();
+        let moved = row.replace(
+            "wNjiFF-QJq0-HVeW-Jnrp-dpkK-VeIm-SZN1OY",
+            "eroWDH-GzJS-D0Rc-BlSl-q3Om-EWAn-ynOleI",
+        );
+        let group = read(text.replace(row, &moved).as_bytes()).unwrap();
+        let mirror = group.logical.iter().find(|it| it.name.as_str() == "mirror").unwrap();
+        let beside = vec!["/dev/ubdc".into()];
+        assert_eq!(mirror.legs, volume("mirror").legs.map(|legs| Legs { beside, ..legs }));
     }
 
     /// LVM shows what it is to clear.

@@ -91,7 +91,7 @@ pub fn outlook(group: &Group, ours: &BTreeSet<&LvName>) -> Outlook {
     outlook
 }
 
-/// Where new legs go for those that a volume has lost: on disks that have none of its legs.
+/// Where new legs go for those that a volume has lost: on disks that have nothing of it.
 fn places_for(group: &Group, lv: &LogicalVolume) -> Result<Vec<Place>, String> {
     let Some(legs) = &lv.legs else { return Ok(Vec::new()) };
     if lv.synced.is_some_and(|percent| percent < 100.0) {
@@ -99,7 +99,7 @@ fn places_for(group: &Group, lv: &LogicalVolume) -> Result<Vec<Place>, String> {
     }
     let lost: BTreeSet<usize> = legs.lost.iter().map(|it| it.leg).collect();
     let kept = legs.disks.iter().enumerate().filter(|(leg, _)| !lost.contains(leg));
-    let kept: BTreeSet<_> = kept.map(|(_, disk)| disk).collect();
+    let kept: BTreeSet<_> = kept.map(|(_, disk)| disk).chain(&legs.beside).collect();
     let others = group.physical.iter().filter(|pv| !kept.contains(&pv.device));
     let others: Vec<PhysicalVolume> = others.cloned().collect();
     let each = legs.extents_of_leg(lv.size.whole(group.extent));
@@ -109,9 +109,9 @@ fn places_for(group: &Group, lv: &LogicalVolume) -> Result<Vec<Place>, String> {
     found.and_then(|disks| places(&disks, each)).ok_or_else(|| {
         let size = Bytes(each.saturating_mul(group.extent.0));
         match lost.len() {
-            1 => format!("no disk without a leg of it has {size} free; add one"),
+            1 => format!("no disk without anything of it has {size} free; add one"),
             count => {
-                format!("no {count} disks without a leg of it have {size} free each; add them")
+                format!("no {count} disks without anything of it have {size} free each; add them")
             }
         }
     })
@@ -185,12 +185,9 @@ mod tests {
             true => "[unknown]".into(),
             false => format!("/dev/{it}").into(),
         };
-        let legs = Legs {
-            disks: disks.chars().map(device).collect(),
-            stripes: 1,
-            works: lost.len() < disks.len(),
-            lost,
-        };
+        let works = lost.len() < disks.len();
+        let legs = Legs::whole(disks.chars().map(device).collect(), 1);
+        let legs = Legs { works, lost, ..legs };
         LogicalVolume {
             name: name.parse().unwrap(),
             uuid: String::new(),
@@ -250,6 +247,18 @@ mod tests {
             outlook.hindered
         );
         assert!(outlook.hindered[0].contains("20Mi free"), "{:?}", outlook.hindered);
+    }
+
+    /// LVM takes metadata of a leg for a leg: it refuses the disk, however much is free.
+    #[test]
+    fn never_where_metadata_of_another_leg_or_its_own_lie() {
+        let mut split = mirror("v", "Ab");
+        split.legs.as_mut().unwrap().beside.push("/dev/c".into());
+        let mut disks = vec![('A', 15), ('b', 15), ('c', 19)];
+        let outlook = seen(&group(&disks, vec![split.clone()], "a"));
+        assert!(outlook.next.is_none() && outlook.hindered.len() == 1, "{outlook:?}");
+        disks.push(('d', 5));
+        assert_eq!(places_of(&seen(&group(&disks, vec![split], "a"))), ["/dev/d"]);
     }
 
     #[test]

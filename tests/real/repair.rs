@@ -115,8 +115,9 @@ fn a_new_disk_gets_the_legs_of_a_lost_one_also_when_that_is_killed() {
         let ended = scene.driver().ended();
         assert_eq!(ended.code(), None, "it was not killed: {ended}");
         eprintln!("what was left:\n{}", layers());
-        scene.start();
+        scene.launch();
     }
+    scene.await_answer();
     await_long("the group is whole", || members(GROUP) == [disk(0), disk(1)]);
     wait_until("nothing is missing", || figure("disks_missing") == 0.0);
     wait_until("nothing is lost", || figure("volumes_on_missing_disks") == 0.0);
@@ -129,10 +130,14 @@ fn a_new_disk_gets_the_legs_of_a_lost_one_also_when_that_is_killed() {
 fn a_lost_disk_that_is_retired_is_given_up_and_is_foreign_when_it_comes_back() {
     let mut scsi = Scsi::new();
     let (_emptied, mut scene) = Disks::new(2).scene(DEVICES, RAID, &PAGES);
-    // The other disks have most of the room, so the first legs lie on them; LVM moves one.
+    // The other disks have most of the room, so the first legs lie on them; LVM moves one of them, which is
+    // its data and its metadata.
     let made = mirrors(&scene, 2);
     let uuid = run("pvs", &["--noheadings", "-o", "pv_uuid", &scsi.path]).trim().to_owned();
-    run("pvmove", &["-qq", "-n", &format!("{}_rimage_0", made[0].0.id), &disk(0), &scsi.path]);
+    for layer in ["rimage_0", "rmeta_0"] {
+        let layer = format!("{}_{layer}", made[0].0.id);
+        run("pvmove", &["-qq", "-n", &layer, &disk(0), &scsi.path]);
+    }
     scsi.pull();
     wait_until("it is missed", || figure("disks_missing") == 1.0);
     for (number, (_, at)) in (0..).zip(&made) {

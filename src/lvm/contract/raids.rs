@@ -142,13 +142,18 @@ fn a_lost_leg_is_replaced_and_its_disk_forgotten(ground: &Ground<'_>) {
     assert_eq!(its.lost, [LostLeg { leg: lost, disk: gone.clone() }]);
     lvm.tag_group(vg, &tags(&["gone"]), &[]).unwrap();
     assert!(ground.report().tags.contains(&tags(&["gone"])[0]));
-    let third = ground.report().physical.into_iter().find(|it| !it.missing && it.free() > 200);
-    let third = third.unwrap();
+    let there: Vec<_> = ground.report().physical.into_iter().filter(|it| !it.missing).collect();
+    let (its_own, others): (Vec<_>, Vec<_>) =
+        there.into_iter().partition(|it| its.disks.contains(&it.device));
+    let (kept, third) = (&its_own[0], &others[0]);
     let each = its.extents_of_leg(4);
-    let full = lvm.repair(&repair(places(&[&third], each - 1).unwrap())).unwrap_err();
-    assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+    for (disk, extents) in [(third, each - 1), (kept, each)] {
+        let full = lvm.repair(&repair(places(&[disk], extents).unwrap())).unwrap_err();
+        assert!(matches!(full, Error::NoSpace { .. }), "{full:?}");
+        assert!(ground.seen("v").lost);
+    }
     for _ in 0..2 {
-        lvm.repair(&repair(places(&[&third], each).unwrap())).unwrap();
+        lvm.repair(&repair(places(&[third], each).unwrap())).unwrap();
         let seen = ground.seen("v");
         assert!(!seen.lost && seen.active && seen.size == extents(4));
         let its = seen.legs.unwrap();

@@ -54,6 +54,10 @@ impl Disk {
         self.away || self.marked
     }
 
+    pub(super) fn has(&self, owner: Owner) -> bool {
+        self.extents.contains(&Some(owner))
+    }
+
     /// As LVM calls it.
     pub(super) fn name(&self) -> PathBuf {
         if self.away { UNKNOWN.into() } else { self.device.clone() }
@@ -217,8 +221,8 @@ pub(super) fn give_back_on(disks: &mut [Disk], owner: Owner, uuid: &str) {
 
 /// Whether `owner` has extents on a disk that is missing.
 pub(super) fn is_lost(disks: &[Disk], owner: Owner) -> bool {
-    let missing = disks.iter().filter(|disk| disk.is_missing());
-    missing.flat_map(|disk| &disk.extents).any(|it| *it == Some(owner))
+    let mut missing = disks.iter().filter(|disk| disk.is_missing());
+    missing.any(|disk| disk.has(owner))
 }
 
 /// How many extents `owner` has.

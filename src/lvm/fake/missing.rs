@@ -7,7 +7,7 @@ use super::{
     group::{FakeGroup, FakeVolume},
     tool,
 };
-use crate::lvm::{Error, Kind, Layout, Legs, LostLeg, LvName, RepairRaid};
+use crate::lvm::{Error, Kind, Layout, Legs, LostLeg, LvName, Place, RepairRaid};
 
 impl FakeGroup {
     /// LVM makes few changes of a group that misses a disk.
@@ -66,15 +66,20 @@ impl FakeGroup {
             let disk = self.disks.iter().find(|disk| disk.device == *device);
             disk.map_or_else(|| device.clone(), Disk::name)
         };
+        let has_some =
+            self.disks.iter().filter(|disk| !disk.is_missing() && disk.has(volume.owner));
+        let besides = has_some.filter(|disk| !legs.disks.contains(&disk.device));
+        let beside = besides.map(|disk| disk.device.clone()).collect();
         let disks = legs.disks.iter().map(name).collect();
         let is_missing: Vec<bool> = missing.iter().map(Option::is_some).collect();
         let lost = missing.into_iter().enumerate();
         let lost = lost.filter_map(|(leg, disk)| Some(LostLeg { leg, disk: disk? })).collect();
         let works = raid.level.works_without(&is_missing);
-        Some(Legs { disks, works, lost, ..legs })
+        Some(Legs { disks, beside, works, lost, ..legs })
     }
 
-    /// Puts a new leg on each of these places for one that is missing.
+    /// Puts a new leg on each of these places for one that is missing, on disks that have nothing of the
+    /// volume.
     pub(super) fn repair(&mut self, wanted: &RepairRaid) -> Result<(), Error> {
         let volume = self.volume(&wanted.lv)?;
         let (owner, size) = (volume.owner, volume.seen.size);
@@ -88,6 +93,12 @@ impl FakeGroup {
             return Err(tool("repair", "Unable to replace so many devices."));
         }
         let each = legs.extents_of_leg(size.whole(self.reported().extent));
+        let is_its_own = |place: &Place| {
+            self.disks.iter().any(|disk| disk.device == place.device && disk.has(owner))
+        };
+        if wanted.on.iter().any(is_its_own) {
+            return Err(Error::NoSpace { vg: self.name.clone() });
+        }
         if !disks::take_on(&mut self.disks, owner, each, &wanted.on) {
             return Err(Error::NoSpace { vg: self.name.clone() });
         }

@@ -3,7 +3,11 @@
 //! A leg of the volume `v` is two volumes of LVM's own, its image and its metadata: `v_rimage_0` and
 //! `v_rmeta_0`, and so on. No other volume may have such a name (lvm(8), "Valid names").
 
-use std::{cmp::Reverse, collections::BTreeMap, path::PathBuf};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use super::{Error, PvRow, PvSegmentRow, has, parse};
 use crate::{
@@ -76,14 +80,21 @@ fn legs_of(
     let is_missing: Vec<bool> =
         (0..images.len()).map(|at| lost.iter().any(|it| it.leg == at)).collect();
     let works = level.is_some_and(|level| level.works_without(&is_missing)) || lost.is_empty();
+    let device = |uuid: &str| {
+        let disk = disks.iter().find(|disk| disk.pv_uuid == uuid)?;
+        Some(PathBuf::from(disk.pv_name.as_ref()))
+    };
     let rows: u64 = images.values().next()?.values().sum();
     let most = |image: &BTreeMap<&str, u64>| {
         let (uuid, _) = image.iter().min_by_key(|(_, extents)| Reverse(**extents))?;
-        let disk = disks.iter().find(|disk| disk.pv_uuid == *uuid)?;
-        Some(PathBuf::from(disk.pv_name.as_ref()))
+        device(uuid)
     };
-    let disks = images.values().map(most).collect::<Option<Vec<_>>>()?;
-    Some(Legs { disks, stripes: extents.checked_div(rows)?.max(1), works, lost })
+    let on = images.values().map(most).collect::<Option<Vec<_>>>()?;
+    let all: BTreeSet<&str> =
+        images.values().chain(metadata.values()).flat_map(BTreeMap::keys).copied().collect();
+    let there = all.into_iter().filter(|uuid| !is_away(uuid)).filter_map(device);
+    let beside = there.filter(|disk| !on.contains(disk)).collect();
+    Some(Legs { disks: on, beside, stripes: extents.checked_div(rows)?.max(1), works, lost })
 }
 
 /// The level that a layout names: `raid,raid5,raid5_ls`.

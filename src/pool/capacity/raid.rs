@@ -201,7 +201,7 @@ mod tests {
     fn a_volume_grows_where_it_is() {
         let mut stock = stock(&[10, 20, 30]);
         let disks = vec!["/dev/10".into(), "/dev/30".into()];
-        let legs = Legs { disks, stripes: 1, works: true, lost: Vec::new() };
+        let legs = Legs::whole(disks, 1);
         assert_eq!((growth(&stock, 60, &legs), growth(&stock, 5, &legs)), (10, 2));
         stock.physical[1].missing = true;
         assert_eq!(growth(&stock, 60, &legs), 0);

@@ -42,19 +42,30 @@ impl Driver {
     /// Starts it and waits until it answers.
     #[track_caller]
     pub(crate) fn start(home: &Path, args: &[String]) -> Self {
+        let mut driver = Self::launch(home, args);
+        driver.await_answer();
+        driver
+    }
+
+    /// Starts it, and does not wait: it may be killed before it answers.
+    pub(crate) fn launch(home: &Path, args: &[String]) -> Self {
         let log = home.join("driver.log");
         let file: File = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut command = standalone(home);
         command.args(args).stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         let child = command.spawn().unwrap();
-        let mut driver = Self { child, socket: socket(home), log };
+        Self { child, socket: socket(home), log }
+    }
+
+    /// Waits until it answers.
+    #[track_caller]
+    pub(crate) fn await_answer(&mut self) {
         wait_until("the driver's socket answers", || {
-            if let Some(status) = driver.child.try_wait().unwrap() {
-                panic!("the driver ended at once: {status}\n{}", driver.last_words());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the driver ended at once: {status}\n{}", self.last_words());
             }
-            UnixStream::connect(&driver.socket).is_ok()
+            UnixStream::connect(&self.socket).is_ok()
         });
-        driver
     }
 
     /// Its process.

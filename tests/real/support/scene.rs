@@ -93,7 +93,19 @@ impl Scene {
     /// Starts the driver again.
     #[track_caller]
     pub(crate) fn start(&mut self) {
-        self.driver = Some(Driver::start(&self.ground.home, &self.args));
+        self.launch();
+        self.await_answer();
+    }
+
+    /// Starts the driver again, and does not wait: it may be killed before it answers.
+    pub(crate) fn launch(&mut self) {
+        self.driver = Some(Driver::launch(&self.ground.home, &self.args));
+    }
+
+    /// Waits until the driver answers.
+    #[track_caller]
+    pub(crate) fn await_answer(&mut self) {
+        self.driver().await_answer();
         self.csi = Csi::connect(&socket(&self.ground.home));
     }
 

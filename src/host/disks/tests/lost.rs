@@ -153,7 +153,7 @@ fn one_that_a_start_has_not_seen_is_named_by_its_physical_volume() {
     host.do_chores_now();
     let health = host.status().pools[0].health.clone();
     assert!(health.to_string().contains(&uuid), "{health}");
-    assert!(health.to_string().contains("no disk without a leg of it has"), "{health}");
+    assert!(health.to_string().contains("no disk without anything of it has"), "{health}");
     machine.plug_in("sdc");
     // It may take its place as soon as it is known for how long that is away.
     host.look_at_disks();

@@ -50,3 +50,5 @@ const RELEASE: &str = "tarn.dev/release-volumes";
 const FOUND: &str = "tarn.dev/found";
 /// On a NodeLocalStorage: until when, in RFC 3339, an admin allows any number of deletions at once.
 const ALLOW: &str = "tarn.dev/allow-deletions";
+/// On a Node: the serials of the disks that are to leave their pools there, with commas between.
+const RETIRE: &str = "tarn.dev/retire-disks";

@@ -12,7 +12,7 @@ apiVersion: tarn.dev/v1alpha1
 kind: StoragePool
 metadata: {name: late}
 spec:
-  devices: {paths: [/dev/ubdc, /dev/ubdd]}
+  devices: {paths: [/dev/ubdc, /dev/ubdd, /dev/ubde, /dev/sda]}
 ---
 apiVersion: storage.k8s.io/v1
 kind: StorageClass
@@ -106,4 +106,56 @@ fn a_pod_that_waits_for_room_runs_when_a_disk_is_plugged_in() {
         }
     });
     apply(LATE);
+}
+
+/// A disk with a serial, which those that are plugged in have not: of 256 MiB, /dev/sda, until this is dropped.
+struct Scsi;
+
+impl Scsi {
+    const SERIAL: &str = "2000";
+
+    fn plugged_into_node_a() -> Self {
+        on_node("node-a", "modprobe scsi_debug dev_size_mb=256 delay=0");
+        Self
+    }
+}
+
+impl Drop for Scsi {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            on_node("node-a", "modprobe -r scsi_debug");
+        }
+    }
+}
+
+#[test]
+#[ignore = "cluster: needs a Kubernetes of its own"]
+fn a_disk_leaves_its_pool_when_its_node_is_annotated() {
+    let _driver = Driver::installed();
+    let _scsi = Scsi::plugged_into_node_a();
+    let mut late = Late::new();
+    late.plug("node-a", "e", "512M");
+    let await_members = |count: &str| {
+        await_that("the group has other disks", || {
+            let found =
+                on_node("node-a", "! vgs tarn-late || vgs --noheadings -o pv_count tarn-late");
+            if found.split_whitespace().last() == Some(count) { Ok(()) } else { Err(found) }
+        });
+    };
+    await_members("2");
+    kubectl(&format!("annotate node node-a tarn.dev/retire-disks={},none", Scsi::SERIAL));
+    await_members("1");
+    let said =
+        "get nls node-a -o jsonpath={.status.devices[?(@.path==\"/dev/sda\")]['state','message']}";
+    await_that("the disk does not say that it has left", || match kubectl(said) {
+        told if told.starts_with("Unselected") && told.contains("retire") => Ok(()),
+        told => Err(told),
+    });
+    await_that("nobody is told of the serial that no disk has", || {
+        let events = kubectl(
+            "get events --field-selector reason=UnknownDisk -o jsonpath={.items[*].note}{.items[*].message}",
+        );
+        if events.contains("`none`") { Ok(()) } else { Err(events) }
+    });
+    kubectl("annotate node node-a tarn.dev/retire-disks-");
 }

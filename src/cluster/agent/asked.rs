@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client,
     api::{ApiResource, DynamicObject, ListParams},
 };
 
@@ -56,7 +56,7 @@ pub async fn ask(client: &Client, node: &str) -> Result<Asked, AskError> {
     let kind = ApiResource::erase::<StoragePool>(&());
     let pools: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
     let pools = pools.list(&ListParams::default()).await.map_err(fail("which pools there are"))?;
-    let said = Said::of(found.labels().clone(), pools.items);
+    let said = Said::of(&found, pools.items);
     let (pools, unread) = said.own();
     Ok(Asked { cluster, pools, unread })
 }
@@ -67,6 +67,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cluster::RETIRE;
 
     /// An API with these StoragePools, a cluster, and the node `n1` in the zone `a`.
     fn api(pools: Value) -> Client {
@@ -77,7 +78,9 @@ mod tests {
             }),
             "/api/v1/nodes?&fieldSelector=metadata.name%3Dn1" => json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                "metadata": {}, "items": [{ "metadata": { "name": "n1", "labels": {"zone": "a"} } }],
+                "metadata": {}, "items": [{ "metadata": {
+                    "name": "n1", "labels": {"zone": "a"}, "annotations": { RETIRE: "S1" },
+                } }],
             }),
             _ if path.starts_with("/api/v1/nodes") => json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
@@ -113,6 +116,8 @@ mod tests {
         let asked = ask(&client, "n1").await.unwrap();
         let names: Vec<&str> = asked.pools.iter().map(|it| it.name.as_str()).collect();
         assert_eq!((asked.cluster.as_str(), names), ("c1", vec!["everywhere", "here"]));
+        let of_disks = asked.pools.first().and_then(|it| it.spec.devices.as_ref());
+        assert_eq!(of_disks.unwrap().retire, ["S1"]);
         assert_eq!(asked.unread.keys().collect::<Vec<_>>(), ["unknown"]);
         let err = ask(&client, "n2").await.unwrap_err();
         assert!(matches!(&err, AskError::NoNode(name) if name == "n2"), "{err}");

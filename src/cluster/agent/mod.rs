@@ -14,6 +14,7 @@ mod identity;
 mod permission;
 mod pools;
 mod report;
+mod retired;
 mod step;
 mod strays;
 mod volumes;

@@ -15,7 +15,7 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use tokio_stream::StreamExt as _;
 
-use super::{Shared, locked};
+use super::{Shared, locked, retired::Retired};
 use crate::{
     cluster::objects::{Condition, StoragePool, StoragePoolSpec},
     host::Host,
@@ -110,9 +110,23 @@ fn remember(state: &Path, pools: &[PoolEntry]) -> io::Result<()> {
 /// What the API says about pools and this node.
 #[derive(Default)]
 pub(super) struct Said {
-    labels: Option<BTreeMap<String, String>>,
+    node: Option<AboutNode>,
     pools: BTreeMap<String, DynamicObject>,
     has_pools: bool,
+}
+
+/// What its object says about the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct AboutNode {
+    labels: BTreeMap<String, String>,
+    retired: Retired,
+}
+
+impl AboutNode {
+    fn of(node: &impl kube::Resource) -> Self {
+        let labels = node.meta().labels.clone().unwrap_or_default();
+        Self { labels, retired: Retired::of(node.annotations()) }
+    }
 }
 
 /// Serves the pools that the API says this node has, until dropped.
@@ -134,7 +148,7 @@ pub(super) async fn follow(shared: &Arc<Shared>) {
             Some(event) = pools.next() => said.about_pools(event.map_err(|err| warn(&err)).ok()),
             else => return,
         };
-        if changed && said.labels.is_some() && said.has_pools {
+        if changed && said.node.is_some() && said.has_pools {
             apply(shared, &said).await;
         }
     }
@@ -145,23 +159,21 @@ fn warn(err: &watcher::Error) {
 }
 
 impl Said {
-    /// Of a node with these labels, and of all pools.
-    pub(super) fn of(labels: BTreeMap<String, String>, pools: Vec<DynamicObject>) -> Self {
+    /// Of this node, and of all pools.
+    pub(super) fn of(node: &impl kube::Resource, pools: Vec<DynamicObject>) -> Self {
         let pools = pools.into_iter().map(|it| (it.name_any(), it)).collect();
-        Self { labels: Some(labels), pools, has_pools: true }
+        Self { node: Some(AboutNode::of(node)), pools, has_pools: true }
     }
 
-    fn about_node<K: kube::Resource>(&mut self, event: Option<Event<K>>) -> bool {
-        let labels = match event {
-            Some(Event::Apply(node) | Event::InitApply(node)) => {
-                node.meta().labels.clone().unwrap_or_default()
-            }
+    fn about_node(&mut self, event: Option<Event<impl kube::Resource>>) -> bool {
+        let node = match event {
+            Some(Event::Apply(node) | Event::InitApply(node)) => AboutNode::of(&node),
             // A node without an object has no labels.
-            Some(Event::InitDone) if self.labels.is_none() => BTreeMap::new(),
+            Some(Event::InitDone) if self.node.is_none() => AboutNode::default(),
             _ => return false,
         };
-        let changed = self.labels.as_ref() != Some(&labels);
-        self.labels = Some(labels);
+        let changed = self.node.as_ref() != Some(&node);
+        self.node = Some(node);
         changed
     }
 
@@ -185,7 +197,7 @@ impl Said {
 
     /// The pools of this node, and those that cannot be read, with the reason.
     pub(super) fn own(&self) -> (Vec<PoolEntry>, BTreeMap<String, String>) {
-        let labels = self.labels.clone().unwrap_or_default();
+        let AboutNode { labels, retired } = self.node.clone().unwrap_or_default();
         let (mut own, mut bad) = (Vec::new(), BTreeMap::new());
         for (name, object) in &self.pools {
             let spec = object.data.get("spec").cloned().unwrap_or_default();
@@ -196,7 +208,9 @@ impl Said {
                         .iter()
                         .all(|(key, value)| labels.get(key) == Some(value));
                     match name.parse() {
-                        Ok(name) if here => own.push(PoolEntry { name, spec: pool.pool }),
+                        Ok(name) if here => {
+                            own.push(PoolEntry { name, spec: retired.added_to(pool.pool) });
+                        }
                         Ok(_) => (),
                         Err(err) => drop(bad.insert(name.clone(), err.to_string())),
                     }
@@ -210,6 +224,9 @@ impl Said {
 
 async fn apply(shared: &Arc<Shared>, said: &Said) {
     let (own, bad) = said.own();
+    if let Some(node) = &said.node {
+        shared.warn_of_unknown(&node.retired).await;
+    }
     let (host, state) = (Arc::clone(&shared.agent.host), shared.agent.state.clone());
     let done = tokio::task::spawn_blocking(move || serve(&host, &state, own)).await;
     if let Err(err) = done {

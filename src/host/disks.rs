@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     Host, Tools,
+    erring::Tries,
     mend::Sightings,
     moves::{Leaving, Moves},
     repairs::Repairs,
@@ -69,6 +70,7 @@ pub(super) struct Disks {
     moves: Moves,
     pub(super) sightings: Sightings,
     pub(super) repairs: Repairs,
+    pub(super) tries: Tries,
     /// The groups that pools had when they were seen last, with LVM's own identity of each.
     known: Mutex<BTreeMap<VgName, String>>,
 }

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     Found, Host,
+    erring::erring,
     ledger::Ledger,
     pool::{Change, Pool},
 };
@@ -81,7 +82,7 @@ impl Sightings {
     }
 
     /// What is known of the disk of a physical volume.
-    fn face(&self, uuid: &str) -> String {
+    pub(super) fn face(&self, uuid: &str) -> String {
         let known = self.lock().faces.get(uuid).map(|it| it.described.clone());
         known.unwrap_or_else(|| format!("a disk not seen since the start (physical volume {uuid})"))
     }
@@ -173,6 +174,7 @@ impl Host {
                 disks: ledger.missing().map(|it| self.disks.sightings.face(&it.uuid)).collect(),
                 lost: lost.iter().map(ToString::to_string).collect(),
                 repair: self.prospect(pool, ledger),
+                erring: erring(ledger, &self.disks.sightings),
             }
         })
     }
@@ -218,6 +220,9 @@ impl Host {
             change.refresh(lvm)?;
         }
         if self.revive(&change, pool) {
+            change.refresh(lvm)?;
+        }
+        if self.readmit(&change, pool) {
             change.refresh(lvm)?;
         }
         drop(change);

@@ -12,6 +12,7 @@ mod copy;
 mod create;
 mod delete;
 mod disks;
+mod erring;
 mod expand;
 mod format;
 mod inventory;

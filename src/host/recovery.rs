@@ -32,6 +32,7 @@ impl Host {
             self.log_failure(known.map(drop), &snapshot.name);
         }
         changed |= self.find_the_way(&change, pool, &all);
+        changed |= self.readmit(&change, pool);
         if changed {
             self.log_failure(change.refresh(&*self.tools.lvm), &"the report");
         }

@@ -34,7 +34,7 @@ pub(super) fn report(vg: &VgName) -> Invocation {
             "lv_name,lv_uuid,lv_size,lv_layout,lv_role,lv_active,lv_suspended,\
              lv_health_status,origin,origin_size,pool_lv,data_percent,metadata_percent,copy_percent,lv_tags",
         ),
-        ("pvseg", "pv_uuid,pvseg_start,pvseg_size,lv_name"),
+        ("pvseg", "pv_uuid,pvseg_start,pvseg_size,lv_name,lv_health_status"),
         ("seg", "lv_uuid,thin_id"),
     ];
     let command = Invocation::reads("lvm").args([

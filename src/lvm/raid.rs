@@ -123,6 +123,9 @@ pub struct Legs {
     pub works: bool,
     /// The legs that it has lost.
     pub lost: Vec<LostLeg>,
+    /// The devices of disks that are there, and whose legs the kernel has shut out after an error: it goes on
+    /// without them until the volume is refreshed (lvmraid(7), "refresh needed").
+    pub shut_out: Vec<PathBuf>,
 }
 
 /// A leg that lies on a disk which is missing, if only in part. One that lies on several is told several
@@ -138,7 +141,8 @@ pub struct LostLeg {
 impl Legs {
     /// Those of a volume that has lost none, each on a disk of its own.
     pub fn whole(disks: Vec<PathBuf>, stripes: u64) -> Self {
-        Self { disks, beside: Vec::new(), stripes, works: true, lost: Vec::new() }
+        let (beside, lost, shut_out) = (Vec::new(), Vec::new(), Vec::new());
+        Self { disks, beside, stripes, works: true, lost, shut_out }
     }
 
     /// What each leg has of a volume of so many extents.

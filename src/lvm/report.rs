@@ -18,6 +18,9 @@ const PARTIAL: &str = "partial";
 /// What LVM calls the health of a thin pool that has given up, and of all in it.
 const FAILED: &str = "failed";
 
+/// What LVM calls the health of a RAID volume, and of the leg, that the kernel has shut out after an error.
+const SHUT_OUT: &str = "refresh needed";
+
 /// Reads the output of [`super::lines::report`].
 ///
 /// # Errors
@@ -145,6 +148,9 @@ struct PvSegmentRow<'a> {
     pvseg_size: &'a str,
     /// Empty for a free segment.
     lv_name: &'a str,
+    /// How what has it is; absent in what older tests have kept.
+    #[serde(default)]
+    lv_health_status: &'a str,
 }
 
 impl PvSegmentRow<'_> {
@@ -384,6 +390,21 @@ mod tests {
         let mirror = group.logical.iter().find(|it| it.name.as_str() == "mirror").unwrap();
         let beside = vec!["/dev/ubdc".into()];
         assert_eq!(mirror.legs, volume("mirror").legs.map(|legs| Legs { beside, ..legs }));
+    }
+
+    #[test]
+    fn a_leg_that_is_shut_out_after_an_error() {
+        let text = String::from_utf8_lossy(EVERY_KIND).into_owned();
+        let shut_out = |layer: &str| {
+            let named = format!(r#""lv_name":"[{layer}]""#);
+            let told = format!(r#"{named}, "lv_health_status":"refresh needed""#);
+            let group = read(text.replace(&named, &told).as_bytes()).unwrap();
+            let mirror = group.logical.into_iter().find(|it| it.name.as_str() == "mirror").unwrap();
+            mirror.legs.unwrap().shut_out
+        };
+        assert_eq!(shut_out("mirror_rimage_0"), [Path::new("/dev/ubdb")]);
+        assert_eq!(shut_out("mirror_rmeta_1"), [Path::new("/dev/ubda")]);
+        assert!(shut_out("other_rimage_0").is_empty());
     }
 
     /// LVM shows what it is to clear.

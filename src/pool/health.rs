@@ -1,4 +1,4 @@
-//! How well a pool is: which of its disks are missing, and which volumes lie on them. Pure.
+//! How well a pool is: which of its disks are missing or err, and which volumes lie on them. Pure.
 
 use std::fmt;
 
@@ -20,12 +20,48 @@ pub struct Health {
     pub lost: Vec<String>,
     /// What becomes of the RAID volumes among those, in a sentence.
     pub repair: Option<String>,
+    /// The disks that are there, and without which RAID volumes go on because they have erred.
+    pub erring: Vec<Erring>,
+}
+
+/// A disk that has answered RAID volumes with errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erring {
+    /// What is known of it.
+    pub disk: String,
+    /// The volumes that go on without their legs on it, by their ids.
+    pub volumes: Vec<String>,
+}
+
+impl Erring {
+    /// What a volume lacks that has a leg on it.
+    pub fn of_a_volume(&self) -> String {
+        format!("it goes on without its leg on {}, which has answered with errors", self.disk)
+    }
+}
+
+impl fmt::Display for Erring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has answered with errors; without their legs on it go on ", self.disk)?;
+        f.write_str(&named(&self.volumes))?;
+        f.write_str(". They are tried again now and then; if it errs for good, pull it")
+    }
+}
+
+/// The first of these ids, and how many more there are.
+fn named(ids: &[String]) -> String {
+    let first: Vec<&str> = ids.iter().take(MOST_NAMED).map(String::as_str).collect();
+    match ids.len().saturating_sub(first.len()) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 impl Health {
     /// Whether nothing is missing.
     pub fn is_well(&self) -> bool {
-        self.unread.is_none() && self.disks.is_empty() && self.lost.is_empty()
+        let is_there = self.disks.is_empty() && self.lost.is_empty();
+        self.unread.is_none() && is_there && self.erring.is_empty()
     }
 
     /// In one word: `Ready`, `Degraded` or `Unreadable`.
@@ -55,16 +91,17 @@ impl fmt::Display for Health {
                 "its volume group cannot be read, and nothing in it is given up: {why}"
             );
         }
+        let erring: Vec<String> = self.erring.iter().map(ToString::to_string).collect();
+        let erring = erring.join(". ");
         match (self.disks.as_slice(), self.lost.as_slice()) {
-            ([], []) => return f.write_str("all its disks are there"),
+            ([], []) if erring.is_empty() => return f.write_str("all its disks are there"),
+            ([], []) => return f.write_str(&erring),
             ([], [_, ..]) => f.write_str(GIVEN_UP)?,
             (disks, _) => write!(f, "it misses {}", disks.join(", "))?,
         }
-        let named: Vec<&str> = self.lost.iter().take(MOST_NAMED).map(String::as_str).collect();
-        match self.lost.len().saturating_sub(named.len()) {
-            _ if named.is_empty() => write!(f, "; no volume lies on that"),
-            0 => write!(f, "; on that lie {}", named.join(", ")),
-            more => write!(f, "; on that lie {} and {more} more", named.join(", ")),
+        match self.lost.is_empty() {
+            true => f.write_str("; no volume lies on that"),
+            false => write!(f, "; on that lie {}", named(&self.lost)),
         }?;
         match self.disks.is_empty() {
             true => {
@@ -74,7 +111,8 @@ impl fmt::Display for Health {
                 ". The others are served; LVM makes and changes nothing before it is back",
             ),
         }?;
-        self.repair.iter().try_for_each(|it| write!(f, ". {it}"))
+        let more = self.repair.iter().chain(Some(&erring).filter(|it| !it.is_empty()));
+        more.into_iter().try_for_each(|it| write!(f, ". {it}"))
     }
 }
 
@@ -85,7 +123,7 @@ mod tests {
     fn missing(lost: usize) -> Health {
         let lost = (0..lost).map(|it| format!("v-{it}")).collect();
         let disks = vec!["/dev/sdb (1Gi, serial A)".to_owned()];
-        Health { unread: None, disks, lost, repair: None }
+        Health { disks, lost, ..Health::default() }
     }
 
     #[test]
@@ -99,6 +137,19 @@ mod tests {
         assert!(missing(0).to_string().contains("no volume lies on that"));
         let many = missing(25).to_string();
         assert!(many.contains("v-19 and 5 more"), "{many}");
+    }
+
+    #[test]
+    fn a_disk_that_errs_is_told_of_alone_and_beside_one_that_is_missing() {
+        let disk = "/dev/sdc (1Gi, serial B)".to_owned();
+        let erring = vec![Erring { disk, volumes: vec!["v-7".to_owned()] }];
+        let ill = Health { erring, ..Health::default() };
+        assert_eq!((ill.state(), ill.is_well()), ("Degraded", false));
+        let said = ill.to_string();
+        assert!(said.starts_with("/dev/sdc (1Gi, serial B) has answered with errors"), "{said}");
+        assert!(said.contains("go on v-7. "), "{said}");
+        let both = Health { erring: ill.erring, ..missing(1) }.to_string();
+        assert!(both.starts_with("it misses /dev/sdb") && both.contains("v-7"), "{both}");
     }
 
     #[test]

@@ -116,6 +116,7 @@ fn figures(pool: &PoolStatus) -> PoolFigures {
         wipe: pool.wipe_bytes,
         missing: pool.health.disks.len() as u64,
         lost: pool.health.lost.len() as u64,
+        erring: pool.health.erring.len() as u64,
         unreadable: pool.health.unread.is_some(),
         filling: pool.filling.len() as u64,
         to_fill: pool.to_fill,

@@ -56,6 +56,8 @@ pub struct PoolFigures {
     pub missing: u64,
     /// Volumes and snapshots that lie on those, if only in part.
     pub lost: u64,
+    /// Disks that are there, and without which RAID volumes go on because they have answered with errors.
+    pub erring: u64,
     /// Whether the volume group could not be read when that was tried last.
     pub unreadable: bool,
     /// RAID volumes whose legs do not all have their data yet.
@@ -126,6 +128,7 @@ struct PoolGauges {
     wipes: Family<Pool, Count>,
     wipe: Family<Pool, Count>,
     missing: Family<Pool, Count>,
+    erring: Family<Pool, Count>,
     lost: Family<Pool, Count>,
     unreadable: Family<Pool, Count>,
     filling: Family<Pool, Count>,
@@ -258,6 +261,8 @@ impl PoolGauges {
         let help = "Room of deleted volumes that are yet to be wiped";
         to.register("pool_wipes_pending_bytes", help, self.wipe.clone());
         to.register("pool_disks_missing", "Disks that are missing", self.missing.clone());
+        let help = "Disks without which RAID volumes go on because they err";
+        to.register("pool_disks_erring", help, self.erring.clone());
         let help = "Volumes and snapshots that lie on disks that are missing";
         to.register("pool_volumes_on_missing_disks", help, self.lost.clone());
         let help = "1 while the volume group cannot be read";
@@ -280,6 +285,7 @@ impl PoolGauges {
         set(&self.wipes, now.wipes);
         set(&self.wipe, now.wipe.0);
         set(&self.missing, now.missing);
+        set(&self.erring, now.erring);
         set(&self.lost, now.lost);
         set(&self.unreadable, u64::from(now.unreadable));
         set(&self.filling, now.filling);
@@ -351,6 +357,7 @@ mod tests {
         tarn_deletions_held{} 3
         tarn_lvm_command_duration_seconds_count{verb="lvcreate",outcome="failed"} 1
         tarn_lvm_command_duration_seconds_sum{verb="lvcreate",outcome="failed"} 0.25
+        tarn_pool_disks_erring{pool="fast"} 0
         tarn_pool_disks_missing{pool="fast"} 0
         tarn_pool_filling_bytes{pool="fast"} 0
         tarn_pool_free_bytes{pool="fast"} 0

@@ -53,6 +53,13 @@ impl Erring {
         self.set(&format!("0 {SECTORS} error"));
     }
 
+    /// Only what lies behind LVM's own metadata errs: the disk is there, and its data are not.
+    fn err_behind_the_label(&self) {
+        const LABEL: u64 = 64 << 11;
+        let good = format!("0 {LABEL} linear {} {FROM}", self.below);
+        self.set(&format!("{good}\n{LABEL} {} error", SECTORS - LABEL));
+    }
+
     fn recover(&self) {
         self.set(&self.good());
     }
@@ -62,6 +69,15 @@ impl Drop for Erring {
     fn drop(&mut self) {
         run("wipefs", &["-qa", "/dev/mapper/erring"]);
         run("dmsetup", &["remove", "erring"]);
+    }
+}
+
+/// Ends what runs beside a test, also when that fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -120,6 +136,7 @@ fn what_lies_on_other_disks_is_served_while_a_disk_errs_and_all_is_well_when_it_
 
     let stop = AtomicBool::new(false);
     let (of_intact, of_lost) = thread::scope(|scope| {
+        let stopping = Stop(&stop);
         let on_intact = scope.spawn(|| load(&intact_at, &stop));
         let on_lost = scope.spawn(|| load(&lost_at, &stop));
         thread::yield_now();
@@ -135,7 +152,7 @@ fn what_lies_on_other_disks_is_served_while_a_disk_errs_and_all_is_well_when_it_
         scene.delete(&spares[1]).unwrap();
         wait_until("all disks are there", || figure("disks_missing") == 0.0);
         wait_until("the volume is whole", || figure("volumes_on_missing_disks") == 0.0);
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         (on_intact.join().unwrap(), of_lost)
     });
     assert!(!of_intact.contains(&u64::MAX), "a write to the intact volume failed");
@@ -146,4 +163,46 @@ fn what_lies_on_other_disks_is_served_while_a_disk_errs_and_all_is_well_when_it_
     assert_holds(&scene.take_up(&lost), &of_lost);
     scene.put_down(&intact);
     scene.make(&Wish::new("new", "block", mib(8)));
+}
+
+#[test]
+#[ignore = "guest: has a disk err"]
+fn a_mirror_goes_on_without_a_disk_that_errs_and_takes_it_again_when_it_is_well() {
+    let ground = Ground::new(&[300]);
+    let erring = Erring::new(disk(1));
+    let vg = ground.vg.clone();
+    run("pvcreate", &["-qq", "-y", "--metadatasize", "63m", "/dev/mapper/erring"]);
+    run("vgextend", &["-qq", &vg, "/dev/mapper/erring"]);
+    let pools = format!("pools: [{{name: pool, volumeGroup: {vg}, wipe: None, layout: Raid1}}]\n");
+    let mut scene = Scene::on(ground, &pools, &PAGES);
+    let (volume, at) = scene.make_used(&Wish::new("mirror", "block", mib(40)));
+    let spare = scene.make(&Wish::new("spare", "block", mib(8)));
+    let health =
+        || run("lvs", &["--noheadings", "-o", "lv_health_status", &format!("{vg}/{}", volume.id)]);
+    wait_until("the mirror is full", || figure("volumes_filling") == 0.0);
+
+    let stop = AtomicBool::new(false);
+    let last = thread::scope(|scope| {
+        let stopping = Stop(&stop);
+        let writer = scope.spawn(|| load(&at, &stop));
+        erring.err_behind_the_label();
+        wait_until("the leg is shut out", || health().contains("refresh needed"));
+        // A deletion is followed by a report.
+        scene.delete(&spare).unwrap();
+        wait_until("it is told", || figure("disks_erring") == 1.0);
+        assert_eq!((figure("disks_missing"), figure("volumes_on_missing_disks")), (0.0, 0.0));
+        drop(stopping);
+        writer.join().unwrap()
+    });
+    assert!(!last.contains(&u64::MAX), "a write to the mirror failed");
+    assert!(health().contains("refresh needed"), "it errs on, and was tried again in vain");
+
+    // A new life tries at once, and so does a pause that has passed.
+    erring.recover();
+    scene.stop();
+    scene.start();
+    wait_until("the leg is there again", || health().trim().is_empty());
+    wait_until("all is told to be well", || figure("disks_erring") == 0.0);
+    wait_until("the mirror is full", || figure("volumes_filling") == 0.0);
+    assert_holds(&at, &last);
 }

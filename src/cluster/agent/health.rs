@@ -20,6 +20,7 @@ use crate::{
 const INTACT: &str = "Intact";
 /// Why a volume is not intact.
 const DISK_MISSING: &str = "DiskMissing";
+const DISK_ERRS: &str = "DiskErrs";
 const UNREADABLE: &str = "VolumeGroupUnreadable";
 
 /// Whether no pool misses a disk.
@@ -29,6 +30,9 @@ pub(super) fn condition(pools: &[PoolStatus]) -> Condition {
     let reason = match pools.iter().any(|it| it.health.unread.is_some()) {
         _ if said.is_empty() => "AllThere",
         true => UNREADABLE,
+        false if pools.iter().all(|it| it.health.lost.is_empty() && it.health.disks.is_empty()) => {
+            DISK_ERRS
+        }
         false => DISK_MISSING,
     };
     let message = match said.is_empty() {
@@ -45,7 +49,10 @@ fn harm(health: &Health, id: &str) -> Option<(&'static str, String)> {
         None if health.lost.iter().any(|it| it == id) => {
             Some((DISK_MISSING, health.of_a_lost_volume()))
         }
-        None => None,
+        None => {
+            let disk = health.erring.iter().find(|it| it.volumes.iter().any(|it| it == id))?;
+            Some((DISK_ERRS, disk.of_a_volume()))
+        }
     }
 }
 
@@ -137,7 +144,8 @@ async fn tell_of_volume(shared: &Shared, object: &Arc<LogicalVolume>, health: &H
         return;
     }
     let Some(condition) = wanted(&status.conditions, harm(health, &id)) else { return };
-    let (is_harmed, note) = (condition.status == "False", condition.message.clone());
+    let is_harmed = condition.status == "False";
+    let (reason, note) = (condition.reason.clone(), condition.message.clone());
     let conditions = condition.among(&status.conditions);
     let told = LogicalVolumeStatus { conditions, ..status.clone() };
     match write_status(shared, object, &told).await {
@@ -150,8 +158,7 @@ async fn tell_of_volume(shared: &Shared, object: &Arc<LogicalVolume>, health: &H
         }
     }
     if is_harmed {
-        let warning =
-            Warning { reason: DISK_MISSING, action: "Reported", note: &note, secondary: None };
+        let warning = Warning { reason: &reason, action: "Reported", note: &note, secondary: None };
         shared.warn(&object.object_ref(&()), warning).await;
     }
 }
@@ -159,13 +166,13 @@ async fn tell_of_volume(shared: &Shared, object: &Arc<LogicalVolume>, health: &H
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::health::Erring;
 
     fn missing() -> Health {
         Health {
-            unread: None,
             disks: vec!["/dev/sdb (1Gi)".to_owned()],
             lost: vec!["v-a".to_owned()],
-            repair: None,
+            ..Health::default()
         }
     }
 
@@ -180,6 +187,10 @@ mod tests {
         assert_eq!(harm(&missing(), "v-b"), None);
         let unread = Health { unread: Some("I/O error".to_owned()), ..missing() };
         assert_eq!(harm(&unread, "v-b").unwrap().0, UNREADABLE);
+        let erring = Erring { disk: "/dev/sdc".to_owned(), volumes: vec!["v-b".to_owned()] };
+        let erring = Health { erring: vec![erring], ..missing() };
+        assert_eq!(harm(&erring, "v-a").unwrap().0, DISK_MISSING);
+        assert_eq!(harm(&erring, "v-b").unwrap().0, DISK_ERRS);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Disks are taken on a machine in memory, and interrupted there.
 
+mod erring;
 mod lost;
 
 use std::sync::Arc;

@@ -26,6 +26,8 @@ pub(super) struct Disk {
     /// The group was changed while it was away.
     pub(super) marked: bool,
     pub(super) leaving: bool,
+    /// It answers with errors.
+    pub(super) erring: bool,
     pub(super) allocatable: bool,
     pub(super) uuid: String,
     /// Size of its metadata area.
@@ -43,6 +45,7 @@ impl Disk {
             away: false,
             marked: false,
             leaving: false,
+            erring: false,
             allocatable,
             uuid,
             metadata,

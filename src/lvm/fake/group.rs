@@ -355,6 +355,7 @@ impl FakeGroup {
         let volume = self.volume(lv)?;
         volume.seen.suspended = false;
         volume.astray = false;
+        self.shut_out(lv);
         Ok(())
     }
 

@@ -222,6 +222,19 @@ impl FakeLvm {
         }
     }
 
+    /// Says whether the disk of that number answers with errors. Every RAID volume notices when it begins, and
+    /// none when it ends.
+    pub fn set_erring(&self, vg: &str, disk: usize, erring: bool) {
+        let mut state = self.state();
+        if let Some(disk) = state.disk(vg, disk) {
+            disk.erring = erring;
+        }
+        if let Some(group) = state.groups.get_mut(&name::<VgName>(vg)).filter(|_| erring) {
+            let names: Vec<LvName> = group.volumes.iter().map(|it| it.seen.name.clone()).collect();
+            names.iter().for_each(|lv| group.shut_out(lv));
+        }
+    }
+
     /// Whether a volume has the table of a time before one of its disks went away.
     pub fn is_astray(&self, vg: &str, lv: &str) -> bool {
         let mut astray = false;

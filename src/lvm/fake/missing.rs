@@ -112,7 +112,18 @@ impl FakeGroup {
         let volume = self.volume(&wanted.lv)?;
         volume.seen.legs = Some(Legs { disks: new, lost: Vec::new(), ..legs });
         volume.astray = false;
+        self.shut_out(&wanted.lv);
         Ok(())
+    }
+
+    /// A RAID volume goes on without its legs on disks that err, and with all others.
+    pub(super) fn shut_out(&mut self, lv: &LvName) {
+        let erring = self.disks.iter().filter(|disk| disk.erring && !disk.is_missing());
+        let erring: Vec<PathBuf> = erring.map(|disk| disk.device.clone()).collect();
+        let volume = self.volumes.iter_mut().find(|it| it.seen.name == *lv);
+        if let Some(legs) = volume.and_then(|it| it.seen.legs.as_mut()) {
+            legs.shut_out = legs.disks.iter().filter(|it| erring.contains(it)).cloned().collect();
+        }
     }
 
     /// Forgets its missing disks on which nothing lies.

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Error, PvRow, PvSegmentRow, has, parse};
+use super::{Error, PvRow, PvSegmentRow, SHUT_OUT, has, parse};
 use crate::{
     lvm::{Kind, Legs, LogicalVolume, LostLeg, RaidLevel},
     units::Bytes,
@@ -37,6 +37,9 @@ pub(super) fn enter(
         let level = layouts.get(name).and_then(|layout| level_of(layout));
         let beside = metadata.get(name).cloned().unwrap_or_default();
         lv.legs = legs_of(&images, &beside, level, disks, lv.size.whole(extent));
+        if let Some(legs) = &mut lv.legs {
+            legs.shut_out = shut_out(name, segments, disks);
+        }
         if is_half_made && lv.kind == Kind::Thick {
             lv.kind = Kind::HalfMade;
             shown.extend(cleared);
@@ -58,6 +61,20 @@ fn layers<'a>(segments: &[PvSegmentRow<'a>], layer: &str) -> Result<Layers<'a>, 
         *disks.entry(segment.pv_uuid).or_default() += extents;
     }
     Ok(layers)
+}
+
+/// The devices on which the legs of a volume lie that the kernel has shut out.
+fn shut_out(name: &str, segments: &[PvSegmentRow<'_>], disks: &[PvRow<'_>]) -> Vec<PathBuf> {
+    let of_it = |layer: &str| {
+        let hidden =
+            layer.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or_default();
+        let found = hidden.rsplit_once("_rimage_").or_else(|| hidden.rsplit_once("_rmeta_"));
+        found.is_some_and(|(of, _)| of == name)
+    };
+    let shut = segments.iter().filter(|it| it.lv_health_status == SHUT_OUT && of_it(it.lv_name));
+    let on: BTreeSet<&str> = shut.map(|it| it.pv_uuid).collect();
+    let disks = disks.iter().filter(|it| on.contains(it.pv_uuid) && it.pv_missing != "1");
+    disks.map(|it| PathBuf::from(it.pv_name.as_ref())).collect()
 }
 
 fn legs_of(
@@ -94,7 +111,8 @@ fn legs_of(
         images.values().chain(metadata.values()).flat_map(BTreeMap::keys).copied().collect();
     let there = all.into_iter().filter(|uuid| !is_away(uuid)).filter_map(device);
     let beside = there.filter(|disk| !on.contains(disk)).collect();
-    Some(Legs { disks: on, beside, stripes: extents.checked_div(rows)?.max(1), works, lost })
+    let stripes = extents.checked_div(rows)?.max(1);
+    Some(Legs { disks: on, beside, stripes, works, lost, shut_out: Vec::new() })
 }
 
 /// The level that a layout names: `raid,raid5,raid5_ls`.

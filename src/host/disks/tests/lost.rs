@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     host::Found,
     lvm::LvName,
+    pool::health::Health,
     volume::{Parameters, Purpose, SizeRange, VolumeId, Wanted},
 };
 
@@ -19,14 +20,14 @@ fn retiring(what: &str) -> PoolEntry {
 }
 
 /// A machine with mirrors on two disks.
-struct Mirrors {
-    machine: Machine,
-    host: Host,
+pub(super) struct Mirrors {
+    pub(super) machine: Machine,
+    pub(super) host: Host,
     volumes: Vec<VolumeId>,
 }
 
 impl Mirrors {
-    fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         let machine = Machine::with(&["sda", "sdb"]);
         let host = machine.open(vec![raid()]).unwrap();
         let make = |number| host.create(&wanted(&format!("v{number}"))).unwrap().id;
@@ -47,18 +48,21 @@ impl Mirrors {
         self.host.disks.sightings.lose_patience();
     }
 
-    fn look(&self) {
+    pub(super) fn look(&self) {
         self.host.look_at_disks();
         self.host.do_chores_now();
     }
 
+    pub(super) fn health(&self) -> Health {
+        self.host.status().pools[0].health.clone()
+    }
+
     fn state(&self) -> (&'static str, usize) {
-        let health = self.host.status().pools[0].health.clone();
-        (health.state(), health.lost.len())
+        (self.health().state(), self.health().lost.len())
     }
 
     fn says(&self) -> String {
-        self.host.status().pools[0].health.to_string()
+        self.health().to_string()
     }
 
     fn disks_of(&self, volume: &VolumeId) -> Vec<String> {
@@ -72,7 +76,7 @@ impl Mirrors {
     }
 }
 
-fn wanted(name: &str) -> Wanted {
+pub(super) fn wanted(name: &str) -> Wanted {
     Wanted {
         name: name.parse().unwrap(),
         size: SizeRange::at_least(Bytes::mib(64)),

@@ -14,7 +14,7 @@ use std::{
 
 use super::{ledger::Ledger, pool::Pool};
 use crate::{
-    lvm::{Kind, Lvm, MoveExtents},
+    lvm::{self, Kind, Lvm, MoveExtents},
     pool::plan::{Plan, Step},
     volume::chain,
 };
@@ -140,12 +140,12 @@ fn empty(
     let left = || pool.read(|ledger| left_on(ledger, &disk.uuid));
     let before = left();
     let mut last = Instant::now();
-    let mut first = 0;
+    let (mut first, mut most) = (0, PIECE);
     while first < disk.extents && left() != Some(0) {
         if is_stopping() {
             return Err("it was stopped half-way".to_owned());
         }
-        let count = PIECE.min(disk.extents - first);
+        let count = most.min(disk.extents - first);
         let change = pool.change();
         // After the origin of one has moved, LVM 2.03.16 may fail further moves with an internal error.
         if change.read(|it| it.group().logical.iter().any(|lv| lv.kind == Kind::CopyOnWrite)) {
@@ -156,10 +156,16 @@ fn empty(
         }
         let (vg, device) = (pool.vg.clone(), disk.device.clone());
         let moved = lvm.move_extents(&MoveExtents { vg, device, first, count });
-        let moved = moved.map_err(|err| chain(&err));
-        moved.and_then(|()| change.refresh(lvm).map_err(|err| chain(&err)))?;
+        let refreshed = change.refresh(lvm).map_err(|err| chain(&err));
         drop(change);
-        first += count;
+        match moved {
+            Ok(()) => (first, most) = (first + count, PIECE.min(count * 2)),
+            // LVM 2.03.16 does not move a thin pool's spare room together with its data (an internal error,
+            // after which nothing has changed), but each of them alone.
+            Err(lvm::Error::Tool(_)) if count > 1 => most = count / 2,
+            Err(err) => return Err(chain(&err)),
+        }
+        refreshed?;
         if last.elapsed() >= TELL {
             last = Instant::now();
             told();

@@ -464,7 +464,8 @@ fn a_disk_that_cannot_be_emptied_stays_and_says_why() {
     let (word, why) = state(&host, "sda");
     assert!(word == "Leaving" && why.contains("the only disk"), "{why}");
     machine.plug_in("sdb");
-    machine.lvm.fail_once("move_extents", FailAt::Before);
+    // With 32 extents, with half of them, and so on, and with one.
+    (0..6).for_each(|_| machine.lvm.fail_once("move_extents", FailAt::Before));
     host.look_at_disks();
     until("the move has failed", || host.disks.moves.failure("/dev/sda".as_ref()).is_some());
     host.look_at_disks();

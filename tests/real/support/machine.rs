@@ -58,7 +58,9 @@ impl Inventory {
         };
         let volumes = run("lvs", &["-a", "--noheadings", "-o", "vg_name,lv_name"]);
         list("volume", &volumes, &["tarn-thin", "pmspare"]);
-        list("device", &run("dmsetup", &["ls"]), &["tarn--thin", "No devices"]);
+        // LVM leaves the spare room active that it has moved.
+        let of_lvm = ["tarn--thin", "pmspare", "No devices"];
+        list("device", &run("dmsetup", &["ls"]), &of_lvm);
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mounts: Vec<&str> = mounts.lines().filter_map(mounted_at).collect();
         list("mount", &mounts.join("\n"), &[]);

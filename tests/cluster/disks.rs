@@ -115,7 +115,7 @@ impl Scsi {
     const SERIAL: &str = "2000";
 
     fn plugged_into_node_a() -> Self {
-        on_node("node-a", "modprobe scsi_debug dev_size_mb=256 delay=0");
+        on_node("node-a", "modprobe sd_mod && modprobe scsi_debug dev_size_mb=256 delay=0");
         Self
     }
 }

@@ -113,15 +113,14 @@ impl Host {
         let mut last = None;
         loop {
             let change = pool.change();
-            let next = change.read(look).next;
+            let Some(step) = change.read(look).next else {
+                self.disks.repairs.note(&pool.vg, None);
+                return Ok(());
+            };
             // What was done and changed nothing is not done again now.
-            if next.is_none() || next == last || self.chores.is_stopping() {
-                if next.is_none() {
-                    self.disks.repairs.note(&pool.vg, None);
-                }
+            if last.as_ref() == Some(&step) || self.chores.is_stopping() {
                 return Ok(());
             }
-            let Some(step) = next else { return Ok(()) };
             let done = carry_out(lvm, pool, &step);
             change.refresh(lvm)?;
             // The volume counts as lost until it is led to what it lies on now.

@@ -60,8 +60,12 @@ fn named(ids: &[String]) -> String {
 impl Health {
     /// Whether nothing is missing.
     pub fn is_well(&self) -> bool {
-        let is_there = self.disks.is_empty() && self.lost.is_empty();
-        self.unread.is_none() && is_there && self.erring.is_empty()
+        self.unread.is_none() && self.is_there() && self.erring.is_empty()
+    }
+
+    /// Whether no disk is missing, and no volume because of one.
+    pub fn is_there(&self) -> bool {
+        self.disks.is_empty() && self.lost.is_empty()
     }
 
     /// In one word: `Ready`, `Degraded` or `Unreadable`.

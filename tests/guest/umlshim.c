@@ -76,16 +76,17 @@ long ptrace(int request, ...)
     return kernel_ptrace(request, pid, address, data);
 }
 
+typedef int set_timer(timer_t, int, const struct itimerspec *, struct itimerspec *);
+
 int timer_settime(timer_t timer, int flags, const struct itimerspec *given, struct itimerspec *before)
 {
-    static int (*library_timer_settime)(timer_t, int, const struct itimerspec *, struct itimerspec *);
+    static set_timer *library_timer_settime;
     struct itimerspec repeated = *given;
     int is_set = given->it_value.tv_sec != 0 || given->it_value.tv_nsec != 0;
     int repeats = given->it_interval.tv_sec != 0 || given->it_interval.tv_nsec != 0;
 
     if (library_timer_settime == NULL)
-        library_timer_settime = (int (*)(timer_t, int, const struct itimerspec *, struct itimerspec *))dlsym(
-            RTLD_NEXT, "timer_settime");
+        library_timer_settime = (set_timer *)dlsym(RTLD_NEXT, "timer_settime");
     if (is_set && !repeats)
         repeated.it_interval.tv_nsec = 50 * 1000 * 1000;
     return library_timer_settime(timer, flags, &repeated, before);

@@ -16,7 +16,7 @@ use crate::support::{
     disks::{Disks, Scsi, disk},
     machine::{run, wait_until},
     mib,
-    pages::{page, told},
+    pages::{PAGES, figure},
     refused,
 };
 
@@ -24,12 +24,6 @@ use crate::support::{
 /// change.
 const SOON: Duration = Duration::from_secs(40);
 const DEVICES: &str = r#"{paths: ["/dev/ubda", "/dev/sd*"]}"#;
-const PAGES: [&str; 2] = ["--metrics", "127.0.0.1:9810"];
-
-/// A figure of the pool.
-fn figure(name: &str) -> f64 {
-    told(&page("/metrics"), &format!("tarn_pool_{name}{{pool=\"pool\"}}")).unwrap()
-}
 
 fn await_figure(name: &str, value: f64) {
     let began = Instant::now();

@@ -16,11 +16,10 @@ use crate::support::{
     ground::Ground,
     machine::{run, wait_until},
     mib,
-    pages::{page, told},
+    pages::{PAGES, figure},
     refused,
 };
 
-const PAGES: [&str; 2] = ["--metrics", "127.0.0.1:9810"];
 /// The disk's length, and where on the scratch disk it begins, in sectors: its label is not to be seen
 /// there, too.
 const SECTORS: u64 = 300 << 11;
@@ -79,11 +78,6 @@ impl Drop for Stop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// A figure of the pool.
-fn figure(name: &str) -> f64 {
-    told(&page("/metrics"), &format!("tarn_pool_{name}{{pool=\"pool\"}}")).unwrap()
 }
 
 /// Writes pieces to a device, each on disk before the next, until it is told to stop or a write fails;

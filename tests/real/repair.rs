@@ -1,40 +1,21 @@
 //! A disk is lost for good, and RAID volumes get new legs on another while they are in use.
 
-use std::{
-    fs,
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use crate::support::{
     Scene, Volume, Wish,
     content::{forget_cached, holds, put},
     disks::{Disks, Scsi, disk, empty, members, scribble, tell_change},
-    machine::{run, wait_until},
+    machine::{run, wait_until, wait_within},
     mib,
-    pages::{page, told},
+    pages::{PAGES, figure},
 };
 
 const GROUP: &str = "tarn-pool";
 const DEVICES: &str = r#"{paths: ["/dev/ubd[ab]", "/dev/sd*"]}"#;
 const RAID: &str = ", layout: Raid1";
-const PAGES: [&str; 2] = ["--metrics", "127.0.0.1:9810"];
 /// A disk is waited for a minute before another takes its place, and the machine may be busy.
 const LONG: Duration = Duration::from_secs(150);
-
-fn await_long(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < LONG, "not within {LONG:?}: {what}");
-        thread::sleep(Duration::from_millis(200));
-    }
-    eprintln!("{what} after {:?}", began.elapsed());
-}
-
-fn figure(name: &str) -> f64 {
-    told(&page("/metrics"), &format!("tarn_pool_{name}{{pool=\"pool\"}}")).unwrap()
-}
 
 /// Every volume, LVM's own too, with what it lies on.
 fn layers() -> String {
@@ -112,7 +93,7 @@ fn a_new_disk_gets_the_legs_of_a_lost_one_also_when_that_is_killed() {
     tell_change(&disk(1));
     let kills = scene.home().join("kills");
     for kill in 0..5 {
-        await_long("a repair is killed", || {
+        wait_within(LONG, "a repair is killed", || {
             let number = fs::read_to_string(&kills).unwrap_or_default();
             number.trim().parse::<u32>().is_ok_and(|it| it > kill)
         });
@@ -122,7 +103,7 @@ fn a_new_disk_gets_the_legs_of_a_lost_one_also_when_that_is_killed() {
         scene.launch();
     }
     scene.await_answer();
-    await_long("the group is whole", || members(GROUP) == [disk(0), disk(1)]);
+    wait_within(LONG, "the group is whole", || members(GROUP) == [disk(0), disk(1)]);
     wait_until("nothing is missing", || figure("disks_missing") == 0.0);
     wait_until("nothing is lost", || figure("volumes_on_missing_disks") == 0.0);
     assert!(scene.capacity(&[]).0 > 0);
@@ -152,7 +133,7 @@ fn a_lost_disk_that_is_retired_is_given_up_and_is_foreign_when_it_comes_back() {
     let pools = format!("pools: [{{name: pool, devices: {devices}{RAID}}}]\n");
     fs::write(scene.home().join("pools.yaml"), pools).unwrap();
     scene.start();
-    await_long("the group is whole", || members(GROUP) == [disk(0), disk(1)]);
+    wait_within(LONG, "the group is whole", || members(GROUP) == [disk(0), disk(1)]);
     wait_until("nothing is lost", || figure("volumes_on_missing_disks") == 0.0);
     scsi.plug_in();
     tell_change(&scsi.path);

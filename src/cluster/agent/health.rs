@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use kube::{Resource as _, ResourceExt as _, runtime::reflector::Store};
 
 use super::{
-    Shared, Warning, locked,
+    Notice, Shared, locked,
     volumes::{Unwritten, write_status},
 };
 use crate::{
@@ -30,9 +30,7 @@ pub(super) fn condition(pools: &[PoolStatus]) -> Condition {
     let reason = match pools.iter().any(|it| it.health.unread.is_some()) {
         _ if said.is_empty() => "AllThere",
         true => UNREADABLE,
-        false if pools.iter().all(|it| it.health.lost.is_empty() && it.health.disks.is_empty()) => {
-            DISK_ERRS
-        }
+        false if pools.iter().all(|it| it.health.is_there()) => DISK_ERRS,
         false => DISK_MISSING,
     };
     let message = match said.is_empty() {
@@ -114,7 +112,7 @@ impl Told {
             Some(_) => "PoolUnreadable",
             None => "PoolDegraded",
         };
-        let warning = Warning { reason, action: "Reported", note: &note, secondary: None };
+        let warning = Notice { reason, action: "Reported", note: &note, secondary: None };
         shared.warn(&node, warning).await;
         self.ill.insert(pool.name.clone(), pool.health.clone());
     }
@@ -129,7 +127,7 @@ async fn tell_of_recovery(shared: &Shared, pool: &PoolStatus) {
     };
     tracing::info!("{note}");
     let Some(node) = shared.permission.about() else { return };
-    let event = Warning { reason: "PoolWhole", action: "Reported", note: &note, secondary: None };
+    let event = Notice { reason: "PoolWhole", action: "Reported", note: &note, secondary: None };
     shared.say(&node, event).await;
 }
 
@@ -158,7 +156,7 @@ async fn tell_of_volume(shared: &Shared, object: &Arc<LogicalVolume>, health: &H
         }
     }
     if is_harmed {
-        let warning = Warning { reason: &reason, action: "Reported", note: &note, secondary: None };
+        let warning = Notice { reason: &reason, action: "Reported", note: &note, secondary: None };
         shared.warn(&object.object_ref(&()), warning).await;
     }
 }

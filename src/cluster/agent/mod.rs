@@ -118,16 +118,16 @@ impl Shared {
     }
 
     /// A warning about an object, as an Event; that one cannot be written is no reason not to go on.
-    async fn warn(&self, about: &ObjectReference, event: Warning<'_>) {
+    async fn warn(&self, about: &ObjectReference, event: Notice<'_>) {
         self.publish(EventType::Warning, about, event).await;
     }
 
     /// What is no reason to worry about an object, as an Event.
-    async fn say(&self, about: &ObjectReference, event: Warning<'_>) {
+    async fn say(&self, about: &ObjectReference, event: Notice<'_>) {
         self.publish(EventType::Normal, about, event).await;
     }
 
-    async fn publish(&self, type_: EventType, about: &ObjectReference, event: Warning<'_>) {
+    async fn publish(&self, type_: EventType, about: &ObjectReference, event: Notice<'_>) {
         let event = Event {
             type_,
             reason: event.reason.to_owned(),
@@ -148,7 +148,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What [`Shared::warn`] and [`Shared::say`] say.
-struct Warning<'a> {
+struct Notice<'a> {
     reason: &'a str,
     action: &'a str,
     note: &'a str,

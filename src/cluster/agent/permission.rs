@@ -14,7 +14,7 @@ use kube::{
 use tokio_stream::{Stream, StreamExt as _};
 
 use super::{
-    Shared, Warning,
+    Notice, Shared,
     brake::{MASS, allowed_until},
     locked,
 };
@@ -104,7 +104,7 @@ impl Shared {
             Some(Err(note)) => {
                 tracing::warn!("{note}");
                 let warning =
-                    Warning { reason: MASS, action: "Asked", note: &note, secondary: None };
+                    Notice { reason: MASS, action: "Asked", note: &note, secondary: None };
                 self.warn(&about, warning).await;
             }
             None => (),

@@ -224,9 +224,6 @@ impl Said {
 
 async fn apply(shared: &Arc<Shared>, said: &Said) {
     let (own, bad) = said.own();
-    if let Some(node) = &said.node {
-        shared.warn_of_unknown(&node.retired).await;
-    }
     let (host, state) = (Arc::clone(&shared.agent.host), shared.agent.state.clone());
     let done = tokio::task::spawn_blocking(move || serve(&host, &state, own)).await;
     if let Err(err) = done {
@@ -235,10 +232,11 @@ async fn apply(shared: &Arc<Shared>, said: &Said) {
     for (pool, why) in &bad {
         tracing::warn!(pool, why, "the pool is not served");
     }
-    let mut trouble = locked(&shared.trouble);
-    *trouble = Trouble { is_told: true, why: bad };
-    drop(trouble);
+    *locked(&shared.trouble) = Trouble { is_told: true, why: bad };
     shared.has_changed();
+    if let Some(node) = &said.node {
+        shared.warn_of_unknown(&node.retired).await;
+    }
 }
 
 fn serve(host: &Host, state: &Path, own: Vec<PoolEntry>) {

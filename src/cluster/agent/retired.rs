@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use kube::Resource as _;
 
-use super::{Shared, Warning};
+use super::{Notice, Shared};
 use crate::{cluster::RETIRE, pool::PoolSpec};
 
 /// What the annotation names, in its order: serials as NodeLocalStorage shows them or, of missing disks, the UUIDs
@@ -51,7 +51,7 @@ impl Shared {
             let name = self.agent.node_name.clone();
             let node = ObjectReference { name: Some(name), ..Node::default().object_ref(&()) };
             let warning =
-                Warning { reason: "UnknownDisk", action: "Retire", note: &note, secondary: None };
+                Notice { reason: "UnknownDisk", action: "Retire", note: &note, secondary: None };
             self.warn(&node, warning).await;
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource as _, runtime::reflector::ObjectRef};
 
-use super::{Shared, Warning};
+use super::{Notice, Shared};
 use crate::{
     cluster::{
         objects::{LogicalVolume, LogicalVolumeSpec, NodeLocalStorage, StrayReport},
@@ -70,7 +70,7 @@ impl Strays {
             let StrayReport { name, csi_name, pool, size, .. } = stray;
             let note = format!("{name} ({csi_name}, {size}) is in pool {pool} and has no object");
             tracing::warn!("{note}");
-            let warning = Warning {
+            let warning = Notice {
                 reason: "VolumeWithoutObject",
                 action: "Reported",
                 note: &note,

@@ -14,7 +14,7 @@ use kube::{
 use tokio_stream::StreamExt as _;
 
 use super::{
-    Shared, Warning,
+    Notice, Shared,
     brake::{Crowd, Deletion, MASS, Verdict},
     locked, permission,
     step::{Step, next, pause_in_use},
@@ -311,7 +311,7 @@ impl Work<'_> {
             tracing::warn!("{message}");
             if let Some(node) = self.shared.permission.about() {
                 let warning =
-                    Warning { reason: MASS, action: "Asked", note: &message, secondary: None };
+                    Notice { reason: MASS, action: "Asked", note: &message, secondary: None };
                 self.shared.warn(&node, warning).await;
             }
         }
@@ -398,7 +398,7 @@ impl Work<'_> {
 
     /// An Event about the object.
     async fn tell(&self, object: &LogicalVolume, reason: &str, note: &str) {
-        let warning = Warning { reason, action: reason, note, secondary: None };
+        let warning = Notice { reason, action: reason, note, secondary: None };
         self.shared.warn(&object.object_ref(&()), warning).await;
     }
 }

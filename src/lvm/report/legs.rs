@@ -15,6 +15,10 @@ use crate::{
     units::Bytes,
 };
 
+/// What LVM puts between a volume's name and the number of a leg in the names of its layers.
+const IMAGE: &str = "_rimage_";
+const METADATA: &str = "_rmeta_";
+
 /// For each volume, by the number of the leg, how many extents it has on which disk.
 type Layers<'a> = BTreeMap<&'a str, BTreeMap<u32, BTreeMap<&'a str, u64>>>;
 
@@ -28,18 +32,17 @@ pub(super) fn enter(
     extent: Bytes,
 ) -> Result<(), Error> {
     let mut shown = Vec::new();
-    let metadata = layers(segments, "_rmeta_")?;
-    for (name, images) in layers(segments, "_rimage_")? {
+    let metadata = layers(segments, METADATA)?;
+    let shut_out = shut_out(segments);
+    for (name, images) in layers(segments, IMAGE)? {
         let cleared: Vec<String> = images.keys().map(|leg| format!("{name}_rmeta_{leg}")).collect();
         let is_there = |name: &str| logical.iter().any(|lv| lv.name.as_str() == name);
         let is_half_made = cleared.iter().all(|name| is_there(name));
         let Some(lv) = logical.iter_mut().find(|lv| lv.name.as_str() == name) else { continue };
         let level = layouts.get(name).and_then(|layout| level_of(layout));
         let beside = metadata.get(name).cloned().unwrap_or_default();
-        lv.legs = legs_of(&images, &beside, level, disks, lv.size.whole(extent));
-        if let Some(legs) = &mut lv.legs {
-            legs.shut_out = shut_out(name, segments, disks);
-        }
+        let shut = shut_out.get(name).cloned().unwrap_or_default();
+        lv.legs = legs_of(&images, &beside, &shut, level, disks, lv.size.whole(extent));
         if is_half_made && lv.kind == Kind::Thick {
             lv.kind = Kind::HalfMade;
             shown.extend(cleared);
@@ -49,13 +52,17 @@ pub(super) fn enter(
     Ok(())
 }
 
+/// Of which volume, and of which leg of it, a volume of LVM's own is a layer.
+fn leg_of<'a>(lv_name: &'a str, layer: &str) -> Option<(&'a str, u32)> {
+    // In brackets: those that are in use. One that somebody's `lvconvert` is about to add is not.
+    let (name, leg) = lv_name.strip_prefix('[')?.strip_suffix(']')?.rsplit_once(layer)?;
+    Some((name, leg.parse().ok()?))
+}
+
 fn layers<'a>(segments: &[PvSegmentRow<'a>], layer: &str) -> Result<Layers<'a>, Error> {
     let mut layers = Layers::new();
     for segment in segments {
-        // In brackets: those that are in use. One that somebody's `lvconvert` is about to add is not.
-        let hidden = segment.lv_name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-        let found = hidden.and_then(|name| name.rsplit_once(layer));
-        let Some((name, Ok(leg))) = found.map(|(name, leg)| (name, leg.parse())) else { continue };
+        let Some((name, leg)) = leg_of(segment.lv_name, layer) else { continue };
         let extents: u64 = parse("pvseg_size", segment.pvseg_size)?;
         let disks = layers.entry(name).or_default().entry(leg).or_default();
         *disks.entry(segment.pv_uuid).or_default() += extents;
@@ -63,23 +70,22 @@ fn layers<'a>(segments: &[PvSegmentRow<'a>], layer: &str) -> Result<Layers<'a>, 
     Ok(layers)
 }
 
-/// The devices on which the legs of a volume lie that the kernel has shut out.
-fn shut_out(name: &str, segments: &[PvSegmentRow<'_>], disks: &[PvRow<'_>]) -> Vec<PathBuf> {
-    let of_it = |layer: &str| {
-        let hidden =
-            layer.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or_default();
-        let found = hidden.rsplit_once("_rimage_").or_else(|| hidden.rsplit_once("_rmeta_"));
-        found.is_some_and(|(of, _)| of == name)
-    };
-    let shut = segments.iter().filter(|it| it.lv_health_status == SHUT_OUT && of_it(it.lv_name));
-    let on: BTreeSet<&str> = shut.map(|it| it.pv_uuid).collect();
-    let disks = disks.iter().filter(|it| on.contains(it.pv_uuid) && it.pv_missing != "1");
-    disks.map(|it| PathBuf::from(it.pv_name.as_ref())).collect()
+/// For each volume, the disks on which legs of it lie that the kernel has shut out.
+fn shut_out<'a>(segments: &[PvSegmentRow<'a>]) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
+    let mut shut_out: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for segment in segments.iter().filter(|it| it.lv_health_status == SHUT_OUT) {
+        let leg = [IMAGE, METADATA].iter().find_map(|layer| leg_of(segment.lv_name, layer));
+        if let Some((name, _)) = leg {
+            shut_out.entry(name).or_default().insert(segment.pv_uuid);
+        }
+    }
+    shut_out
 }
 
 fn legs_of(
     images: &BTreeMap<u32, BTreeMap<&str, u64>>,
     metadata: &BTreeMap<u32, BTreeMap<&str, u64>>,
+    shut_out: &BTreeSet<&str>,
     level: Option<RaidLevel>,
     disks: &[PvRow<'_>],
     extents: u64,
@@ -112,7 +118,8 @@ fn legs_of(
     let there = all.into_iter().filter(|uuid| !is_away(uuid)).filter_map(device);
     let beside = there.filter(|disk| !on.contains(disk)).collect();
     let stripes = extents.checked_div(rows)?.max(1);
-    Some(Legs { disks: on, beside, stripes, works, lost, shut_out: Vec::new() })
+    let shut_out = shut_out.iter().copied().filter(|uuid| !is_away(uuid)).filter_map(device);
+    Some(Legs { disks: on, beside, stripes, works, lost, shut_out: shut_out.collect() })
 }
 
 /// The level that a layout names: `raid,raid5,raid5_ls`.

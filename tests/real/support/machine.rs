@@ -35,10 +35,16 @@ pub(crate) fn attempt(program: &str, args: &[&str]) -> Output {
 
 /// Waits until something is so, for a minute at the most.
 #[track_caller]
-pub(crate) fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, so: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, so);
+}
+
+/// Waits until something is so, at the most for so long.
+#[track_caller]
+pub(crate) fn wait_within(patience: Duration, what: &str, mut so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !so() {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(began.elapsed() < patience, "not within {patience:?}: {what}");
         thread::sleep(Duration::from_millis(50));
     }
 }

@@ -27,6 +27,11 @@ impl Driver {
     pub(crate) async fn start(tarn: &str) -> Self {
         let pools =
             "pools:\n- {name: a, volumeGroup: a, wipe: None}\n- {name: b, volumeGroup: b}\n";
+        Self::start_with(tarn, pools).await
+    }
+
+    /// Starts it on the pools of a pools file.
+    pub(crate) async fn start_with(tarn: &str, pools: &str) -> Self {
         fs::write("/run/pools.yaml", pools).unwrap();
         let child = Command::new(tarn)
             .args(["standalone", "--pools", "/run/pools.yaml", "--endpoint", SOCKET])

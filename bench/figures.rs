@@ -1,7 +1,7 @@
 //! Measures Tarn beside the plain tools, in one run, and writes the figures as a table.
 //!
-//! `figures beside-tools TARN RESULTS` and `figures asking TARN RESULTS` run as root in the disposable
-//! guest, on two scratch disks; `figures waiting RESULTS` anywhere, over an LVM whose commands only take
+//! `figures beside-tools TARN RESULTS`, `figures asking TARN RESULTS` and `figures kinds TARN RESULTS` run as root in
+//! the disposable guest, on two scratch disks; `figures waiting RESULTS` anywhere, over an LVM whose commands only take
 //! time; `./run bench` calls them all. `figures claims RESULTS` asks a cluster with the driver; `./run
 //! bench cluster` has one. `figures scale TARN RESULTS NODES VOLUMES` wants an API server of its own;
 //! `./run bench scale` brings one up, and the nodes are `figures nodes` and `figures node`. Every ratio is
@@ -21,6 +21,7 @@ mod calls;
 mod claims;
 mod crowd;
 mod driver;
+mod kinds;
 mod process;
 mod scale;
 mod sections;
@@ -52,6 +53,7 @@ fn main() {
         ["asking", tarn, results] => {
             ("asking", runtime.block_on(sections::capacity(tarn)), results)
         }
+        ["kinds", tarn, results] => ("kinds", runtime.block_on(kinds::all(tarn)), results),
         ["waiting", results] => ("waiting", runtime.block_on(waiting::all()), results),
         ["claims", results] => ("claims", runtime.block_on(claims::all()), results),
         ["scale", tarn, results, nodes, volumes] => {
@@ -60,7 +62,7 @@ fn main() {
         }
         _ => panic!(
             "figures claims RESULTS | figures beside-tools TARN RESULTS | figures asking TARN RESULTS | \
-             figures waiting RESULTS | figures scale TARN RESULTS NODES VOLUMES"
+             figures kinds TARN RESULTS | figures waiting RESULTS | figures scale TARN RESULTS NODES VOLUMES"
         ),
     };
     write(results, section, &rows);

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    path::Path,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -13,8 +14,9 @@ use tarn::{
     csi::{ControllerService, proto::controller_server::ControllerServer},
     device::fake::FakeDevices,
     fs::fake::FakeFs,
-    host::{Host, LocalProvisioner, Tools},
+    host::Tools,
     lvm::fake::FakeLvm,
+    machine::{LocalProvisioner, Machine},
     pool::PoolEntry,
     units::Bytes,
     volume::{Driver, Turns},
@@ -75,7 +77,14 @@ async fn answer(socket: PathBuf) {
         let spec = serde_json::json!({"volumeGroup": name, "wipe": "None"});
         PoolEntry { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap() }
     });
-    let host = Host::open(tools, "bench".parse().unwrap(), driver.name(), pools.into()).unwrap();
+    let host = Machine::open(
+        tools,
+        "bench".parse().unwrap(),
+        driver.name(),
+        pools.into(),
+        Path::new("/nonexistent"),
+    )
+    .unwrap();
     let host = Arc::new(host);
     let turns = Turns::default();
     host.start_background(&turns).unwrap();

@@ -32,7 +32,7 @@ var given settings
 func init() {
 	flag.StringVar(&given.endpoint, "csi.endpoint", "", "socket of the driver, unix:///path/csi.sock; without it the suite does not run")
 	flag.StringVar(&given.controller, "csi.controller", "", "socket of the driver's Controller, where that is another than -csi.endpoint")
-	flag.StringVar(&given.name, "csi.case", "ext4-thick", "what to make: ext4, xfs, btrfs or block, a hyphen, thick or thin")
+	flag.StringVar(&given.name, "csi.case", "ext4-thick", "what to make: ext4, xfs, btrfs or block, a hyphen, thick or thin; or tmpfs-memory or xfs-directory")
 	flag.StringVar(&given.pool, "csi.pool", "", "value of the parameter `pool`; empty leaves the parameter out")
 	flag.StringVar(&given.mountDir, "csi.mountdir", "/tmp/csi-mount", "parent of the target path; made and removed by the suite, must not exist")
 	flag.StringVar(&given.stagingDir, "csi.stagingdir", "/tmp/csi-staging", "staging path; made and removed by the suite, must not exist")
@@ -43,18 +43,32 @@ func init() {
 	flag.BoolVar(&given.witness, "csi.witness", true, "look into this machine's mounts to see that a published volume is what the case says")
 }
 
-// sanityCase is one cell of {ext4, xfs, btrfs, block} x {thick, thin}.
+// sanityCase is one cell of {ext4, xfs, btrfs, block} x {thick, thin}, or a pool whose volumes are none of these.
 type sanityCase struct {
 	fsType       string // empty for a raw block volume
-	provisioning string // thick or thin
+	provisioning string // thick or thin; empty where there is no such choice
+}
+
+// ofFolders are the cases of pools whose volumes are directories: their classes say neither file system nor
+// provisioning.
+var ofFolders = map[string]sanityCase{
+	"tmpfs-memory":  {fsType: "tmpfs"},
+	"xfs-directory": {fsType: "xfs"},
+}
+
+func (c sanityCase) isOfFolders() bool {
+	return c.provisioning == ""
 }
 
 func parseCase(name string) (sanityCase, error) {
+	if c, ok := ofFolders[name]; ok {
+		return c, nil
+	}
 	kind, provisioning, _ := strings.Cut(name, "-")
 	switch kind {
 	case "ext4", "xfs", "btrfs", "block":
 	default:
-		return sanityCase{}, fmt.Errorf("csi.case %q: want ext4, xfs, btrfs or block before the hyphen", name)
+		return sanityCase{}, fmt.Errorf("csi.case %q: want ext4, xfs, btrfs or block before the hyphen, or tmpfs-memory or xfs-directory", name)
 	}
 	switch provisioning {
 	case "thick", "thin":
@@ -79,13 +93,18 @@ func (s settings) config(c sanityCase) (suite.TestConfig, error) {
 	config.StagingPath = s.stagingDir
 	config.TestVolumeSize = s.size
 	config.TestVolumeExpandSize = s.expandSize
-	config.TestVolumeParameters = map[string]string{"provisioning": c.provisioning}
+	config.TestVolumeParameters = map[string]string{}
+	if !c.isOfFolders() {
+		config.TestVolumeParameters["provisioning"] = c.provisioning
+	}
 	if s.pool != "" {
 		config.TestVolumeParameters["pool"] = s.pool
 	}
 	config.TestVolumeAccessType = "block"
 	if c.fsType != "" {
 		config.TestVolumeAccessType = "mount"
+	}
+	if c.fsType != "" && !c.isOfFolders() {
 		config.TestVolumeParameters["csi.storage.k8s.io/fstype"] = c.fsType
 	}
 	return config, nil

@@ -48,7 +48,7 @@ func TestSanity(t *testing.T) {
 
 	report := run(t, config)
 	result := tallyOf(report)
-	complain(t, report, result, allowed)
+	complain(t, report, result, allowedIn(given.name, allowed))
 	if given.witness && !filtered(report) {
 		for _, finding := range seen.verdict() {
 			t.Errorf("witness: %s", finding)

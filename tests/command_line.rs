@@ -38,7 +38,7 @@ fn every_mistake_of_a_pools_file_goes_to_stderr() {
     assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
     let lines: Vec<&str> = said.stderr.lines().skip(1).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
-    line 2: volumeGroup: give `volumeGroup`, `loopFile` or `devices`
+    line 2: volumeGroup: give `volumeGroup`, `loopFile`, `devices`, `directory`, `memory` or `wholeDevices`
     line 3: stripes: 1 is not in 2 to 128
     line 4: name: missing: a StorageClass names the pool by it
     "#);
@@ -79,5 +79,5 @@ fn the_schema_says_all_that_a_pool_may_have() {
     assert_eq!(pool["additionalProperties"], false);
     let fields: Vec<&str> =
         pool["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    insta::assert_snapshot!(fields.join(" "), @r#"devices layout layouts loopFile mirrors name provisioning reserve stripes thinPool volumeGroup wipe"#);
+    insta::assert_snapshot!(fields.join(" "), @r#"devices directory layout layouts loopFile memory mirrors name provisioning reserve stripes thinPool volumeGroup wholeDevices wipe"#);
 }

@@ -14,8 +14,9 @@ use tarn::{
     },
     device::{Wipe, fake::FakeDevices},
     fs::{FsKind, fake::FakeFs},
-    host::{Host, Tools},
+    host::Tools,
     lvm::fake::FakeLvm,
+    machine,
     pool::{PoolEntry, PoolSpec},
     units::Bytes,
     volume::{
@@ -36,7 +37,7 @@ const SIZE: Bytes = Bytes::mib(64);
 /// A node.
 pub(crate) struct Machine {
     node: NodeId,
-    host: Arc<Host>,
+    host: Arc<machine::Machine>,
     turns: Turns,
 }
 
@@ -75,7 +76,14 @@ impl Machine {
         };
         let node: NodeId = name.parse().unwrap();
         let pools = vec![PoolEntry { name: POOL.parse().unwrap(), spec: pool() }];
-        let host = Host::open(tools, node.clone(), DEFAULT_NAME, pools).unwrap();
+        let host = machine::Machine::open(
+            tools,
+            node.clone(),
+            DEFAULT_NAME,
+            pools,
+            Path::new("/nonexistent"),
+        )
+        .unwrap();
         Self { node, host: Arc::new(host), turns: Turns::default() }
     }
 
@@ -112,7 +120,7 @@ impl Machine {
             state: folder.join(&node_name),
             node_name,
             node: self.node,
-            host: self.host,
+            machine: self.host,
             turns: self.turns,
             brake_percent: 50,
             on_concerns: Box::new(|it| assert_eq!(it.strays, 0, "volumes without objects")),
@@ -155,6 +163,7 @@ fn spec_of(node: &NodeId, wanted: &Wanted) -> LogicalVolumeSpec {
         stripe_size: None,
         wipe: Wipe::None,
         mkfs_options: None,
+        after_restart: None,
         source: None,
         snapshot_of: None,
         claim: wanted.claim.clone(),

@@ -58,6 +58,9 @@ pub(super) struct NodeArgs {
     #[command(flatten)]
     state: StateDir,
 
+    #[command(flatten)]
+    volumes: VolumesDir,
+
     /// How much of this node may be deleted within a minute before it asks, in percent; 100: all.
     ///
     /// When more than this share of its volumes and snapshots is to be deleted within a minute, and
@@ -99,6 +102,22 @@ pub(super) struct StateDir {
     pub(super) state_dir: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct VolumesDir {
+    /// Where volumes in memory are mounted, and their records kept.
+    ///
+    /// What is mounted there must outlive this program: in a container that is a directory of the
+    /// host's whose mounts are shared with it (mountPropagation: Bidirectional).
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        env = "TARN_VOLUMES_DIR",
+        default_value = "/var/lib/tarn/volumes",
+        verbatim_doc_comment
+    )]
+    pub(super) volumes_dir: PathBuf,
+}
+
 const CONTROLLER_EXAMPLE: &str = "\
 Example, beside a cluster:
   tarn controller --endpoint unix:///run/tarn/controller.sock --kubeconfig ~/.kube/config";
@@ -130,6 +149,7 @@ impl NodeArgs {
             registration: registration.map(PathBuf::from),
             kubelet_endpoint: self.kubelet_endpoint.unwrap_or_else(|| door.endpoint.clone()),
             state: self.state.state_dir,
+            volumes: self.volumes.volumes_dir,
             deletion_brake: self.deletion_brake,
             door,
         })

@@ -18,7 +18,7 @@ use crate::{
     serve::{self, standalone},
     telemetry::log,
 };
-use cluster::{ControllerArgs, Kubeconfig, NodeArgs, StateDir};
+use cluster::{ControllerArgs, Kubeconfig, NodeArgs, StateDir, VolumesDir};
 use door::{DoorArgs, DriverArg, NodeName};
 
 /// Why a command was not done.
@@ -93,6 +93,9 @@ struct Standalone {
 
     #[command(flatten)]
     node: NodeName,
+
+    #[command(flatten)]
+    volumes: VolumesDir,
 }
 
 /// Say every mistake of a pools file with its line, or what its pools will be.
@@ -136,6 +139,9 @@ struct Plan {
 
     #[command(flatten)]
     node: NodeName,
+
+    #[command(flatten)]
+    volumes: VolumesDir,
 }
 
 /// Print the JSON schema of the pools file, or the definitions of the objects in the API.
@@ -183,6 +189,8 @@ Example:
       provisioning: ThickAndThin
       thinPool:
         size: 4Gi
+    - name: scratch
+      memory: {size: 25%}     # of the machine's; its contents are gone after a restart
   END
   tarn standalone --pools pools.yaml --endpoint unix:///run/tarn/csi.sock \\
       --metrics 127.0.0.1:9810";
@@ -238,7 +246,9 @@ pub fn run(out: &mut dyn io::Write) -> Result<ExitCode, Error> {
         }
         Command::Pools(PoolsCommand::Plan(args)) => {
             let (driver, node) = (args.driver.driver(), args.node.parse()?);
-            let plan = serve::outlook(&driver, &node, args.source()?).map_err(not_looked)?;
+            let volumes = args.volumes.volumes_dir.clone();
+            let plan = serve::outlook(&driver, &node, args.source()?, &volumes);
+            let plan = plan.map_err(not_looked)?;
             write!(out, "{plan}").map_err(Error::Unwritten)?;
         }
         Command::Schema(Schema { of: SchemaOf::Pools }) => {
@@ -267,6 +277,7 @@ impl Standalone {
             pools: self.pools.read()?,
             node: self.node.parse()?,
             door: self.door.door(),
+            volumes: self.volumes.volumes_dir,
         })
     }
 }
@@ -381,6 +392,6 @@ mod tests {
             .take_while(|line| !line.contains("END"))
             .map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line)))
             .collect();
-        assert_eq!(PoolsFile::read(&yaml).unwrap().len(), 2);
+        assert_eq!(PoolsFile::read(&yaml).unwrap().len(), 3);
     }
 }

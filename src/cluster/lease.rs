@@ -1,6 +1,9 @@
 //! A node's sign of life: a Lease of its own, renewed while its agent can reach the API.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -41,6 +44,7 @@ pub(super) async fn renew(client: Client, namespace: String, driver: String, nod
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // As it was written last: to replace that costs the API server less than to patch whatever is there.
     let mut version = None;
+    let mut second = Some(until_second(&node));
     loop {
         beat.tick().await;
         let spec = LeaseSpec {
@@ -58,11 +62,24 @@ pub(super) async fn renew(client: Client, namespace: String, driver: String, nod
             },
             spec: Some(spec),
         };
-        match write(&api, &name, lease).await {
+        let written = write(&api, &name, lease).await;
+        if let Some(after) = second.take() {
+            beat.reset_after(after);
+        }
+        match written {
             Ok(written) => version = written.metadata.resource_version,
             Err(err) => tracing::warn!(lease = name, %err, "the lease was not renewed"),
         }
     }
+}
+
+/// When a lease is renewed after it was first written: at another moment for each node, so that nodes that
+/// began together, as in a rollout, do not all write at once ever after.
+fn until_second(node: &NodeId) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    node.as_str().hash(&mut hasher);
+    let [moment, ..] = hasher.finish().to_le_bytes();
+    PERIOD * u32::from(moment) / 256
 }
 
 /// Replaces the lease of the version that is named, or makes it; where that is not so any more,
@@ -81,5 +98,23 @@ async fn write(api: &Api<Lease>, name: &str, mut lease: Lease) -> Result<Lease, 
             api.create(&PostParams::default(), &lease).await
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn nodes_that_began_together_renew_at_different_moments() {
+        let nodes = (0..5000).map(|n| format!("node-{n}").parse().unwrap());
+        let mut of_seconds = BTreeMap::<u64, usize>::new();
+        for moment in nodes.map(|node| until_second(&node)) {
+            *of_seconds.entry(moment.as_secs()).or_default() += 1;
+        }
+        assert_eq!(of_seconds.keys().copied().collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+        assert!(of_seconds.values().all(|it| (100..250).contains(it)), "{of_seconds:?}");
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     lvm::Layout,
     pool::{
         Class, PoolSpec,
-        capacity::{Draw, Stock, room, unit_of},
+        capacity::{Draw, Stock, fitting, no_device, room, take_smallest, unit_of},
         pick, wanted_pool,
     },
     units::Bytes,
@@ -72,9 +72,42 @@ impl Share {
 }
 
 impl PoolView {
+    /// What of a pool of whole devices is left beside what is promised.
+    fn whole_left(&self, promised: &Promised) -> Stock {
+        let mut stock = self.stock.clone();
+        for draw in &promised.thick {
+            take_smallest(&mut stock, Bytes(draw.extents().saturating_mul(self.stock.extent.0)));
+        }
+        stock
+    }
+
+    /// How large a volume is made that is to have a size in this range, and at least `floor`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a range in which there is none, [`Error::NoRoom`] for one in which no device is.
+    fn size(
+        &self,
+        class: &Class,
+        promised: &Promised,
+        size: SizeRange,
+        floor: Bytes,
+    ) -> Result<Bytes, Error> {
+        if !self.spec.is_of_whole_devices() {
+            return size.fit(unit_of(self.stock.extent, class.layout), floor);
+        }
+        let left = self.whole_left(promised);
+        fitting(&left, size).ok_or_else(|| {
+            let largest = room(&left, &self.spec, class).largest;
+            Error::NoRoom(no_device(&self.name, size, largest))
+        })
+    }
+
     /// The room for a class, with what is promised taken off. Where a promised linear or striped volume
     /// will lie is not known: for such a class it is taken off what is the largest without it.
     pub(super) fn room(&self, class: &Class, promised: &Promised) -> Capacity {
+        if self.spec.is_of_whole_devices() {
+            return room(&self.whole_left(promised), &self.spec, class);
+        }
         if let (Provisioning::Thick, Layout::Raid(_)) = (class.provisioning, class.layout) {
             let mut stock = self.stock.clone();
             promised.thick.iter().for_each(|draw| stock.draw(*draw));
@@ -122,7 +155,7 @@ impl Candidate<'_> {
         let provisioned = origin.map(|it| it.provisioning);
         let class = Class::resolve(parameters, &pool.name, &pool.spec, provisioned)?;
         let floor = origin.map_or(Bytes::ZERO, |it| it.size);
-        let size = size.fit(unit_of(pool.stock.extent, class.layout), floor)?;
+        let size = pool.size(&class, promised, size, floor)?;
         let room = pool.room(&class, promised);
         if size > room.largest {
             return Err(Error::NoRoom(format!(
@@ -200,3 +233,6 @@ pub(super) fn silent(node: &NodeId) -> Error {
         "node {node} is unknown to the driver or has been silent; is its tarn pod running?"
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,6 +298,11 @@ impl Provisioner for ClusterProvisioner {
         Ok(self.view.with(|state| state.capacity(&parameters, node.as_ref(), Instant::now())))
     }
 
+    fn copies(&self) -> bool {
+        // Any node may have a volume group.
+        true
+    }
+
     fn is_ready(&self) -> bool {
         self.view.is_complete()
     }

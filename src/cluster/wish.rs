@@ -5,13 +5,12 @@ use super::objects::{
 };
 use crate::{
     fs::FsKind,
-    host::Kept,
     lvm::{Layout, Raid},
-    pool::Class,
+    pool::{Class, Kept},
     units::Bytes,
     volume::{
-        Difference, Error, LayoutWish, NodeId, Parameters, PoolName, Provisioning, Purpose,
-        SizeRange, Source, VolumeName, Wanted, WantedSnapshot, chain,
+        AfterRestart, Difference, Error, LayoutWish, NodeId, Parameters, PoolName, Provisioning,
+        Purpose, SizeRange, Source, VolumeName, Wanted, WantedSnapshot, chain,
     },
 };
 
@@ -50,6 +49,7 @@ pub(super) fn spec_of(wanted: &Wanted, place: &Placement) -> LogicalVolumeSpec {
         stripe_size: lies.stripe_size.map(|size| size.to_string()),
         wipe: place.class.wipe,
         mkfs_options: wanted.parameters.mkfs.clone(),
+        after_restart: wanted.parameters.after_restart,
         source: wanted.source.as_ref().map(copy_source),
         snapshot_of: None,
         claim: wanted.claim.clone(),
@@ -129,6 +129,7 @@ pub(super) fn stray_of(kept: &Kept) -> StrayReport {
         stripe_size: lies.stripe_size,
         wipe: kept.wipe,
         mkfs_options: Some(kept.mkfs.clone()).filter(|it| !it.is_empty() && !is_snapshot),
+        after_restart: kept.after_restart,
         source: kept.source.as_ref().map(copy_source),
         snapshot_of: kept.snapshot_of.as_ref().map(ToString::to_string),
         made_at: kept.created,
@@ -151,6 +152,7 @@ pub(super) fn lost_spec(node: &NodeId, stray: &StrayReport) -> LogicalVolumeSpec
         stripe_size: stray.stripe_size.map(|size| size.to_string()),
         wipe: stray.wipe,
         mkfs_options: stray.mkfs_options.clone(),
+        after_restart: stray.after_restart,
         source: stray.source.clone(),
         snapshot_of: stray.snapshot_of.clone(),
         claim: None,
@@ -234,6 +236,7 @@ pub(super) fn wish_of(spec: &LogicalVolumeSpec) -> Result<Wish, Error> {
             filesystem: purpose.filesystem(),
             mkfs: spec.mkfs_options.clone(),
             wipe: Some(spec.wipe),
+            after_restart: spec.after_restart,
         },
         source: source_of(spec)?,
         nodes: Some(vec![parsed("spec.nodeName", &spec.node_name)?]),
@@ -294,6 +297,8 @@ pub(super) fn ensure_same(
         same("layout", layout(spec), layout(&wants))?;
         same("wipe", format!("{:?}", spec.wipe), format!("{:?}", wants.wipe))?;
     }
+    let after = AfterRestart::said;
+    same("afterRestart", after(spec.after_restart), after(wanted.parameters.after_restart))?;
     if spec.source.is_none() {
         let options = |it: &Option<String>| it.clone().unwrap_or_default();
         same("mkfsOptions", options(&spec.mkfs_options), options(&wanted.parameters.mkfs))?;

@@ -11,8 +11,7 @@ use super::proto::{
 };
 use crate::{
     fs::Share,
-    host::Stats,
-    volume::{Driver, NodeId, Snapshot, Source, Volume},
+    volume::{Driver, NodeId, Snapshot, Source, Stats, Volume},
 };
 
 /// A volume. Its context is empty: what a node must know is in the volume's own tags.

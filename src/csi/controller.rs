@@ -270,20 +270,20 @@ impl<P: Provisioner> Controller for ControllerService<P> {
         _: Request<ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<ControllerGetCapabilitiesResponse>, Status> {
         use controller_service_capability::{Rpc, Type, rpc};
-        let can = [
+        let always = [
             rpc::Type::CreateDeleteVolume,
             rpc::Type::ExpandVolume,
             rpc::Type::ListVolumes,
             rpc::Type::GetCapacity,
-            rpc::Type::CreateDeleteSnapshot,
-            rpc::Type::ListSnapshots,
-            rpc::Type::CloneVolume,
             rpc::Type::SingleNodeMultiWriter,
         ];
+        let copying =
+            [rpc::Type::CreateDeleteSnapshot, rpc::Type::ListSnapshots, rpc::Type::CloneVolume];
+        let copying = copying.into_iter().filter(|_| self.provisioner.copies());
         let capability = |it: rpc::Type| proto::ControllerServiceCapability {
             r#type: Some(Type::Rpc(Rpc { r#type: it.into() })),
         };
-        let capabilities = can.map(capability).into();
+        let capabilities = always.into_iter().chain(copying).map(capability).collect();
         Ok(Response::new(ControllerGetCapabilitiesResponse { capabilities }))
     }
 }

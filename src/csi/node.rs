@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     fs,
-    host::{Host, Publish, Stage, checked_path},
-    volume::{Driver, Error, Turns, VolumeId},
+    machine::Machine,
+    volume::{Driver, Error, Publish, Stage, Turns, VolumeId},
 };
 
 /// A device that hangs must not hold a caller for ever; the thread that waits for it is given up.
@@ -24,25 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct NodeService {
     driver: Driver,
     turns: Turns,
-    host: Arc<Host>,
+    machine: Arc<Machine>,
 }
 
 impl NodeService {
     /// Serves `driver`, taking each volume's turn from `turns`.
-    pub fn new(driver: Driver, turns: Turns, host: Arc<Host>) -> Self {
-        Self { driver, turns, host }
+    pub fn new(driver: Driver, turns: Turns, machine: Arc<Machine>) -> Self {
+        Self { driver, turns, machine }
     }
 
     /// Blocking work on a volume, in its turn and to its end.
     async fn in_turn<T: Send + 'static>(
         &self,
         id: &VolumeId,
-        work: impl FnOnce(&Host) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Machine) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let turn = take_turn(&self.turns, id.as_str()).await?;
-        let host = Arc::clone(&self.host);
+        let machine = Arc::clone(&self.machine);
         to_the_end(turn, async move {
-            let done = tokio::task::spawn_blocking(move || work(&host)).await;
+            let done = tokio::task::spawn_blocking(move || work(&machine)).await;
             done.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
         })
         .await
@@ -50,26 +50,26 @@ impl NodeService {
 
     async fn stage(&self, request: NodeStageVolumeRequest) -> Result<(), Error> {
         let id = request::given("volume_id", &request.volume_id)?;
-        let at = checked_path("staging_target_path", &request.staging_target_path)?;
+        let at = request::path("staging_target_path", &request.staging_target_path)?;
         let wire = request.volume_capability.as_ref();
         let wire = wire.ok_or_else(|| Error::missing("volume_capability"))?;
         let capability = request::capability(wire)?;
         let id = known(id)?;
         let stage = Stage { id: id.clone(), at, capability };
-        self.in_turn(&id, move |host| host.stage(&stage)).await
+        self.in_turn(&id, move |machine| machine.stage(&stage)).await
     }
 
     async fn unstage(&self, request: NodeUnstageVolumeRequest) -> Result<(), Error> {
         let id = request::given("volume_id", &request.volume_id)?;
-        let at = checked_path("staging_target_path", &request.staging_target_path)?;
+        let at = request::path("staging_target_path", &request.staging_target_path)?;
         let Ok(id) = id.parse::<VolumeId>() else { return Ok(()) };
         let of = id.clone();
-        self.in_turn(&id, move |host| host.unstage(&of, &at)).await
+        self.in_turn(&id, move |machine| machine.unstage(&of, &at)).await
     }
 
     async fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), Error> {
         let id = request::given("volume_id", &request.volume_id)?;
-        let at = checked_path("target_path", &request.target_path)?;
+        let at = request::path("target_path", &request.target_path)?;
         let wire = request.volume_capability.as_ref();
         let wire = wire.ok_or_else(|| Error::missing("volume_capability"))?;
         let capability = request::capability(wire)?;
@@ -77,19 +77,19 @@ impl NodeService {
             let why = "staging_target_path is empty: the volume must be staged first".to_owned();
             return Err(Error::Precondition(why));
         }
-        let staged = checked_path("staging_target_path", &request.staging_target_path)?;
+        let staged = request::path("staging_target_path", &request.staging_target_path)?;
         let id = known(id)?;
         let access = if request.readonly { fs::Access::ReadOnly } else { fs::Access::ReadWrite };
         let publish = Publish { id: id.clone(), staged, at, capability, access };
-        self.in_turn(&id, move |host| host.publish(&publish)).await
+        self.in_turn(&id, move |machine| machine.publish(&publish)).await
     }
 
     async fn unpublish(&self, request: NodeUnpublishVolumeRequest) -> Result<(), Error> {
         let id = request::given("volume_id", &request.volume_id)?;
-        let at = checked_path("target_path", &request.target_path)?;
+        let at = request::path("target_path", &request.target_path)?;
         let Ok(id) = id.parse::<VolumeId>() else { return Ok(()) };
         let of = id.clone();
-        self.in_turn(&id, move |host| host.unpublish(&of, &at)).await
+        self.in_turn(&id, move |machine| machine.unpublish(&of, &at)).await
     }
 
     async fn stats(
@@ -100,9 +100,9 @@ impl NodeService {
         let path = request::given("volume_path", &request.volume_path)?;
         let id = known(id)?;
         subject(&id);
-        let host = Arc::clone(&self.host);
+        let machine = Arc::clone(&self.machine);
         let at = Path::new(path).to_path_buf();
-        let look = tokio::task::spawn_blocking(move || host.stats(&id, &at));
+        let look = tokio::task::spawn_blocking(move || machine.stats(&id, &at));
         let late = |_| Error::Busy(format!("the volume does not answer within {PATIENCE:?}"));
         let stats = tokio::time::timeout(PATIENCE, look).await.map_err(late)?;
         let stats = stats.map_err(|err| Error::machine("looking at the volume", err))??;
@@ -118,7 +118,7 @@ impl NodeService {
         let size = request::size(request.capacity_range.as_ref())?;
         let id = known(id)?;
         let (of, at) = (id.clone(), Path::new(path).to_path_buf());
-        let size = self.in_turn(&id, move |host| host.node_expand(&of, &at, size)).await?;
+        let size = self.in_turn(&id, move |machine| machine.node_expand(&of, &at, size)).await?;
         Ok(NodeExpandVolumeResponse { capacity_bytes: size.as_i64() })
     }
 }
@@ -181,9 +181,9 @@ impl Node for NodeService {
         _: Request<NodeGetInfoRequest>,
     ) -> Result<Response<NodeGetInfoResponse>, Status> {
         Ok(Response::new(NodeGetInfoResponse {
-            node_id: self.host.node().to_string(),
+            node_id: self.machine.node().to_string(),
             max_volumes_per_node: 0,
-            accessible_topology: Some(answer::topology(self.host.node(), &self.driver)),
+            accessible_topology: Some(answer::topology(self.machine.node(), &self.driver)),
         }))
     }
 

@@ -1,6 +1,9 @@
 //! What the wire says, read into what it means. Pure; everything wrong is named with its field.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
 
 use super::proto::{
     self, CapacityRange, CreateVolumeRequest, Topology, TopologyRequirement, VolumeContentSource,
@@ -198,6 +201,30 @@ pub(super) fn node(topology: &Topology, driver: &Driver) -> Result<Option<NodeId
         return Err(Error::invalid("accessibility_requirements", key, allowed));
     }
     Ok(topology.segments.get(ours).and_then(|value| value.parse().ok()))
+}
+
+/// A path that a caller gave: absolute, without `..`, short enough for the kernel (path_resolution(7),
+/// limits.h).
+///
+/// # Errors
+/// [`Error::Invalid`] names the field.
+pub(super) fn path(field: &'static str, text: &str) -> Result<PathBuf, Error> {
+    if text.is_empty() {
+        return Err(Error::missing(field));
+    }
+    let path = Path::new(text);
+    let plain =
+        path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+            && !text.contains('\0')
+            && path.iter().all(|part| part.len() <= 255);
+    if !path.is_absolute() || !plain || text.len() > 4095 {
+        let allowed = "an absolute path without `..`, at most 4095 bytes and 255 in each part";
+        return Err(Error::invalid(field, text, allowed));
+    }
+    if path.parent().is_none() {
+        return Err(Error::invalid(field, text, "not the root directory"));
+    }
+    Ok(path.to_path_buf())
 }
 
 /// How many entries a page may have, and after what it begins.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, io,
+    fmt,
+    fs::File,
+    io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -52,6 +55,7 @@ struct State {
     hidden: BTreeSet<PathBuf>,
     open: BTreeMap<PathBuf, u32>,
     astray: BTreeSet<PathBuf>,
+    on_files: bool,
     loops: BTreeMap<PathBuf, PathBuf>,
     listed: BTreeMap<PathBuf, BlockDevice>,
     bells: Vec<Bell>,
@@ -81,6 +85,13 @@ impl FakeDevices {
         lookup: impl Fn(&Path) -> Option<Bytes> + Send + Sync + 'static,
     ) -> Self {
         self.lookup = Some(Box::new(lookup));
+        self
+    }
+
+    /// Loop devices are those of real files, which are made and grown, and known by their inodes.
+    #[must_use]
+    pub fn on_real_files(self) -> Self {
+        self.lock().on_files = true;
         self
     }
 
@@ -230,6 +241,15 @@ fn place(at: u64) -> (u64, usize) {
     (at / block, usize::try_from(at % block).unwrap_or(0))
 }
 
+/// Makes a file at least so large; its inode is what a loop device is attached to.
+fn inode(file: &Path, size: Bytes) -> io::Result<PathBuf> {
+    let file = File::options().write(true).create(true).truncate(false).open(file)?;
+    if file.metadata()?.len() < size.0 {
+        file.set_len(size.0)?;
+    }
+    Ok(PathBuf::from(format!("inode {}", file.metadata()?.ino())))
+}
+
 impl Devices for FakeDevices {
     fn size(&self, path: &Path) -> Result<Option<Bytes>, Error> {
         let state = self.enter(Call::Size, path)?;
@@ -252,7 +272,15 @@ impl Devices for FakeDevices {
     fn ensure_loop(&self, file: &Path, size: Bytes) -> Result<PathBuf, Error> {
         let mut state = self.enter(Call::EnsureLoop, file)?;
         let next = PathBuf::from(format!("/dev/loop{}", state.loops.len()));
-        let device = state.loops.entry(file.to_owned()).or_insert(next).clone();
+        let key = match state.on_files {
+            true => inode(file, size).map_err(|source| Error::Path {
+                action: "make the file",
+                path: file.to_owned(),
+                source,
+            })?,
+            false => file.to_owned(),
+        };
+        let device = state.loops.entry(key).or_insert(next).clone();
         let has = state.sizes.entry(device.clone()).or_default();
         *has = size.max(*has);
         Ok(device)

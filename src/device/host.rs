@@ -180,14 +180,39 @@ fn ensure_file(file: &Path, size: Bytes) -> Result<Flock<File>, Error> {
     make().map_err(failed("make the file", file))
 }
 
-/// The loop device that the file is attached to. losetup compares device and inode, so another name
-/// of the same file counts, and a deleted file of the same name does not.
+/// The loop device that the file is attached to; of several the one that somebody uses. losetup compares device and
+/// inode, so another name of the same file counts, and a deleted file of the same name does not.
 fn attached(file: &Path) -> Result<Option<PathBuf>, Error> {
     let find = Invocation::reads("losetup").args(["--list", "--noheadings", "--output", "NAME"]);
     let find = find.arg("--associated").arg(file);
     let out = find.run().map_err(tool("find the loop device of", file))?;
     let out = String::from_utf8_lossy(&out);
-    Ok(out.lines().map(str::trim).find(|line| !line.is_empty()).map(PathBuf::from))
+    let all: Vec<PathBuf> =
+        out.lines().map(str::trim).filter(|it| !it.is_empty()).map(PathBuf::from).collect();
+    match all.as_slice() {
+        [] | [_] => Ok(all.into_iter().next()),
+        [first, ..] => {
+            tracing::warn!(file = %file.display(), "attached to several loop devices");
+            // To mount one beside the mount of another would be the end of the file system in it.
+            for device in &all {
+                if is_used(device)? {
+                    return Ok(Some(device.clone()));
+                }
+            }
+            Ok(Some(first.clone()))
+        }
+    }
+}
+
+/// Whether the device is mounted, also where that is not seen from here, or is below another device.
+fn is_used(device: &Path) -> Result<bool, Error> {
+    let mut alone = OpenOptions::new();
+    alone.read(true).custom_flags(libc::O_EXCL);
+    match held::once_free(|| alone.open(device)) {
+        Ok(_) => Ok(false),
+        Err(err) if err.kind() == io::ErrorKind::ResourceBusy => Ok(true),
+        Err(err) => Err(failed("open", device)(err)),
+    }
 }
 
 /// Attaches the file, past the page cache where its file system can (losetup(8), `--direct-io`):

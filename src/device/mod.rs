@@ -10,12 +10,14 @@ mod contract;
 mod copying;
 pub mod fake;
 pub mod host;
+mod parts;
 mod sysfs;
 mod uevents;
 
 #[cfg(test)]
 pub(crate) use block::example;
 pub use block::{BlockDevice, DeviceType, Transport};
+pub use parts::{ends_last, parts};
 pub use uevents::{Bell, Uevents};
 
 use std::{
@@ -46,7 +48,8 @@ pub trait Devices: Send + Sync {
     fn leads_nowhere(&self, path: &Path) -> Result<bool, Error>;
 
     /// Makes the file if there is none, grows it if it is smaller than `size` (never shrinks it),
-    /// attaches it to a loop device if none is, and returns that device, as large as the file.
+    /// attaches it to a loop device if none is, and returns that device, as large as the file. Of several
+    /// it is one that somebody uses.
     fn ensure_loop(&self, file: &Path, size: Bytes) -> Result<PathBuf, Error>;
 
     /// Overwrites a part of a device so that nothing of it can be read again, and waits until that

@@ -237,6 +237,23 @@ fn it_says_how_full_it_is(world: &dyn World, kind: FsKind) {
     fs.usage(&world.home().join("nowhere")).unwrap_err();
 }
 
+fn it_gives_back_what_it_does_not_use(world: &dyn World, kind: FsKind) {
+    let (fs, (device, at)) = (world.fs(), world.mounted(kind, "at"));
+    fs::write(at.join("file"), vec![1; 64 << 20]).unwrap();
+    nix::unistd::sync();
+    fs::remove_file(at.join("file")).unwrap();
+    nix::unistd::sync();
+    let piece = Bytes::mib(256);
+    let first = fs.trim(&at, Stretch { length: Some(piece), ..Stretch::ALL }).unwrap();
+    let rest = fs.trim(&at, Stretch { from: piece, length: None }).unwrap();
+    assert!(first <= SIZE && rest <= SIZE && first.0 + rest.0 >= 64 << 20, "{first}, {rest}");
+    assert!(kind != FsKind::Ext4 || first <= piece, "{first}");
+    assert!(fs.trim(&at, Stretch::ALL).unwrap() <= SIZE);
+    fs.trim(&world.home().join("nowhere"), Stretch::ALL).unwrap_err();
+    fs.unmount(&at).unwrap();
+    fs.check(&device, kind).unwrap();
+}
+
 fn what_is_missing_is_an_error(world: &dyn World) {
     let (fs, nothing) = (world.fs(), Path::new("/dev/tarn-no-such-device"));
     fs.probe(nothing).unwrap_err();
@@ -261,6 +278,7 @@ fn holds(world: &mut dyn FnMut() -> Box<dyn World>, kind: FsKind) {
     it_grows(&*world(), kind);
     a_copy_lives_beside_its_origin(&*world(), kind);
     it_says_how_full_it_is(&*world(), kind);
+    it_gives_back_what_it_does_not_use(&*world(), kind);
 }
 
 /// All of it that has to do with no kind.
@@ -268,6 +286,72 @@ fn holds_for_any(world: &mut dyn FnMut() -> Box<dyn World>) {
     a_held_mount_stays(&*world());
     a_device_is_bound(&*world());
     what_is_missing_is_an_error(&*world());
+    a_file_system_in_memory_has_its_size(&*world());
+    what_a_kernel_lacks_in_memory_it_does_not_mount(&*world());
+}
+
+/// A file system in memory that every kernel has.
+const PLAIN: MemoryHow = MemoryHow {
+    size: Bytes::mib(4),
+    inodes: 64,
+    mode: 0o755,
+    huge_pages: HugePages::Never,
+    swap: true,
+};
+
+fn a_file_system_in_memory_has_its_size(world: &dyn World) {
+    let (fs, at, other) = (world.fs(), world.directory("memory"), world.directory("other"));
+    assert!(fs.memory().unwrap() > Bytes::mib(16));
+    let how = PLAIN;
+    fs.mount_memory("v-name", &at, &how).unwrap();
+    let mount = world.top(&at).unwrap();
+    assert_eq!((mount.root.as_path(), mount.fs_type.as_str()), (Path::new("/"), "tmpfs"));
+    let totals = |at| {
+        let usage = fs.usage(at).unwrap();
+        (Bytes(usage.bytes.total), usage.inodes.total)
+    };
+    assert_eq!(totals(&at), (how.size, how.inodes));
+
+    let larger = MemoryHow { size: Bytes::mib(8), inodes: 128, ..how };
+    fs.resize_memory(&at, &larger).unwrap();
+    assert_eq!(totals(&at), (larger.size, larger.inodes));
+    assert_eq!(world.top(&at).unwrap().device, mount.device, "the same as before");
+
+    fs.mount_memory("v-other", &other, &how).unwrap();
+    assert_ne!(world.top(&other).unwrap().device, mount.device, "each is one of its own");
+    fs.bind(&at, &world.directory("bound"), Access::ReadWrite).unwrap();
+    let bound = world.top(&world.directory("bound")).unwrap();
+    assert_eq!((bound.device, bound.root.as_path()), (mount.device, Path::new("/")));
+    fs.unmount(&world.directory("bound")).unwrap();
+    fs.unmount(&other).unwrap();
+    fs.unmount(&at).unwrap();
+    assert_eq!(world.top(&at), None);
+    fs.resize_memory(&at, &how).unwrap_err();
+    fs.mount_memory("v-name", &world.home().join("nowhere"), &how).unwrap_err();
+}
+
+fn what_a_kernel_lacks_in_memory_it_does_not_mount(world: &dyn World) {
+    let (fs, at) = (world.fs(), world.directory("memory"));
+    let huge = |huge_pages| (MemoryOption::Huge(huge_pages), MemoryHow { huge_pages, ..PLAIN });
+    let all = [
+        huge(HugePages::Never),
+        huge(HugePages::Always),
+        huge(HugePages::WithinSize),
+        huge(HugePages::Advise),
+        (MemoryOption::NoSwap, MemoryHow { swap: false, ..PLAIN }),
+    ];
+    for (option, how) in all {
+        let lacks = fs.lacks_in_memory(option).unwrap();
+        let mounted = fs.mount_memory("v-name", &at, &how);
+        assert_eq!(mounted.is_err(), lacks.is_some(), "{option:?}: {lacks:?}, {mounted:?}");
+        if mounted.is_ok() {
+            // What it was mounted with stays, whatever is said now.
+            fs.resize_memory(&at, &MemoryHow { size: Bytes::mib(8), ..how }).unwrap();
+            fs.resize_memory(&at, &MemoryHow { swap: !how.swap, ..how }).unwrap();
+            fs.unmount(&at).unwrap();
+        }
+    }
+    assert_eq!(fs.lacks_in_memory(MemoryOption::Huge(HugePages::Never)).unwrap(), None);
 }
 
 struct FakeWorld {
@@ -277,9 +361,13 @@ struct FakeWorld {
 }
 
 impl FakeWorld {
-    fn world() -> Box<dyn World> {
+    fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        Box::new(Self { fs: FakeFs::new(), home, count: 0.into() })
+        Self { fs: FakeFs::new(), home, count: 0.into() }
+    }
+
+    fn world() -> Box<dyn World> {
+        Box::new(Self::new())
     }
 }
 
@@ -324,4 +412,12 @@ fn the_fake_keeps_the_contract(#[values(FsKind::Ext4, FsKind::Xfs, FsKind::Btrfs
 #[test]
 fn the_fake_keeps_the_rest_of_the_contract() {
     holds_for_any(&mut FakeWorld::world);
+}
+
+#[test]
+fn the_fake_of_an_old_kernel_keeps_it_too() {
+    let world = FakeWorld::new();
+    world.fs.lack_memory_options();
+    assert!(world.fs.lacks_in_memory(MemoryOption::NoSwap).unwrap().is_some());
+    what_a_kernel_lacks_in_memory_it_does_not_mount(&world);
 }

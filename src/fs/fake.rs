@@ -12,10 +12,10 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use nix::errno::Errno;
+use nix::{errno::Errno, mount::MsFlags};
 
 use self::rules::failed;
-use super::{Content, DeviceNumber, Error, Mount};
+use super::{Access, Content, DeviceNumber, Error, MemoryHow, Mount, ProjectLimit, Stretch};
 use crate::units::Bytes;
 
 /// Finds the number and size of a device that was not announced.
@@ -31,12 +31,21 @@ pub enum Call {
     Check,
     PartFromOrigin,
     Mount,
+    MountMemory,
+    ResizeMemory,
+    Memory,
+    QuotaAt,
+    SetProject,
+    LimitProject,
+    UsedProjects,
+    LacksInMemory,
     Bind,
     Unmount,
     Mounts,
     DeviceAt,
     Grow,
     Usage,
+    Trim,
 }
 
 /// The fake. Contents belong to a device number: a path that names another device later finds
@@ -54,7 +63,17 @@ struct State {
     contents: BTreeMap<DeviceNumber, (Content, u64)>,
     identities: u64,
     made: usize,
+    trims: Vec<(PathBuf, Stretch)>,
     mounts: Vec<Mounted>,
+    /// File systems in memory, and how many there ever were.
+    memory: BTreeMap<DeviceNumber, MemoryHow>,
+    memories: u64,
+    /// The kernel has neither huge pages nor `noswap`.
+    lacks_options: bool,
+    /// Where project quotas are kept, the projects of directories, and their limits.
+    quotas: BTreeMap<PathBuf, Bytes>,
+    projects: BTreeMap<PathBuf, u32>,
+    limits: BTreeMap<u32, ProjectLimit>,
     held: BTreeSet<PathBuf>,
     broken: BTreeSet<PathBuf>,
     damaged: BTreeSet<DeviceNumber>,
@@ -79,7 +98,7 @@ struct GateState {
     moved: Condvar,
 }
 
-/// Holds up the next [`Filesystems::make`] until it is dropped.
+/// Holds up the next [`Filesystems::make`] or [`Filesystems::trim`] until it is dropped.
 pub struct Gate(Arc<GateState>);
 
 impl fmt::Debug for FakeFs {
@@ -95,7 +114,7 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// Waits until a `make` stands before the gate.
+    /// Waits until a `make` or `trim` stands before the gate.
     pub fn reached(&self) {
         let mut state = lock(&self.0.state);
         while !state.1 {
@@ -200,6 +219,43 @@ impl FakeFs {
         };
     }
 
+    /// A file system of this size, mounted at `at`, that keeps project quotas.
+    pub fn mount_with_quotas(&self, at: impl AsRef<Path>, size: Bytes) {
+        let (mut state, at) = (lock(&self.state), at.as_ref().to_owned());
+        let mount = Mount {
+            device: DeviceNumber { major: 259, minor: state.quotas.len() as u64 },
+            root: "/".into(),
+            at: at.clone(),
+            access: Access::ReadWrite,
+            flags: MsFlags::empty(),
+            fs_type: "xfs".to_owned(),
+        };
+        state.mounts.push(Mounted { mount, node: None, mark: None });
+        state.quotas.insert(at, size);
+    }
+
+    /// The kernel has nothing that not every kernel has for file systems in memory.
+    pub fn lack_memory_options(&self) {
+        lock(&self.state).lacks_options = true;
+    }
+
+    /// How the file system in memory at `at` is mounted.
+    pub fn memory_at(&self, at: impl AsRef<Path>) -> Option<MemoryHow> {
+        let state = lock(&self.state);
+        let device = state.at(at.as_ref())?.mount.device;
+        state.memory.get(&device).copied()
+    }
+
+    /// The limit of the project that a directory belongs to.
+    pub fn limit_of(&self, directory: impl AsRef<Path>) -> Option<ProjectLimit> {
+        lock(&self.state).limit_of(directory.as_ref())
+    }
+
+    /// How many projects have limits.
+    pub fn limits(&self) -> usize {
+        lock(&self.state).limits.len()
+    }
+
     /// Every read of the device fails from now on.
     pub fn break_device(&self, path: impl AsRef<Path>) {
         lock(&self.state).broken.insert(path.as_ref().to_owned());
@@ -258,6 +314,16 @@ impl FakeFs {
         lock(&self.state).made
     }
 
+    /// What was trimmed, and where that is mounted, in order.
+    pub fn trims(&self) -> Vec<(PathBuf, Stretch)> {
+        lock(&self.state).trims.clone()
+    }
+
+    /// Stops the next `trim` before it begins, until the gate is dropped.
+    pub fn gate_trim(&self) -> Gate {
+        self.gate_make()
+    }
+
     /// Stops the next `make` after it has begun, until the gate is dropped; a second `make` on the
     /// device finds it busy meanwhile.
     pub fn gate_make(&self) -> Gate {
@@ -268,7 +334,10 @@ impl FakeFs {
     /// All mounts go away, as in a restart of the machine; devices and their contents stay.
     pub fn reboot(&self) {
         let mut state = lock(&self.state);
-        state.mounts.clear();
+        for gone in std::mem::take(&mut state.mounts) {
+            state.forget_memory_of(&gone);
+            state.forget_quotas_of(&gone);
+        }
         state.held.clear();
     }
 
@@ -304,6 +373,58 @@ impl State {
         self.contents.insert(device, (content, self.identities));
     }
 
+    /// What a file system in memory held goes with its last mount, as far as that is directories.
+    fn forget_memory_of(&mut self, gone: &Mounted) {
+        let Mount { device, root, at, .. } = &gone.mount;
+        let is_whole = root == Path::new("/") && !self.is_mounted(*device);
+        if is_whole && self.memory.remove(device).is_some() {
+            let entries = std::fs::read_dir(at).into_iter().flatten().flatten();
+            entries.for_each(|entry| drop(std::fs::remove_dir(entry.path())));
+        }
+    }
+
+    /// Where what is bound at a path is seen in the mount that shows all of its file system.
+    fn in_its_own_mount(&self, path: &Path) -> PathBuf {
+        let Some(around) = self.around(path) else { return path.to_owned() };
+        let is_whole = |it: &&Mounted| {
+            it.mount.device == around.mount.device && it.mount.root == Path::new("/")
+        };
+        let root = around.mount.root.strip_prefix("/").unwrap_or(Path::new(""));
+        match self.mounts.iter().find(is_whole) {
+            Some(whole) if around.mount.at == path => whole.mount.at.join(root),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// It keeps project quotas where it was mounted no more; what it holds on a device is hidden.
+    fn forget_quotas_of(&mut self, gone: &Mounted) {
+        let Mount { device, at, .. } = &gone.mount;
+        if self.quotas.remove(at).is_some() && self.contents.contains_key(device) {
+            let hidden = std::fs::rename(at, hiding_place(at, *device));
+            drop(hidden.and_then(|()| std::fs::create_dir(at)));
+        }
+    }
+
+    /// It keeps project quotas where it is mounted now; what it holds is seen there.
+    fn keep_quotas_of(&mut self, mount: &Mount, size: Bytes) {
+        self.quotas.insert(mount.at.clone(), size);
+        let hidden = hiding_place(&mount.at, mount.device);
+        if hidden.is_dir() {
+            let cleared = std::fs::remove_dir(&mount.at);
+            drop(cleared.and_then(|()| std::fs::rename(hidden, &mount.at)));
+        }
+    }
+
+    /// The file system around a path, where it keeps project quotas, and its size.
+    fn quotas_around(&self, path: &Path) -> Option<(&PathBuf, Bytes)> {
+        let at = &self.around(path)?.mount.at;
+        self.quotas.get_key_value(at).map(|(at, size)| (at, *size))
+    }
+
+    fn limit_of(&self, directory: &Path) -> Option<ProjectLimit> {
+        self.limits.get(self.projects.get(directory)?).copied()
+    }
+
     /// The topmost mount exactly at `at`.
     fn at(&self, at: &Path) -> Option<&Mounted> {
         self.mounts.iter().rev().find(|it| it.mount.at == at)
@@ -326,4 +447,9 @@ impl State {
         let others = self.mounts.iter().map(|it| it.mount.device).filter(|it| *it != device);
         others.into_iter().any(|it| identity(it).is_some() && identity(it) == identity(device))
     }
+}
+
+/// Where the contents of a device are kept that is not mounted.
+fn hiding_place(at: &Path, device: DeviceNumber) -> PathBuf {
+    at.with_file_name(format!(".contents-{}-{}", device.major, device.minor))
 }

@@ -165,6 +165,18 @@ mod tests {
         assert_eq!(mkfs(Path::new("/dev/vg/v"), kind, &options).to_string(), want);
     }
 
+    #[rstest]
+    #[case(
+        FsKind::Ext4,
+        "mkfs.ext4 -q -m 0 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard,quotatype=prjquota \
+         -O quota,project /dev/loop0"
+    )]
+    #[case(FsKind::Xfs, "mkfs.xfs -q -K /dev/loop0")]
+    fn for_project_quotas(#[case] kind: FsKind, #[case] want: &str) {
+        let options = MkfsOptions::with_project_quotas(kind);
+        assert_eq!(mkfs(Path::new("/dev/loop0"), kind, &options).to_string(), want);
+    }
+
     #[test]
     fn exit_codes_of_e2fsck() {
         let code = |code| {

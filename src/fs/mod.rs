@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod contract;
+pub mod durable;
 pub mod fake;
 mod growing;
 mod identity;
@@ -12,23 +13,29 @@ mod kind;
 mod looking;
 mod making;
 mod marks;
+mod memory;
 mod mountinfo;
 mod mounting;
 mod options;
 pub mod paths;
 mod probe;
+mod quota;
 mod superblock;
 pub mod tools;
+mod trimming;
 
 pub use kind::{BadKind, FsKind};
 pub use options::{BadOption, MkfsOptions, MountOptions};
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
 };
 
 use nix::mount::MsFlags;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{process::Failure, units::Bytes};
 
@@ -80,6 +87,36 @@ pub trait Filesystems: Send + Sync {
     /// Mounts a device.
     fn mount(&self, device: &Path, at: &Path, how: &MountHow) -> Result<(), Error>;
 
+    /// Mounts a new, empty file system in memory (tmpfs(5)), which is gone when its last mount is. `name` is what
+    /// the list of mounts shows as its device.
+    fn mount_memory(&self, name: &str, at: &Path, how: &MemoryHow) -> Result<(), Error>;
+
+    /// Gives the file system in memory that is mounted at `at` another size and number of inodes; what is in it
+    /// stays, and how else it was mounted.
+    ///
+    /// # Errors
+    /// One that holds more than that.
+    fn resize_memory(&self, at: &Path, how: &MemoryHow) -> Result<(), Error>;
+
+    /// Why this kernel has not got something for file systems in memory, in words for people; `None` where it has.
+    /// Mounting one with it then fails, or has no effect.
+    fn lacks_in_memory(&self, option: MemoryOption) -> Result<Option<String>, Error>;
+
+    /// How much memory the machine has (sysinfo(2)).
+    fn memory(&self) -> Result<Bytes, Error>;
+
+    /// Whether the file system around `at` keeps project quotas.
+    fn quota_at(&self, at: &Path) -> Result<Quota, Error>;
+
+    /// Gives a directory, and all that will be made in it, to a project.
+    fn set_project(&self, at: &Path, project: u32) -> Result<(), Error>;
+
+    /// How much a project may have in the file system that is mounted at `mount`; all zero lets it have anything.
+    fn limit_project(&self, mount: &Path, project: u32, limit: ProjectLimit) -> Result<(), Error>;
+
+    /// The projects that have anything in the file system that is mounted at `mount`, or a limit.
+    fn used_projects(&self, mount: &Path) -> Result<BTreeSet<u32>, Error>;
+
     /// Makes a mount or a device file appear at `at` too (`mount --bind`), read-only if asked: the
     /// bind call itself ignores that, so a remount follows and is verified.
     fn bind(&self, from: &Path, at: &Path, access: Access) -> Result<(), Error>;
@@ -106,6 +143,28 @@ pub trait Filesystems: Send + Sync {
 
     /// How full a mounted file system is (statvfs(3)).
     fn usage(&self, at: &Path) -> Result<Usage, Error>;
+
+    /// Tells the device below a file system that is mounted at `at` which bytes of a stretch are of no use (FITRIM,
+    /// ioctl_fitrim); says how many those are. ext4 tells of each only once while it is mounted, xfs every time.
+    ///
+    /// # Errors
+    /// A device that does not take it is one, and so is a stretch beyond the end.
+    fn trim(&self, at: &Path, stretch: Stretch) -> Result<Bytes, Error>;
+}
+
+/// A part of a file system, by its own addresses. Only ext4 keeps to it: the addresses of btrfs are not those of its
+/// device, and xfs takes all of each free extent that begins or ends in it (fs/xfs/xfs_discard.c of Linux 6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Where it begins.
+    pub from: Bytes,
+    /// How long it is; up to the end when that is not said.
+    pub length: Option<Bytes>,
+}
+
+impl Stretch {
+    /// All of a file system.
+    pub const ALL: Self = Self { from: Bytes::ZERO, length: None };
 }
 
 /// What a probe found on a device.
@@ -214,6 +273,77 @@ pub struct MountHow {
     pub access: Access,
 }
 
+/// How a file system in memory is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryHow {
+    /// How much its files may hold together.
+    pub size: Bytes,
+    /// How many files and directories it may have.
+    pub inodes: u64,
+    /// The permissions of its root directory.
+    pub mode: u32,
+    /// Whether its files have huge pages.
+    pub huge_pages: HugePages,
+    /// Whether its pages may be swapped out.
+    pub swap: bool,
+}
+
+/// When files of a file system in memory have huge pages (tmpfs(5), `huge`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HugePages {
+    /// Never.
+    #[default]
+    Never,
+    /// Whenever one can be had.
+    Always,
+    /// Where a whole one is within the file's size.
+    WithinSize,
+    /// Where a program asks for them (madvise(2)).
+    Advise,
+}
+
+/// What not every kernel has for file systems in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryOption {
+    /// Huge pages: needs CONFIG_TRANSPARENT_HUGEPAGE, and a processor that has them.
+    Huge(HugePages),
+    /// No swapping: Linux 6.4.
+    NoSwap,
+}
+
+impl HugePages {
+    /// The kernel's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Always => "always",
+            Self::WithinSize => "within_size",
+            Self::Advise => "advise",
+        }
+    }
+}
+
+/// Whether a file system keeps project quotas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// It does.
+    Enforced {
+        /// Where it is mounted.
+        mount: PathBuf,
+    },
+    /// It does not: why, and what to do, in words for people.
+    Off(String),
+}
+
+/// How much a project may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProjectLimit {
+    /// In all its files together.
+    pub bytes: Bytes,
+    /// How many files and directories.
+    pub inodes: u64,
+}
+
 /// Whether a mount may be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -238,6 +368,15 @@ pub struct Mount {
     pub flags: MsFlags,
     /// The type, such as `ext4` or `devtmpfs`.
     pub fs_type: String,
+}
+
+impl Mount {
+    /// The topmost of these mounts that a path is in; `mounts` are oldest first.
+    pub fn around<'a>(path: &Path, mounts: &'a [Self]) -> Option<&'a Self> {
+        let inside = mounts.iter().filter(|mount| path.starts_with(&mount.at));
+        // Of equals the last, which is the topmost.
+        inside.max_by_key(|mount| mount.at.components().count())
+    }
 }
 
 /// How full a file system is.

@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) mount: Mount,
     /// The device or whatever else was mounted, as the one who mounted it wrote it.
     pub(super) source: PathBuf,
+    /// What the file system itself says of how it is mounted, with commas between.
+    pub(super) options: String,
 }
 
 /// Parses the whole table, oldest mount first. A line that it does not understand is left out with
@@ -47,10 +49,12 @@ fn entry(line: &[u8]) -> Option<Entry> {
     fields.find(|field| *field == b"-")?;
     let fs_type = String::from_utf8(unescape(fields.next()?)).ok()?;
     let source = path(fields.next()?);
+    let own = String::from_utf8_lossy(fields.next().unwrap_or_default()).into_owned();
     let flags = flags(options);
     let read_only = flags.contains(MsFlags::MS_RDONLY);
     let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
-    Some(Entry { mount: Mount { device, root, at, access, flags, fs_type }, source })
+    let mount = Mount { device, root, at, access, flags, fs_type };
+    Some(Entry { mount, source, options: own })
 }
 
 fn device(field: &[u8]) -> Option<DeviceNumber> {
@@ -137,7 +141,8 @@ nonsense
         let access = Access::ReadOnly;
         let mount = Mount { device, root: "/sub".into(), at, access, flags, fs_type };
         let source = PathBuf::from("/dev/mapper/vg-v");
-        assert_eq!(entries[2], Entry { mount, source });
+        assert_eq!(entries[2], Entry { mount, source, options: "rw".to_owned() });
+        assert_eq!(entries[3].options, "rw,subvolid=5,subvol=/");
     }
 
     #[test]

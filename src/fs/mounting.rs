@@ -188,7 +188,7 @@ pub(super) fn mounts() -> Result<Vec<Mount>, Error> {
     Ok(entries()?.into_iter().map(seen).collect())
 }
 
-fn entries() -> Result<Vec<mountinfo::Entry>, Error> {
+pub(super) fn entries() -> Result<Vec<mountinfo::Entry>, Error> {
     const TABLE: &str = "/proc/self/mountinfo";
     let read = fs::read(TABLE);
     let table =

@@ -84,7 +84,7 @@ fn signature(result: Result<Vec<u8>, Failure>) -> Result<Signature, Failure> {
 
 fn content(signature: Signature, start: &[u8]) -> Content {
     let name = match signature {
-        Signature::Nothing => return Content::Nothing,
+        Signature::Nothing => return unseen(start),
         Signature::Several => return Content::Foreign("several signatures".to_owned()),
         Signature::One(name) => name,
     };
@@ -93,6 +93,17 @@ fn content(signature: Signature, start: &[u8]) -> Content {
         Some(Superblock { state: State::Unfinished, .. }) => Content::Unfinished(kind),
         Some(Superblock { size, .. }) => Content::Filesystem { kind, size },
         None => Content::Foreign(format!("{kind} with an odd superblock")),
+    }
+}
+
+/// What blkid finds nothing on. A superblock whose checksum is wrong is none to newer ones (util-linux 2.39), but what
+/// it is of may be there.
+fn unseen(start: &[u8]) -> Content {
+    match FsKind::ALL.into_iter().find(|kind| Superblock::read(*kind, start).is_some()) {
+        Some(kind) => {
+            Content::Foreign(format!("{kind} with a superblock that blkid does not take for one"))
+        }
+        None => Content::Nothing,
     }
 }
 
@@ -122,6 +133,15 @@ mod tests {
     fn foreign(#[case] out: &str, #[case] want: &str) {
         let found = content(signature(said(out)).unwrap(), &[0; SPAN]);
         assert_eq!(found, Content::Foreign(want.to_owned()));
+    }
+
+    #[test]
+    fn a_superblock_is_not_nothing_whatever_blkid_says() {
+        let mut start = vec![0; SPAN];
+        assert_eq!(content(Signature::Nothing, &start), Content::Nothing);
+        start[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
+        let found = content(Signature::Nothing, &start);
+        assert!(matches!(&found, Content::Foreign(what) if what.starts_with("ext4")), "{found:?}");
     }
 
     #[test]

@@ -1,22 +1,27 @@
 //! The real thing: the kernel, blkid, and the programs of e2fsprogs, xfsprogs and btrfs-progs.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Access, Content, DeviceNumber, Error, Filesystems, FsKind, Look, MkfsOptions, Mount, MountHow,
-    Usage, growing, looking, making, marks, mounting, probe,
+    Access, Content, DeviceNumber, Error, Filesystems, FsKind, Look, MemoryHow, MemoryOption,
+    MkfsOptions, Mount, MountHow, ProjectLimit, Quota, Stretch, Usage, growing, looking, making,
+    marks, memory, mounting, probe, quota, trimming,
 };
+use crate::units::Bytes;
 
 pub use super::mounting::clear_passages;
 
 /// The programs that are started, each with its Debian package.
 pub const PROGRAMS: &[(&str, &str)] = &[
     ("blkid", "util-linux"),
+    ("fstrim", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
     ("e2fsck", "e2fsprogs"),
     ("resize2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("xfs_growfs", "xfsprogs"),
+    ("xfs_quota", "xfsprogs"),
+    ("chattr", "e2fsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("btrfs", "btrfs-progs"),
 ];
@@ -50,6 +55,38 @@ impl Filesystems for FsTools {
         mounting::mount(device, at, how)
     }
 
+    fn mount_memory(&self, name: &str, at: &Path, how: &MemoryHow) -> Result<(), Error> {
+        memory::mount(name, at, how)
+    }
+
+    fn resize_memory(&self, at: &Path, how: &MemoryHow) -> Result<(), Error> {
+        memory::resize(at, how)
+    }
+
+    fn lacks_in_memory(&self, option: MemoryOption) -> Result<Option<String>, Error> {
+        memory::lacks(option)
+    }
+
+    fn memory(&self) -> Result<Bytes, Error> {
+        memory::all()
+    }
+
+    fn quota_at(&self, at: &Path) -> Result<Quota, Error> {
+        quota::at(at)
+    }
+
+    fn set_project(&self, at: &Path, project: u32) -> Result<(), Error> {
+        quota::set(at, project)
+    }
+
+    fn limit_project(&self, mount: &Path, project: u32, limit: ProjectLimit) -> Result<(), Error> {
+        quota::limit(mount, project, limit)
+    }
+
+    fn used_projects(&self, mount: &Path) -> Result<BTreeSet<u32>, Error> {
+        quota::used(mount)
+    }
+
     fn bind(&self, from: &Path, at: &Path, access: Access) -> Result<(), Error> {
         mounting::bind(from, at, access)
     }
@@ -76,5 +113,8 @@ impl Filesystems for FsTools {
 
     fn usage(&self, at: &Path) -> Result<Usage, Error> {
         growing::usage(at)
+    }
+    fn trim(&self, at: &Path, stretch: Stretch) -> Result<Bytes, Error> {
+        trimming::trim(at, stretch)
     }
 }

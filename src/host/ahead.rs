@@ -1,6 +1,6 @@
 //! A file system is made before the volume is staged for the first time: then that is a pod that starts.
 
-use super::{Found, Host};
+use super::{Found, Host, stage::on_device};
 use crate::volume::{Error, Purpose, VolumeId, chain};
 
 impl Host {
@@ -22,6 +22,6 @@ impl Host {
         found.ensure_not_lost()?;
         let device = self.active_device(found)?;
         // What is on it already is the first stage's to judge.
-        self.make_or_see(found, &device, kind).map(drop)
+        on_device(found, &device, kind).make_or_see(&*self.tools.fs).map(drop)
     }
 }

@@ -1,27 +1,22 @@
 //! How much room the pools have for volumes of one class, from memory.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use super::{class::pool_for, pool::Pool};
 use crate::{
     host::Host,
-    lvm::{Layout, Legs, Place, disks_for, places},
+    lvm::{Layout, Legs, Place, places_apart, places_to_grow},
     pool::{
         Class,
         capacity::{self, Draw},
     },
     units::Bytes,
-    volume::{Capacity, Error, NodeId, Parameters},
+    volume::{Capacity, Error, Parameters},
 };
 
 impl Host {
-    /// How much room there is for volumes of these parameters, from memory. What cannot be made
-    /// here at all has no room: GetCapacity is asked for every class of every driver's making, and
-    /// an error would only be asked again.
-    pub fn capacity(&self, parameters: &Parameters, node: Option<&NodeId>) -> Capacity {
-        if node.is_some_and(|node| *node != self.node) {
-            return Capacity::default();
-        }
+    /// How much room there is for volumes of these parameters, from memory.
+    pub fn capacity(&self, parameters: &Parameters) -> Capacity {
         let pools = self.pools();
         let chosen: Vec<&Arc<Pool>> = match &parameters.pool {
             Some(name) => pool_for(&pools.served, Some(name), None).into_iter().collect(),
@@ -70,9 +65,7 @@ impl Pool {
         let places = self.read(|ledger| {
             let group = ledger.group();
             let each = raid.extents_of_leg(size.whole(group.extent));
-            let disks = disks_for(&group.physical, raid.legs(), each)?;
-            let disks: Option<Vec<_>> = disks.iter().map(|at| group.physical.get(*at)).collect();
-            places(&disks?, each)
+            places_apart(&group.physical, raid.legs(), each)
         });
         places.ok_or_else(|| {
             let (legs, level) = (raid.legs(), raid.level.name());
@@ -88,9 +81,8 @@ impl Pool {
     pub(super) fn places_to_grow(&self, legs: &Legs, more: Bytes) -> Result<Vec<Place>, Error> {
         let places = self.read(|ledger| {
             let group = ledger.group();
-            let disk = |device: &PathBuf| group.physical.iter().find(|pv| pv.device == *device);
-            let disks: Option<Vec<_>> = legs.disks.iter().map(disk).collect();
-            places(&disks?, legs.growth_of_leg(more.whole(group.extent)))
+            let each = legs.growth_of_leg(more.whole(group.extent));
+            places_to_grow(&group.physical, legs, each)
         });
         places.ok_or_else(|| {
             let why = "not every disk of the volume's legs has room";

@@ -8,8 +8,7 @@ use std::{
 
 use super::{Host, pool::Pool, repairs::filling, trash::trash};
 use crate::{
-    lvm::{Kind, LvName, Tag},
-    units::Bytes,
+    lvm::{LvName, Tag},
     volume::{PoolName, VolumeId},
 };
 
@@ -56,6 +55,24 @@ impl Chores {
     pub(super) fn retag(&self, chore: Retag) {
         self.lock().retags.push_back(chore);
         self.wake.notify_all();
+    }
+
+    /// A volume is being made: what was to be done to an earlier one of its name is not meant for it. Whoever calls
+    /// this is the only one who changes the pool.
+    pub(super) fn forget_retags(&self, pool: &PoolName, lv: &LvName) {
+        self.lock().retags.retain(|it| it.pool != *pool || it.lv != *lv);
+    }
+
+    /// The next of a pool, for the only one who changes it.
+    fn take_retag(&self, pool: &PoolName) -> Option<Retag> {
+        let mut list = self.lock();
+        let at = list.retags.iter().position(|it| it.pool == *pool)?;
+        list.retags.remove(at)
+    }
+
+    /// The pool of the next.
+    fn next_retag(&self) -> Option<PoolName> {
+        self.lock().retags.front().map(|it| it.pool.clone())
     }
 
     /// A pool has changed: its next report is due once it is quiet.
@@ -122,8 +139,8 @@ impl Chores {
     fn next(&self, round: Instant) -> Chore {
         let mut list = self.lock();
         loop {
-            if let Some(retag) = list.retags.pop_front() {
-                return Chore::Retag(retag);
+            if let Some(retag) = list.retags.front() {
+                return Chore::Retag(retag.pool.clone());
             }
             if list.stopping {
                 return Chore::Stop;
@@ -151,7 +168,7 @@ impl Chores {
 }
 
 enum Chore {
-    Retag(Retag),
+    Retag(PoolName),
     Report(String),
     Round,
     Stop,
@@ -170,7 +187,7 @@ impl Host {
             let is_watched = pools.served.iter().any(|it| grows(it) || fills(it));
             let every = if is_watched { WATCH } else { ROUND };
             match self.chores.next(last + every) {
-                Chore::Retag(chore) => self.do_retag(&chore),
+                Chore::Retag(pool) => self.do_retag(&pool),
                 Chore::Report(name) => {
                     let pools = self.pools();
                     let named = pools.served.iter().filter(|it| it.name.as_str() == name);
@@ -187,18 +204,23 @@ impl Host {
 
     /// Does every chore that is listed now, whenever it is due; for tests.
     pub fn do_chores_now(&self) {
-        loop {
-            let Some(chore) = self.chores.lock().retags.pop_front() else { break };
-            self.do_retag(&chore);
+        while let Some(pool) = self.chores.next_retag() {
+            self.do_retag(&pool);
         }
         self.chores.lock().changed.clear();
         self.pools().served.iter().for_each(|pool| self.look_after(pool));
     }
 
-    fn do_retag(&self, chore: &Retag) {
+    /// Does the next of a pool's. It is taken off the list when nobody else can change the pool: until then its volume
+    /// may be deleted, and another made that has its name and was never staged.
+    fn do_retag(&self, name: &PoolName) {
         let pools = self.pools();
-        let Some(pool) = pools.served.iter().find(|pool| pool.name == chore.pool) else { return };
+        let Some(pool) = pools.served.iter().find(|pool| pool.name == *name) else {
+            drop(self.chores.take_retag(name));
+            return;
+        };
         let change = pool.change();
+        let Some(chore) = self.chores.take_retag(name) else { return };
         let there = pool.read(|ledger| {
             let lv = ledger.find(&chore.lv)?;
             Some(chore.remove.iter().any(|tag| lv.tags.contains(tag)))
@@ -224,40 +246,6 @@ impl Host {
             self.chores.trash_soon();
         }
         self.grow_thin_pool(pool);
-    }
-
-    /// Grows a thin pool that has passed its threshold, while the group has room beyond its reserve.
-    fn grow_thin_pool(&self, pool: &Pool) {
-        let Some(grow) = pool.spec.thin_pool.as_ref().and_then(|it| it.autoextend) else { return };
-        let change = pool.change();
-        let wanted = pool.read(|ledger| {
-            // LVM lets nothing grow in a group that misses a disk.
-            if !ledger.is_whole() {
-                return None;
-            }
-            let group = ledger.group();
-            let thin = ledger.find(pool.thin())?;
-            let Kind::ThinPool { data_percent, .. } = thin.kind else { return None };
-            if data_percent? < f64::from(grow.threshold) {
-                return None;
-            }
-            let reserved = pool.spec.reserve.0.div_ceil(group.extent.0.max(1));
-            let room = group.free.saturating_sub(reserved).saturating_mul(group.extent.0);
-            let by = thin.size.percent(u64::from(grow.percent)).round_up(group.extent)?;
-            let by = by.min(Bytes(room));
-            (by > Bytes::ZERO).then(|| thin.size.checked_add(by)).flatten()
-        });
-        let Some(size) = wanted else { return };
-        match self.tools.lvm.extend(&pool.vg, pool.thin(), size, &[]) {
-            Ok(()) => tracing::info!(pool = %pool.name, %size, "thin pool has grown"),
-            Err(err) => {
-                let error = crate::volume::chain(&err);
-                tracing::error!(pool = %pool.name, error, "thin pool could not grow");
-            }
-        }
-        if let Err(err) = change.refresh(&*self.tools.lvm) {
-            tracing::warn!(pool = %pool.name, error = crate::volume::chain(&err), "no report");
-        }
     }
 
     /// No more background work; what runs comes to its next safe point.

@@ -14,9 +14,9 @@ use super::{
     Found, Host, lvm_failed,
     record::{COPYING, Record},
     status::CopyProgress,
-    trash::parts,
 };
 use crate::{
+    device::parts,
     lvm::{LvName, Tag},
     units::Bytes,
     volume::{Error, Source},
@@ -157,10 +157,8 @@ impl Host {
         let size = self.tools.devices.size(&device);
         if size.map_err(|err| Error::machine(format!("looking at {name}"), err))?.is_none() {
             let _change = found.pool.change();
-            self.tools
-                .lvm
-                .activate(&found.pool.vg, name)
-                .map_err(|err| lvm_failed(format!("activating {name}"), err))?;
+            let done = found.pool.activate(&*self.tools.lvm, &found.lv);
+            done.map_err(|err| lvm_failed(format!("activating {name}"), err))?;
         }
         Ok(device)
     }

@@ -36,7 +36,7 @@ impl Host {
         self.ensure_not_deleted(&id)?;
         let source = self.source(wanted)?;
         let plan = self.plan(wanted, source.as_ref())?;
-        self.check_node(wanted)?;
+        wanted.ensure_may_be_on(&self.node)?;
         self.carry_out(&id, &plan, source.as_ref())?;
         let found = self.volume(&id).ok_or_else(|| super::no_volume(&id))?;
         self.finish_or_undo(&found)?;
@@ -139,16 +139,6 @@ impl Host {
         Ok(Some(found))
     }
 
-    fn check_node(&self, wanted: &Wanted) -> Result<(), Error> {
-        match &wanted.nodes {
-            Some(nodes) if !nodes.contains(&self.node) => {
-                let node = &self.node;
-                Err(Error::NoRoom(format!("the volume is not to be on this node, {node}")))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Decides where and how; nothing is changed.
     fn plan(&self, wanted: &Wanted, source: Option<&Found>) -> Result<Plan, Error> {
         let pools = self.pools();
@@ -183,6 +173,7 @@ impl Host {
             .parse()
             .map_err(|err| Error::machine(format!("naming volume {id}"), err))?;
         let change = plan.pool.change();
+        self.chores.forget_retags(&plan.pool.name, &name);
         self.make_room_sure(&change, plan, source)?;
         let on = plan.pool.places_for(plan.class.layout, plan.record.size)?;
         let tags = plan.record.tags(&self.creator);
@@ -251,7 +242,11 @@ impl Host {
             Bytes::ZERO => String::new(),
             _ => format!(" and, while it is copied, for {beside} beside it"),
         };
+        let errs = change.read(|it| it.group().physical.iter().any(|pv| pv.erring));
         let why = match change.read(Ledger::is_whole) {
+            true if errs && matches!(plan.class.layout, Layout::Raid(_)) => {
+                ": a disk answers with errors, and gets no new legs before it is well"
+            }
             true => "",
             false => ": it misses a disk, and LVM makes nothing before that is back",
         };
@@ -350,19 +345,5 @@ pub(super) fn new_volume(
     origin: Option<LvName>,
     tags: Vec<lvm::Tag>,
 ) -> LogicalVolume {
-    LogicalVolume {
-        name: name.clone(),
-        uuid: String::new(),
-        size,
-        kind,
-        origin,
-        legs: None,
-        synced: None,
-        thin_id: None,
-        active: true,
-        suspended: false,
-        lost: false,
-        failed: false,
-        tags,
-    }
+    LogicalVolume { origin, tags, ..LogicalVolume::new(name.clone(), size, kind) }
 }

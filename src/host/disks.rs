@@ -4,9 +4,10 @@
 //! Whatever is interrupted is planned anew from what there is then.
 
 mod telling;
+mod told;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
@@ -24,7 +25,7 @@ use crate::{
     fs::{Edges, Look},
     lvm::{self, Tag, VgName},
     pool::{
-        PoolEntry,
+        PoolEntry, Reserves,
         owner::Owner,
         plan::{GroupState, Plan, Standing, Step, plan},
         repair,
@@ -33,6 +34,7 @@ use crate::{
     volume::{Error, PoolName, chain},
 };
 use telling::{none_taken, tell_changes};
+use told::Told;
 
 /// Changes of disks come in bunches, and udev needs a moment for its links: so long nothing more
 /// must have come before it is looked.
@@ -144,27 +146,32 @@ pub fn plan_disks(
     pools: &[PoolEntry],
     owner: &Owner,
     known: &BTreeMap<VgName, String>,
+    reserves: &dyn Reserves,
 ) -> Result<Plan, Error> {
     let before = Disks { known: Mutex::new(known.clone()), ..Disks::default() };
     before.forget_others(pools);
-    plan_after(tools, pools, owner, &BTreeMap::new(), &BTreeSet::new(), &before)
+    let told = Told::by_reports(&*tools.lvm, pools);
+    plan_after((tools, reserves), pools, owner, &BTreeMap::new(), told, &before)
 }
 
-/// [`plan_disks`], but for disks that could not be taken, by name, with the reason, with the physical
-/// volumes that RAID volumes miss, and with what is known from before.
+/// [`plan_disks`], but for disks that could not be taken, by name, with the reason, and with what is known
+/// from before.
 fn plan_after(
-    tools: &Tools,
+    (tools, reserves): (&Tools, &dyn Reserves),
     pools: &[PoolEntry],
     owner: &Owner,
     failed: &BTreeMap<String, String>,
-    missed: &BTreeSet<String>,
+    told: Told,
     before: &Disks,
 ) -> Result<Plan, Error> {
     let mut survey = survey(tools, pools)?;
     survey.known = before.known();
     before.sightings.note(&survey);
-    survey.absent = before.sightings.absent(missed);
+    survey.absent = before.sightings.absent(&told.missed);
+    survey.cramped = told.cramped;
+    let reserved = reserves.reserved();
     for disk in &mut survey.disks {
+        disk.reserved = reserved.get(&disk.device.number).cloned();
         let not_wiped = || match &disk.look {
             Some(Ok(found)) => before.wipes.failure(&disk.device, found),
             Some(Err(_)) | None => None,
@@ -289,8 +296,9 @@ impl Host {
     fn take_all(&self, pools: &[PoolEntry], owner: &Owner) -> Result<Plan, Error> {
         let mut round = Round::default();
         loop {
-            let (failed, missed) = (&round.failed, self.missed());
-            let plan = plan_after(&self.tools, pools, owner, failed, &missed, &self.disks)?;
+            let told = Told::by_books(self);
+            let tools = (&self.tools, &*self.reserves);
+            let plan = plan_after(tools, pools, owner, &round.failed, told, &self.disks)?;
             self.disks.note_groups(&plan);
             let before = (round.done.len(), round.failed.len());
             self.apply(&plan, &mut round);
@@ -308,6 +316,9 @@ impl Host {
         for step in &plan.steps {
             let pool = step.pool();
             if let Step::Wipe { disk, found, .. } = step {
+                if self.ensure_not_reserved(disk).is_err() {
+                    continue;
+                }
                 let bell = Arc::clone(&self.disks.bell);
                 let done = move || ring(&bell);
                 self.disks.wipes.begin(&self.tools, pool, (disk, found), done);
@@ -316,9 +327,8 @@ impl Host {
             if stopped.contains(&pool) {
                 continue;
             }
-            if let Step::Move { vg, device, uuid, extents, .. } = step {
-                let leaving =
-                    Leaving { device: device.clone(), uuid: uuid.clone(), extents: *extents };
+            if let Step::Move { vg, device, uuid, .. } = step {
+                let leaving = Leaving { device: device.clone(), uuid: uuid.clone() };
                 self.move_away(vg, leaving);
                 continue;
             }
@@ -367,6 +377,8 @@ impl Host {
             // Between the survey and now the disk may have been used, or be another. `pvcreate` wants to
             // hold it itself, so it is let go of just before; it refuses a disk with a signature.
             Step::MakePhysical { disk, wanted, .. } => {
+                let _turn = self.reserves.turn();
+                self.ensure_not_reserved(disk)?;
                 let nothing = Look { signature: None, edges: Edges::Zero };
                 ensure_still(&self.tools, disk, &nothing)?;
                 let made = lvm.create_physical_volume(wanted);
@@ -387,6 +399,14 @@ impl Host {
                 let grown = || lvm.resize_physical_volume(device);
                 self.change_group(vg, "making the physical volume larger", grown)
             }
+        }
+    }
+
+    /// That nobody has put the disk aside since the survey.
+    fn ensure_not_reserved(&self, disk: &BlockDevice) -> Result<(), Error> {
+        match self.reserves.reserved().remove(&disk.number) {
+            Some(why) => Err(Error::Precondition(format!("{}: {why}", disk.path.display()))),
+            None => Ok(()),
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     pool::{Change, Pool},
 };
 use crate::{
-    lvm::{LogicalVolume, LvName, VgName},
+    lvm::{Kind, LogicalVolume, LvName, VgName},
     pool::health,
     volume::chain,
 };
@@ -66,14 +66,16 @@ fn shut_out(lv: &LogicalVolume) -> &[PathBuf] {
 
 /// The disks of a group that have answered RAID volumes of ours with errors.
 pub(super) fn erring(ledger: &Ledger, sightings: &Sightings) -> Vec<health::Erring> {
-    let disks: BTreeSet<&Path> = ledger.ours().flat_map(shut_out).map(PathBuf::as_path).collect();
+    let disks: BTreeSet<&Path> = ledger.raids().flat_map(shut_out).map(PathBuf::as_path).collect();
     let told = disks.into_iter().map(|disk| {
         let physical = ledger.group().physical.iter().find(|pv| pv.device == disk);
         let known = physical.map(|pv| sightings.face(&pv.uuid));
-        let hurt = ledger.ours().filter(|lv| shut_out(lv).iter().any(|it| it == disk));
+        let hurt = ledger.raids().filter(|lv| shut_out(lv).iter().any(|it| it == disk));
+        let hurt: BTreeSet<&LvName> =
+            hurt.flat_map(|raid| ledger.above(raid)).map(|lv| &lv.name).collect();
         health::Erring {
             disk: known.unwrap_or_else(|| disk.display().to_string()),
-            volumes: hurt.map(|lv| lv.name.to_string()).collect(),
+            volumes: hurt.into_iter().map(LvName::to_string).collect(),
         }
     });
     told.collect()
@@ -84,8 +86,12 @@ impl Host {
     /// one.
     pub(super) fn readmit(&self, change: &Change<'_>, pool: &Pool) -> bool {
         let hurt = change.read(|ledger| {
-            let hurt = ledger.ours().filter(|lv| !lv.lost && lv.active && !shut_out(lv).is_empty());
-            hurt.map(|lv| lv.name.clone()).collect()
+            let hurt = ledger.raids().filter(|it| !it.lost && !shut_out(it).is_empty());
+            // LVM lets nobody touch what a thin pool lies on: with the pool that is refreshed, too.
+            let of_its_own = |lv: &&LogicalVolume| !matches!(lv.kind, Kind::Thin(_)) && lv.active;
+            let hurt = hurt.flat_map(|raid| ledger.above(raid)).filter(of_its_own);
+            let hurt: BTreeSet<LvName> = hurt.map(|lv| lv.name.clone()).collect();
+            hurt.into_iter().collect()
         });
         let due = self.disks.tries.due(&pool.vg, hurt, Instant::now());
         for lv in &due {

@@ -2,40 +2,10 @@
 
 use super::{Host, class::provisioning_of, is_finished, record::Record};
 use crate::{
-    device::Wipe,
-    lvm::{Layout, LogicalVolume},
-    units::Bytes,
-    volume::{Error, PoolName, Provisioning, Purpose, SnapshotId, Source, VolumeId, VolumeName},
+    lvm::LogicalVolume,
+    pool::Kept,
+    volume::{Error, PoolName, SnapshotId, Source, VolumeId},
 };
-
-/// A finished volume or snapshot of a pool that is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// The id of the volume or snapshot.
-    pub id: String,
-    /// The name by which it was asked for.
-    pub name: VolumeName,
-    /// The pool that it is in.
-    pub pool: PoolName,
-    /// How large it is.
-    pub size: Bytes,
-    /// What it is for.
-    pub purpose: Purpose,
-    /// Thin or thick.
-    pub provisioning: Provisioning,
-    /// How it lies on the disks; linear for a thin one.
-    pub layout: Layout,
-    /// What is done to its bytes when it is deleted.
-    pub wipe: Wipe,
-    /// Options for mkfs, as one text.
-    pub mkfs: String,
-    /// What it was copied from; nothing for a snapshot.
-    pub source: Option<Source>,
-    /// Of which volume it is a snapshot.
-    pub snapshot_of: Option<VolumeId>,
-    /// When it was made, in seconds since 1970 UTC.
-    pub created: i64,
-}
 
 impl Host {
     /// The finished volumes and snapshots whose ids are `wanted`, in no order. One whose id is not
@@ -54,18 +24,15 @@ impl Host {
         all
     }
 
-    /// The finished volume or snapshot of this id in this pool, as LVM reports it now: somebody may
-    /// have removed it by hand a moment ago.
+    /// Has LVM report the group of a pool of that name again: somebody may have removed something by hand a
+    /// moment ago.
     ///
     /// # Errors
-    /// [`Error::NotFound`], and those of a report that cannot be read.
-    pub fn kept_now(&self, pool: &str, id: &str) -> Result<Kept, Error> {
+    /// Those of a report that cannot be read.
+    pub fn look_again(&self, pool: &str) -> Result<(), Error> {
         let pools = self.pools();
-        if let Some(pool) = pools.served.iter().find(|it| it.name.as_str() == pool) {
-            pool.refresh(&*self.tools.lvm)?;
-        }
-        let gone = || Error::NotFound(format!("{id}, which was found on the node before,"));
-        self.kept(|it| it == id).pop().ok_or_else(gone)
+        let named = pools.served.iter().find(|it| it.name.as_str() == pool);
+        named.map_or(Ok(()), |pool| pool.refresh(&*self.tools.lvm))
     }
 }
 
@@ -87,6 +54,7 @@ fn kept(pool: &PoolName, lv: &LogicalVolume, record: Record) -> Option<Kept> {
         layout: record.layout,
         wipe: record.wipe,
         mkfs: record.mkfs,
+        after_restart: None,
         source,
         snapshot_of,
         created: record.created,

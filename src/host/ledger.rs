@@ -88,6 +88,23 @@ impl Ledger {
         self.group.logical.iter().filter(is_ours)
     }
 
+    /// The RAIDs of ours: volumes that are one, and those that thin pools lie on.
+    pub(super) fn raids(&self) -> impl Iterator<Item = &LogicalVolume> {
+        self.ours().filter(|lv| lv.legs.is_some()).chain(&self.group.layers)
+    }
+
+    /// What goes on with a RAID: the volume that it is, or what is in the thin pool that lies on it.
+    pub(super) fn above<'a>(
+        &'a self,
+        raid: &'a LogicalVolume,
+    ) -> impl Iterator<Item = &'a LogicalVolume> + 'a {
+        self.ours().filter(move |lv| {
+            let lies_on =
+                |pool: &LvName| [pool.thin_data(), pool.thin_metadata()].contains(&raid.name);
+            lv.name == raid.name || lv.thin_pool().is_some_and(lies_on)
+        })
+    }
+
     /// How many of its disks are marked as missing, and how many of those are away.
     pub(super) fn gaps(&self) -> Gaps {
         let away = self.missing().filter(|pv| !pv.is_there()).count();
@@ -192,7 +209,7 @@ impl Ledger {
         let count = self.extents_of(lv);
         let physical = &mut self.group.physical;
         let Some(legs) = lv.legs.as_ref().filter(|_| count > 0) else {
-            let usable = physical.iter_mut().find(|pv| !pv.missing && pv.allocatable);
+            let usable = physical.iter_mut().find(|pv| pv.is_open());
             if let Some(pv) = usable.filter(|_| count > 0) {
                 pv.free_runs.push(somewhere(count));
             }
@@ -250,25 +267,13 @@ fn has_id(name: &str, prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::lvm::Legs;
 
     fn lv(name: &str, mib: u64, kind: Kind) -> LogicalVolume {
-        LogicalVolume {
-            name: name.parse().unwrap(),
-            uuid: String::new(),
-            size: Bytes::mib(mib),
-            kind,
-            origin: None,
-            legs: None,
-            synced: None,
-            thin_id: None,
-            active: true,
-            suspended: false,
-            lost: false,
-            failed: false,
-            tags: Vec::new(),
-        }
+        LogicalVolume::new(name.parse().unwrap(), Bytes::mib(mib), kind)
     }
 
     fn ledger() -> Ledger {
@@ -277,6 +282,7 @@ mod tests {
             uuid: name.to_owned(),
             missing: false,
             allocatable: true,
+            erring: false,
             extents: 64,
             free_runs: vec![somewhere(64)],
         };
@@ -289,6 +295,9 @@ mod tests {
             tags: Vec::new(),
             physical: vec![disk("/dev/a"), disk("/dev/b")],
             logical: Vec::new(),
+            layers: Vec::new(),
+            legs: Vec::new(),
+            moving: BTreeMap::new(),
         })
     }
 

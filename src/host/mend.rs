@@ -17,11 +17,12 @@ use super::{
     pool::{Change, Pool},
 };
 use crate::{
-    lvm::{Kind, LogicalVolume, Lvm, VgName},
+    lvm::{self, Kind, LogicalVolume, Lvm, VgName},
     pool::{
         health::Health,
         plan::described,
         survey::{Absent, Disk, Survey},
+        thin::bears_loss,
     },
     volume::{Error, chain},
 };
@@ -136,14 +137,16 @@ impl Found {
         })
     }
 
-    /// Refuses what lies on a disk that is missing, but for a RAID that works without it.
+    /// Refuses what lies on a disk that is missing, but for what lies on RAIDs that work without it.
     ///
     /// # Errors
     /// [`Error::Precondition`].
     pub(super) fn ensure_not_lost(&self) -> Result<(), Error> {
         let name = &self.lv.name;
         // What of a RAID is there is enough, and LVM adds the rest when that is back.
-        if self.lv.legs.as_ref().is_some_and(|legs| legs.works) {
+        let is_in_what_works =
+            || !self.lv.failed && self.pool.read(|it| bears_loss(it.group(), &self.lv));
+        if self.lv.legs.as_ref().is_some_and(|legs| legs.works) || is_in_what_works() {
             return Ok(());
         }
         match (self.lv.lost, self.lv.failed) {
@@ -162,6 +165,16 @@ impl Found {
     }
 }
 
+impl Pool {
+    /// Activates a volume, also one in a thin pool on RAIDs that work without a disk which is missing.
+    pub(super) fn activate(&self, lvm: &dyn Lvm, lv: &LogicalVolume) -> Result<(), lvm::Error> {
+        match lv.lost && self.read(|ledger| bears_loss(ledger.group(), lv)) {
+            true => lvm.activate_degraded(&self.vg, &lv.name),
+            false => lvm.activate(&self.vg, &lv.name),
+        }
+    }
+}
+
 impl Host {
     /// How well a pool is.
     pub(super) fn health(&self, pool: &Pool) -> Health {
@@ -170,11 +183,13 @@ impl Host {
         pool.read(|ledger| {
             lost.extend(ledger.lost().cloned());
             Health {
+                apart: false,
                 unread,
                 disks: ledger.missing().map(|it| self.disks.sightings.face(&it.uuid)).collect(),
                 lost: lost.iter().map(ToString::to_string).collect(),
                 repair: self.prospect(pool, ledger),
                 erring: erring(ledger, &self.disks.sightings),
+                emptied: Vec::new(),
             }
         })
     }
@@ -254,8 +269,11 @@ impl Host {
         let mut asleep = thin.iter().filter(|it| it.active).chain(&pools);
         let mut done = asleep.try_for_each(|lv| lvm.deactivate(&pool.vg, &lv.name));
         let volumes = thin.iter().filter(|it| it.name.as_str().starts_with("v-"));
-        for lv in volumes.chain(&pools) {
-            done = done.and_then(|()| lvm.activate(&pool.vg, &lv.name));
+        for it in &pools {
+            done = done.and_then(|()| lvm.activate_anew(&pool.vg, &it.name));
+        }
+        for lv in volumes {
+            done = done.and_then(|()| pool.activate(lvm, lv));
         }
         match done {
             Ok(()) => {

@@ -14,12 +14,11 @@ mod delete;
 mod disks;
 mod erring;
 mod expand;
-mod format;
 mod inventory;
+mod kind;
 mod ledger;
 mod line;
 mod list;
-mod local;
 mod mend;
 mod moves;
 mod pool;
@@ -29,46 +28,39 @@ mod record;
 mod recovery;
 mod repairs;
 mod same;
-mod sequence;
 mod snapshot;
 mod stage;
 mod start;
 mod stats;
 mod status;
+mod thin_pool;
 mod trash;
+mod trims;
 mod used;
 mod wipes;
 
 pub use disks::{Cluster, plan_disks};
-pub use inventory::Kept;
-pub use local::LocalProvisioner;
-pub use publish::Publish;
-pub use repairs::Filling;
-pub use stage::Stage;
 pub use start::StartError;
-pub use stats::Stats;
-pub use status::{CopyProgress, PoolStatus, Status};
+pub use status::CopyProgress;
 
 use std::{
     collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, RwLock},
 };
 
 use crate::{
     device::Devices,
-    fs::{self, Filesystems},
+    fs::Filesystems,
     lvm::{self, Kind, LogicalVolume, Lvm},
-    pool::PoolEntry,
-    volume::{Error, NodeId, PoolName, SnapshotId, VolumeId, chain},
+    pool::{PoolEntry, Reserves, Sequence},
+    volume::{Error, NodeId, PoolName, SnapshotId, VolumeId},
 };
 use chores::Chores;
 use disks::Disks;
 use pool::Pool;
 use pools::Pools;
 use record::Record;
-use sequence::Sequence;
 
 /// The tools through which everything on the machine is done.
 #[derive(Clone)]
@@ -93,9 +85,12 @@ pub struct Host {
     /// The pools that are to be here; held while the pools change.
     wanted: Mutex<Vec<PoolEntry>>,
     sequence: Arc<Sequence>,
+    /// The devices that are not for volume groups.
+    reserves: Arc<dyn Reserves>,
     chores: Chores,
     copies: copy::Copies,
     wiping: trash::Wiping,
+    trims: trims::Trims,
     disks: Disks,
     /// Pools that are to be here and are not served, and why.
     unserved: Mutex<BTreeMap<PoolName, String>>,
@@ -172,65 +167,4 @@ fn lvm_failed(doing: impl Into<String>, err: lvm::Error) -> Error {
         | lvm::Error::Report(_)
         | lvm::Error::Tool(_) => Error::machine(doing, err),
     }
-}
-
-/// A step on a file system or mount that failed.
-fn fs_failed(doing: impl Into<String>, err: fs::Error) -> Error {
-    match err {
-        fs::Error::Busy(_) => Error::Busy(err.to_string()),
-        fs::Error::InUse(_) => Error::InUse(err.to_string()),
-        fs::Error::NotEmpty { .. } | fs::Error::Damaged { .. } => {
-            Error::Precondition(err.to_string())
-        }
-        fs::Error::Path { ref source, .. } if is_in_the_way(source) => {
-            Error::Precondition(chain(&err))
-        }
-        fs::Error::Mount { .. } | fs::Error::Path { .. } | fs::Error::Tool { .. } => {
-            Error::machine(doing, err)
-        }
-    }
-}
-
-/// Whether a call on a path failed because of what somebody else has put there.
-fn is_in_the_way(err: &io::Error) -> bool {
-    use io::ErrorKind::{
-        AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, PermissionDenied,
-        ReadOnlyFilesystem, ResourceBusy,
-    };
-    let kinds = [
-        AlreadyExists,
-        DirectoryNotEmpty,
-        IsADirectory,
-        NotADirectory,
-        PermissionDenied,
-        ReadOnlyFilesystem,
-        ResourceBusy,
-    ];
-    let a_ring_of_links = Some(nix::errno::Errno::ELOOP as i32);
-    kinds.contains(&err.kind()) || err.raw_os_error() == a_ring_of_links
-}
-
-/// A path that a caller gave: absolute, without `..`, short enough for the kernel (path_resolution(7),
-/// limits.h).
-///
-/// # Errors
-/// [`Error::Invalid`] names the field.
-pub fn checked_path(field: &'static str, text: &str) -> Result<PathBuf, Error> {
-    use std::path::Component;
-    if text.is_empty() {
-        return Err(Error::missing(field));
-    }
-    let path = Path::new(text);
-    let plain =
-        path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
-            && !text.contains('\0')
-            && path.iter().all(|part| part.len() <= 255);
-    if !path.is_absolute() || !plain || text.len() > 4095 {
-        let allowed = "an absolute path without `..`, at most 4095 bytes and 255 in each part";
-        return Err(Error::invalid(field, text, allowed));
-    }
-    if path.parent().is_none() {
-        return Err(Error::invalid(field, text, "not the root directory"));
-    }
-    Ok(path.to_path_buf())
 }

@@ -14,8 +14,11 @@ use std::{
 
 use super::{ledger::Ledger, pool::Pool};
 use crate::{
-    lvm::{self, Kind, Lvm, MoveExtents},
-    pool::plan::{Plan, Step},
+    lvm::{self, Kind, Lvm, MoveExtents, Stretch},
+    pool::{
+        departure::{Piece, next_piece},
+        plan::{Plan, Step},
+    },
     volume::chain,
 };
 
@@ -27,9 +30,6 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Why nothing is moved.
 const SNAPSHOTS: &str = "its volume group has copy-on-write snapshots, with which LVM does not move \
                          reliably; delete them, and it goes on";
-/// Why nothing is moved, either: LVM keeps legs apart only where one is named to it (pvmove(8)).
-const LEGS: &str = "a RAID volume has a leg on it, which LVM could put beside another of its legs; move its \
-                    layers by hand with `pvmove --name VOLUME_rimage_N`, and it goes on";
 /// How often the progress is told.
 const TELL: Duration = Duration::from_secs(5);
 
@@ -47,8 +47,6 @@ pub(super) struct Leaving {
     pub(super) device: PathBuf,
     /// LVM's own identity of its physical volume.
     pub(super) uuid: String,
-    /// How many extents it has.
-    pub(super) extents: u64,
 }
 
 /// One of them.
@@ -138,51 +136,44 @@ fn empty(
     told: &dyn Fn(),
 ) -> Result<(), String> {
     let left = || pool.read(|ledger| left_on(ledger, &disk.uuid));
-    let before = left();
     let mut last = Instant::now();
-    let (mut first, mut most) = (0, PIECE);
-    while first < disk.extents && left() != Some(0) {
+    let mut most = PIECE;
+    loop {
         if is_stopping() {
             return Err("it was stopped half-way".to_owned());
         }
-        let count = most.min(disk.extents - first);
         let change = pool.change();
+        change.settle(lvm).map_err(|err| chain(&err))?;
         // After the origin of one has moved, LVM 2.03.16 may fail further moves with an internal error.
         if change.read(|it| it.group().logical.iter().any(|lv| lv.kind == Kind::CopyOnWrite)) {
             return Err(SNAPSHOTS.to_owned());
         }
-        if change.read(|it| has_leg_on(it, &disk.device)) {
-            return Err(LEGS.to_owned());
-        }
+        let before = left();
+        let next = change.read(|it| next_piece(it.group(), &disk.uuid, most))?;
+        let Some(Piece { from: Stretch { start, length }, on }) = next else { return Ok(()) };
         let (vg, device) = (pool.vg.clone(), disk.device.clone());
-        let moved = lvm.move_extents(&MoveExtents { vg, device, first, count });
+        let moved = lvm.move_extents(&MoveExtents { vg, device, first: start, count: length, on });
         let refreshed = change.refresh(lvm).map_err(|err| chain(&err));
         drop(change);
         match moved {
-            Ok(()) => (first, most) = (first + count, PIECE.min(count * 2)),
+            Ok(()) => most = PIECE.min(most * 2),
             // LVM 2.03.16 does not move a thin pool's spare room together with its data (an internal error,
             // after which nothing has changed), but each of them alone.
-            Err(lvm::Error::Tool(_)) if count > 1 => most = count / 2,
+            Err(lvm::Error::Tool(_)) if length > 1 => {
+                most = length / 2;
+                continue;
+            }
             Err(err) => return Err(chain(&err)),
         }
         refreshed?;
+        if left() >= before {
+            return Err("LVM moves nothing of what lies on it".to_owned());
+        }
         if last.elapsed() >= TELL {
             last = Instant::now();
             told();
         }
     }
-    // What a call has finished that was interrupted is missing at the end: it is begun anew then.
-    match (before, left()) {
-        (_, Some(0)) => Ok(()),
-        (Some(before), Some(now)) if now < before => Ok(()),
-        _ => Err("LVM moves nothing of what lies on it".to_owned()),
-    }
-}
-
-/// Whether a leg of a RAID volume lies on a disk.
-fn has_leg_on(ledger: &Ledger, device: &PathBuf) -> bool {
-    let mut legs = ledger.group().logical.iter().filter_map(|lv| lv.legs.as_ref());
-    legs.any(|legs| legs.disks.contains(device))
 }
 
 /// How many extents of a disk volumes have; `None` where the group does not have it.

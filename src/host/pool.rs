@@ -13,11 +13,10 @@ use super::{
     line::{Line, Place},
     lvm_failed,
     record::Record,
-    sequence::Sequence,
 };
 use crate::{
     lvm::{self, LogicalVolume, LvName, Lvm, VgName},
-    pool::{PoolSpec, capacity::Stock},
+    pool::{PoolSpec, Sequence, capacity::Stock},
     volume::{Error, PoolName, chain},
 };
 

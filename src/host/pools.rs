@@ -146,11 +146,6 @@ impl Host {
         Ok(())
     }
 
-    /// Whether there is a pool of this name, open.
-    pub fn serves_pool(&self, name: &str) -> bool {
-        self.pools().served.iter().any(|it| it.name.as_str() == name)
-    }
-
     /// Whether a pool is served, with this or another spec.
     pub(super) fn serves(&self, pool: &Pool) -> bool {
         self.pools().served.iter().any(|it| it.vg == pool.vg)

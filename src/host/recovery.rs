@@ -17,7 +17,9 @@ impl Host {
     /// Finds every state that an interrupted command leaves (`docs/recovery.md`), and ends it.
     pub(super) fn put_right(&self, pool: &Arc<Pool>) {
         let change = pool.change();
-        // First of all: a suspended volume hangs whoever reads it, LVM itself included.
+        // Before anything is resumed, which would put it in force.
+        self.log_failure(self.tools.lvm.forget_prepared(&pool.vg), &pool.vg);
+        // Then at once: a suspended volume hangs whoever reads it, LVM itself included.
         let mut changed = self.resume_suspended(&change);
         let all = pool.read(|ledger| ledger.group().logical.clone());
         let asleep = |lv: &&LogicalVolume| !lv.active && lv.kind != Kind::HalfMade;
@@ -37,8 +39,8 @@ impl Host {
             self.log_failure(change.refresh(&*self.tools.lvm), &"the report");
         }
         drop(change);
-        // A disk that came back while nobody looked is still marked.
-        if pool.read(Ledger::gaps).0 > 0 {
+        // A disk that came back while nobody looked is still marked, and a thin pool that gave up has a note of it.
+        if pool.read(|it| it.gaps().0 > 0 || it.lost().next().is_some()) {
             self.log_failure(self.mend(pool), &"the disks");
         }
         self.drop_leftovers(pool);
@@ -103,7 +105,7 @@ impl Host {
     /// Activates a volume that activation of its group left out. A thin one that its pool does not
     /// know and that was never staged was not acknowledged either, and is removed.
     fn wake(&self, pool: &Pool, lv: &LogicalVolume) {
-        let Err(err) = self.tools.lvm.activate(&pool.vg, &lv.name) else { return };
+        let Err(err) = pool.activate(&*self.tools.lvm, lv) else { return };
         let unused = Record::read(&lv.tags).is_some_and(|record| record.fresh || record.twin);
         if matches!(err, lvm::Error::MissingInPool { .. }) && unused {
             tracing::warn!(volume = %lv.name, "was cut short before its pool knew it; removing it");

@@ -10,8 +10,10 @@ use std::{
 use super::{Host, ledger::Ledger, pool::Pool};
 use crate::{
     lvm::{self, LvName, Lvm, RepairRaid, VgName},
-    pool::repair::{Outlook, Repair, missed, outlook},
-    units::Bytes,
+    pool::{
+        Filling,
+        repair::{Outlook, Repair, missed, outlook},
+    },
     volume::{Error, chain},
 };
 
@@ -32,37 +34,14 @@ impl Repairs {
     }
 }
 
-/// A RAID volume whose legs do not all have its data yet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Filling {
-    /// The volume.
-    pub volume: String,
-    /// Its size.
-    pub size: Bytes,
-    /// Hundredths of it that all its legs have.
-    pub percent: f64,
-}
-
-impl Filling {
-    /// In whole hundredths, never too many.
-    pub fn whole_percent(&self) -> u32 {
-        (0..100).rev().find(|it| f64::from(*it) <= self.percent).unwrap_or(0)
-    }
-
-    /// How much of it not all its legs have.
-    pub fn left(&self) -> Bytes {
-        self.size.percent(u64::from(100 - self.whole_percent()))
-    }
-}
-
 fn look(ledger: &Ledger) -> Outlook {
-    let ours: BTreeSet<&LvName> = ledger.ours().map(|lv| &lv.name).collect();
+    let ours: BTreeSet<&LvName> = ledger.raids().map(|lv| &lv.name).collect();
     outlook(ledger.group(), &ours)
 }
 
-/// The RAID volumes of ours whose legs are being filled: new ones, and those that got new legs.
+/// The RAIDs of ours whose legs are being filled: new ones, and those that got new legs.
 pub(super) fn filling(ledger: &Ledger) -> Vec<Filling> {
-    let filling = ledger.ours().filter_map(|lv| {
+    let filling = ledger.raids().filter_map(|lv| {
         let percent = lv.synced.filter(|it| *it < 100.0)?;
         Some(Filling { volume: lv.name.to_string(), size: lv.size, percent })
     });
@@ -73,7 +52,7 @@ impl Host {
     /// The physical volumes that are missing, and with which a RAID volume of ours has lost a leg.
     pub(super) fn missed(&self) -> BTreeSet<String> {
         let pools = self.pools();
-        pools.served.iter().flat_map(|pool| pool.read(|ledger| missed(ledger.ours()))).collect()
+        pools.served.iter().flat_map(|pool| pool.read(|ledger| missed(ledger.raids()))).collect()
     }
 
     /// What becomes of the RAID volumes of a group that have lost legs, in a sentence.

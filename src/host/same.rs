@@ -5,7 +5,7 @@ use super::{
     class::{mkfs_text, provisioning_of},
     record::layout_text,
 };
-use crate::volume::{Error, NodeId, Provisioning, Source, Wanted};
+use crate::volume::{Error, NodeId, Provisioning, Source, VolumeId, Wanted};
 
 /// Compares an existing volume with what is wanted under its name. What the StorageClass leaves
 /// open is compared as the pool decides it now.
@@ -51,13 +51,7 @@ pub(super) fn ensure_same(found: &Found, wanted: &Wanted, node: &NodeId) -> Resu
         let mkfs = mkfs_text(&wanted.parameters, wanted.purpose, None)?;
         same("mkfsOptions", record.mkfs.clone(), mkfs)?;
     }
-    match &wanted.nodes {
-        Some(nodes) if !nodes.contains(node) => {
-            let nodes: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
-            same("node", node.to_string(), nodes.join(" or "))
-        }
-        _ => Ok(()),
-    }
+    wanted.ensure_is_where_wanted(&VolumeId::of(&wanted.name), node)
 }
 
 fn source_text(source: Option<&Source>) -> String {

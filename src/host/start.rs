@@ -15,16 +15,15 @@ use super::{
     is_finished,
     ledger::Ledger,
     pool::{Books, Pool, THIN_POOL},
+    thin_pool::{ensure_thin_pool, wake_thin_pool},
     trash::Wiping,
+    trims::Trims,
 };
 use crate::{
     device,
     fs::{self, Content},
-    lvm::{
-        self, CreateGroup, CreatePhysicalVolume, CreateThinPool, Group, Kind, Layout, LvName,
-        PvMark, VgName, is_whole,
-    },
-    pool::{LoopFile, PoolEntry, ThinPoolSpec, capacity::metadata_size},
+    lvm::{self, CreateGroup, CreatePhysicalVolume, Group, LvName, PvMark, VgName, is_whole},
+    pool::{LoopFile, PoolEntry, Reserves, Sequence, capacity::metadata_size},
     units::Bytes,
     volume::{Error, NodeId, PoolName, Turns, VolumeId, chain},
 };
@@ -76,7 +75,7 @@ fn version((major, minor, patch): (u32, u32, u32)) -> String {
 }
 
 impl Host {
-    /// Opens every pool and puts right what was half done.
+    /// Opens every pool and puts right what was half done. Devices that are put aside are left alone.
     ///
     /// # Errors
     /// [`StartError`] says what to do about it; any pool that cannot be opened is one, but for those
@@ -86,6 +85,7 @@ impl Host {
         node: NodeId,
         creator: &str,
         pools: Vec<PoolEntry>,
+        (sequence, reserves): (&Arc<Sequence>, Arc<dyn Reserves>),
     ) -> Result<Self, StartError> {
         let found = tools.lvm.version().map_err(StartError::NoLvm)?;
         if found < OLDEST_LVM {
@@ -97,10 +97,12 @@ impl Host {
             creator: creator.to_owned(),
             pools: RwLock::default(),
             wanted: Mutex::default(),
-            sequence: Arc::default(),
+            sequence: Arc::clone(sequence),
+            reserves,
             chores: Chores::default(),
             copies: Copies::default(),
             wiping: Wiping::default(),
+            trims: Trims::default(),
             disks: Disks::default(),
             unserved: Mutex::default(),
         };
@@ -111,8 +113,8 @@ impl Host {
         }
     }
 
-    /// Starts the background work: small chores, wiping, looking at disks, and copies that a crash cut
-    /// short, each in its volume's turn. All of it ends after [`Host::stop`].
+    /// Starts the background work: small chores, wiping, looking at disks, and in their volumes' turns trimming
+    /// and copies that a crash cut short. All of it ends after [`Host::stop`].
     ///
     /// # Errors
     /// [`StartError::Thread`].
@@ -130,6 +132,8 @@ impl Host {
         begin("chores", Box::new(Self::do_chores))?;
         begin("trash", Box::new(Self::empty_trash))?;
         begin("disks", Box::new(Self::watch_disks))?;
+        let for_trims = turns.clone();
+        begin("trim", Box::new(move |host| host.trim_now_and_then(&for_trims)))?;
         let turns = turns.clone();
         begin("resume", Box::new(move |host| host.finish_unfinished(&turns)))?;
         Ok(threads)
@@ -180,13 +184,26 @@ impl Host {
 }
 
 /// Why a pool cannot be opened, without its name.
-struct Failed {
+pub(super) struct Failed {
     why: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Failed {
-    fn because(
+    /// What only the spec or the machine can mend.
+    pub(super) fn plainly(why: impl Into<String>) -> Self {
+        Self { why: why.into(), source: None }
+    }
+
+    /// Why, in one line.
+    pub(super) fn why(&self) -> String {
+        match &self.source {
+            None => self.why.clone(),
+            Some(source) => format!("{}: {}", self.why, chain(&**source)),
+        }
+    }
+
+    pub(super) fn because(
         why: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
@@ -265,14 +282,17 @@ fn open_group(tools: &Tools, wanted: &PoolEntry) -> Result<(LvName, Group), Fail
         tracing::warn!(pool = %name, "a disk of its volume group is missing");
     }
     // In a group that misses a disk LVM makes nothing and lets nothing grow; what there is is served.
-    if let Some(wish) = spec.thin_pool.as_ref().filter(|_| is_whole) {
-        ensure_thin_pool(tools, &group, &thin, wish)?;
+    if is_whole {
+        ensure_thin_pool(&*tools.lvm, group, &thin, spec)?;
     }
     let group = tools
         .lvm
         .report(&vg)
         .map_err(|err| Failed::because(format!("volume group {vg} cannot be read"), err))?;
-    Ok((thin, group))
+    match wake_thin_pool(&*tools.lvm, &group, &thin) {
+        true => Ok((thin, tools.lvm.report(&vg).unwrap_or(group))),
+        false => Ok((thin, group)),
+    }
 }
 
 /// Opens the group on a loop file, which is made where there is none.
@@ -318,7 +338,7 @@ fn make_group(
         let why = format!(
             "its loop file holds {content}, and is left as it is; move it away or name another directory"
         );
-        return Err(Failed { why, source: None });
+        return Err(Failed::plainly(why));
     }
     let tags = [format!("tarn.pool={pool}")];
     let physical = CreatePhysicalVolume {
@@ -334,38 +354,4 @@ fn make_group(
     let made = tools.lvm.create_physical_volume(&physical);
     let made = made.and_then(|()| tools.lvm.create_group(&wanted));
     made.map_err(|err| Failed::because(format!("group {vg} cannot be made"), err))
-}
-
-/// Makes the thin pool, or grows it to what the spec says; never makes it smaller.
-fn ensure_thin_pool(
-    tools: &Tools,
-    group: &Group,
-    thin: &LvName,
-    wish: &ThinPoolSpec,
-) -> Result<(), Failed> {
-    let failed = |doing: &str, err| Failed::because(format!("{doing} {thin}"), err);
-    let size = wish.size.round_up(group.extent).unwrap_or(wish.size);
-    let there = group.logical.iter().find(|lv| lv.name == *thin);
-    match there.map(|lv| (&lv.kind, lv.size)) {
-        Some((Kind::ThinPool { .. }, has)) if has >= size => return Ok(()),
-        Some((Kind::ThinPool { .. }, _)) => {
-            let grown = tools.lvm.extend(&group.name, thin, size, &[]);
-            return grown.map_err(|err| failed("growing its thin pool", err));
-        }
-        // What `lvcreate --type thin-pool` leaves when it is killed; nothing can be in it.
-        Some(_) if there.is_some_and(|lv| !lv.active) => {
-            let removed = tools.lvm.remove(&group.name, thin);
-            removed.map_err(|err| failed("removing the half-made thin pool", err))?;
-        }
-        Some(_) => {
-            let why = format!(
-                "its thin pool is to be {thin}, but that is a volume of another kind; give it another name with `lvrename`"
-            );
-            return Err(Failed { why, source: None });
-        }
-        None => (),
-    }
-    let wanted =
-        CreateThinPool { vg: group.name.clone(), name: thin.clone(), size, layout: Layout::Linear };
-    tools.lvm.create_thin_pool(&wanted).map_err(|err| failed("making its thin pool", err))
 }

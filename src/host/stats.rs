@@ -2,21 +2,12 @@
 
 use std::path::Path;
 
-use super::{Host, fs_failed, no_volume};
+use super::{Host, no_volume};
 use crate::{
-    fs::{Usage, paths},
-    units::Bytes,
-    volume::{Error, Purpose, VolumeId},
+    fs::paths,
+    mounts::fs_failed,
+    volume::{Error, Purpose, Stats, VolumeId},
 };
-
-/// How full a volume is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stats {
-    /// A raw block volume: only its size is known.
-    Block(Bytes),
-    /// A file system.
-    Filesystem(Usage),
-}
 
 impl Host {
     /// How full a volume is that is staged or published at `at`.

@@ -14,9 +14,8 @@ use super::{
     record::Record,
 };
 use crate::{
-    device::{Part, Wipe},
+    device::{Wipe, parts},
     lvm::{self, Kind, LogicalVolume, LvName},
-    units::Bytes,
     volume::{Error, chain},
 };
 
@@ -24,9 +23,6 @@ use crate::{
 /// and at the latest.
 const SOON: Duration = Duration::from_millis(500);
 const LATE: Duration = Duration::from_secs(60);
-
-/// How much is wiped between two looks at whether it is time to stop.
-const PART: Bytes = Bytes::mib(256);
 
 /// The volume that is being wiped.
 #[derive(Default)]
@@ -149,15 +145,6 @@ impl Host {
         self.tools.lvm.deactivate(&pool.vg, &lv.name)?;
         self.tools.lvm.activate(&pool.vg, &lv.name)
     }
-}
-
-/// A size in parts of at most [`PART`].
-pub(super) fn parts(size: Bytes) -> impl Iterator<Item = Part> {
-    let count = size.0.div_ceil(PART.0);
-    (0..count).map(move |at| {
-        let offset = Bytes(at * PART.0);
-        Part { offset, length: PART.min(size.saturating_sub(offset)) }
-    })
 }
 
 /// The deleted volumes of a group.

@@ -1,22 +1,13 @@
 //! Who uses a volume: mounts of its device, and whatever else holds it open.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Found, Host, fs_failed};
+use super::{Found, Host};
 use crate::{
     fs::{DeviceNumber, Mount},
+    mounts::{Mounts, fs_failed},
     volume::Error,
 };
-
-/// The mounts of one volume.
-pub(super) struct Mounts {
-    /// The number of the volume's device; `None` when it has none now.
-    pub(super) device: Option<DeviceNumber>,
-    /// Its file system or its device file, oldest first.
-    pub(super) of_volume: Vec<Mount>,
-    /// All mounts of the machine.
-    all: Vec<Mount>,
-}
 
 impl Host {
     /// Every mount of a volume: of the file system on it, and bind mounts of its device file.
@@ -66,30 +57,5 @@ impl Host {
             )));
         }
         Ok(())
-    }
-}
-
-impl Mounts {
-    /// The topmost mount at `path`, if it is one of the volume's.
-    pub(super) fn at(&self, path: &Path) -> Option<&Mount> {
-        let top = self.all.iter().rev().find(|mount| mount.at == path)?;
-        self.of_volume.iter().find(|mount| *mount == top)
-    }
-
-    /// Something else's topmost mount at `path`.
-    pub(super) fn stranger_at(&self, path: &Path) -> Option<&Mount> {
-        let top = self.all.iter().rev().find(|mount| mount.at == path)?;
-        (!self.of_volume.contains(top)).then_some(top)
-    }
-
-    /// Whether the volume is mounted at `path` below something else.
-    pub(super) fn is_covered(&self, path: &Path) -> bool {
-        self.at(path).is_none() && self.of_volume.iter().any(|mount| mount.at == path)
-    }
-
-    /// Where else than in `paths` the volume is mounted.
-    pub(super) fn elsewhere(&self, paths: &[&Path]) -> Vec<PathBuf> {
-        let away = |at: &PathBuf| !paths.contains(&at.as_path());
-        self.of_volume.iter().map(|mount| mount.at.clone()).filter(away).collect()
     }
 }

@@ -9,17 +9,13 @@ use std::{
     thread,
 };
 
-use super::{Tools, trash::parts};
+use super::Tools;
 use crate::{
-    device::{self, BlockDevice, Part, Wipe},
+    device::{self, BlockDevice, Wipe, ends_last},
     fs::Look,
-    units::Bytes,
     volume::{Error, PoolName, chain},
 };
 
-/// What is at either end is overwritten last: until then the disk looks as it did, and a wipe that was
-/// interrupted begins anew.
-const EDGE: Bytes = Bytes::mib(1);
 /// Progress is told each time so much more of a hundred is done.
 const STEP: u64 = 5;
 
@@ -107,7 +103,7 @@ impl Wipes {
         ensure_still(tools, disk, found)?;
         let fail = |err: device::Error| Error::machine("wiping the disk", err);
         let (mut done, mut told) = (0u64, 0);
-        for part in all_of(disk.size) {
+        for part in ends_last(disk.size) {
             if self.is_stopping() {
                 return Err(Error::Busy("it was stopped half-way".to_owned()));
             }
@@ -123,15 +119,6 @@ impl Wipes {
         }
         tools.devices.forget_partitions(&disk.path).map_err(fail)
     }
-}
-
-/// All of a disk: what is between its ends, then the ends.
-fn all_of(size: Bytes) -> impl Iterator<Item = Part> {
-    let last = size.saturating_sub(EDGE);
-    let middle = parts(last.saturating_sub(EDGE));
-    let middle = middle.map(|it| Part { offset: Bytes(it.offset.0 + EDGE.0), ..it });
-    let ends = [Part { offset: last, length: EDGE }, Part { offset: Bytes::ZERO, length: EDGE }];
-    middle.chain(ends)
 }
 
 /// Nobody has the disk, it is the one that was surveyed, and what was found is on it.
@@ -158,25 +145,5 @@ fn ensure_free(tools: &Tools, disk: &BlockDevice) -> Result<(), Error> {
             let path = disk.path.display();
             Err(Error::Precondition(format!("{path} is not the disk any more that it was")))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_of_a_disk_is_wiped_once_and_its_ends_last() {
-        let size = Bytes::mib(1000);
-        let mut parts: Vec<Part> = all_of(size).collect();
-        let ends: Vec<u64> = parts[parts.len() - 2..].iter().map(|it| it.offset.0).collect();
-        assert_eq!(ends, [Bytes::mib(999).0, 0]);
-        parts.sort_by_key(|it| it.offset);
-        let mut end = Bytes::ZERO;
-        for part in parts {
-            assert_eq!(part.offset, end);
-            end = Bytes(end.0 + part.length.0);
-        }
-        assert_eq!(end, size);
     }
 }

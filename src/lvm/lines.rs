@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-    Layout, LvName, MoveExtents, Place, RepairRaid, SnapshotKind, Tag, VgName,
+    Backing, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool,
+    CreateVolume, Layout, LvName, MoveExtents, Place, RepairRaid, SnapshotKind, Tag, VgName,
 };
 use crate::{process::Invocation, units::Bytes};
 
@@ -22,9 +22,9 @@ pub(super) fn version() -> Invocation {
     Invocation::reads("lvm").arg("version")
 }
 
-/// One command for everything that [`super::report::read`] needs. The segment report cannot be
-/// left out, so it is cut to two fields. Unbuffered means unsorted: disks come in the group's own
-/// order, which allocation follows.
+/// One command for everything that [`super::report::read`] needs; `--all` for what a thin pool lies on.
+/// The segment report cannot be left out, so it is cut to two fields. Unbuffered means unsorted: disks
+/// come in the group's own order, which allocation follows.
 pub(super) fn report(vg: &VgName) -> Invocation {
     const REPORTS: [(&str, &str); 5] = [
         ("vg", "vg_name,vg_uuid,vg_extent_size,vg_extent_count,vg_free_count,vg_tags"),
@@ -39,6 +39,7 @@ pub(super) fn report(vg: &VgName) -> Invocation {
     ];
     let command = Invocation::reads("lvm").args([
         "fullreport",
+        "--all",
         "--reportformat",
         "json",
         "--units",
@@ -104,12 +105,17 @@ pub(super) fn set_leaving(device: &Path, leaving: bool) -> Invocation {
 }
 
 /// Without lvmpolld, which would die with a container: the kernel copies, and the next call finishes.
+/// To a place that is named with `anywhere`, as LVM would not put more of a leg beside what it has there
+/// already.
 pub(super) fn move_extents(wanted: &MoveExtents) -> Invocation {
-    let MoveExtents { device, first, count, .. } = wanted;
+    let MoveExtents { device, first, count, on, .. } = wanted;
     let last = (first + count).saturating_sub(1);
+    let anywhere = on.iter().flat_map(|_| ["--alloc", "anywhere"]);
     yes("pvmove")
         .args(["--config", "activation/monitoring=0 global/use_lvmpolld=0", "--interval", "1"])
+        .args(anywhere)
         .arg(format!("{}:{first}-{last}", device.display()))
+        .args(on.iter().map(named))
 }
 
 pub(super) fn reduce_group(vg: &VgName, device: &Path) -> Invocation {
@@ -129,7 +135,24 @@ pub(super) fn repair(wanted: &RepairRaid) -> Invocation {
         .args(wanted.on.iter().map(named))
 }
 
-/// A device of a RAID's leg that no volume of LVM's is behind.
+/// The directory of LVM's locks (lvm.conf(5), `global/locking_dir`).
+pub(super) fn locking_directory() -> Invocation {
+    Invocation::reads("lvm").args(["lvmconfig", "--typeconfig", "full", "global/locking_dir"])
+}
+
+/// Every mapped device, for [`super::prepared::read`].
+pub(super) fn mapped_devices() -> Invocation {
+    Invocation::reads("dmsetup")
+        .args(["info", "--columns", "--noheadings", "--separator", ":"])
+        .args(["--options", "tables_loaded,uuid,name"])
+}
+
+/// Drops the table of a device that is loaded and not in force.
+pub(super) fn clear_device(name: &str) -> Invocation {
+    Invocation::changes("dmsetup").args(["clear", name])
+}
+
+/// A device that no volume of LVM's is behind.
 pub(super) fn remove_device(name: &str) -> Invocation {
     Invocation::changes("dmsetup").args(["remove", name])
 }
@@ -161,6 +184,15 @@ pub(super) fn create_thin_pool(wanted: &CreateThinPool) -> Invocation {
         .args(["--name", wanted.name.as_str(), "--size", &bytes(wanted.size)])
         .args(laid_out(wanted.layout))
         .arg(wanted.vg.as_str())
+}
+
+pub(super) fn convert_to_thin_pool(wanted: &ConvertToThinPool) -> Invocation {
+    yes("lvconvert")
+        .args(["--config", "activation/monitoring=0 activation/error_when_full=1"])
+        .args(["--type", "thin-pool", "--zero", "y", "--chunksize", &bytes(wanted.chunk)])
+        .args(["--poolmetadata", &path(&wanted.vg, &wanted.metadata)])
+        .args(["--poolmetadataspare", "n"])
+        .arg(path(&wanted.vg, &wanted.data))
 }
 
 /// A thin volume needs no wiping: its pool zeroes every new block.
@@ -228,6 +260,20 @@ pub(super) fn activate(vg: &VgName, lv: &LvName) -> Invocation {
         .args(UNMONITORED)
         .args(["--activate", "y", "--ignoreactivationskip"])
         .arg(path(vg, lv))
+}
+
+/// In LVM's other modes no thin volume is activated of which anything is missing, be it on a RAID or not.
+pub(super) fn activate_degraded(vg: &VgName, lv: &LvName) -> Invocation {
+    yes("lvchange")
+        .args(UNMONITORED)
+        .args(["--activate", "y", "--ignoreactivationskip", "--activationmode", "partial"])
+        .arg(path(vg, lv))
+}
+
+pub(super) fn activate_anew(vg: &VgName, pool: &LvName) -> Invocation {
+    const CHECKED: &str =
+        "activation/monitoring=0 global/thin_check_options=[\"-q\",\"--clear-needs-check-flag\"]";
+    yes("lvchange").args(["--config", CHECKED, "--activate", "y"]).arg(path(vg, pool))
 }
 
 pub(super) fn deactivate(vg: &VgName, lv: &LvName) -> Invocation {

@@ -12,17 +12,29 @@ pub mod fake;
 mod lines;
 mod mark;
 mod names;
+mod orders;
 mod physical;
+mod prepared;
 mod raid;
 mod report;
 pub mod tools;
 
 pub use mark::PvMark;
 pub use names::{BadName, BadTag, LvName, Tag, VgName};
+pub use orders::{
+    Backing, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool,
+    CreateVolume, Layout, MoveExtents, RepairRaid, SnapshotKind, cow_size,
+};
 pub use physical::{Footprint, SeenGroup, SeenPhysicalVolume};
-pub use raid::{LEG_METADATA, Legs, LostLeg, Place, Raid, RaidLevel, Stretch, disks_for, places};
+pub use raid::{
+    LEG_METADATA, LegStretch, Legs, LostLeg, Place, Raid, RaidLevel, Stretch, disks_for, places,
+    places_apart, places_to_grow,
+};
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{process::Failure, units::Bytes};
 
@@ -110,6 +122,14 @@ pub trait Lvm: Send + Sync {
     /// Makes the group's thin pool, zeroing new blocks and failing writes when full (lvmthin(7)).
     fn create_thin_pool(&self, wanted: &CreateThinPool) -> Result<(), Error>;
 
+    /// Makes the thin pool of two volumes, which then are its data and its metadata, and whatever is on them is
+    /// lost (`lvconvert`). That is how one comes to lie on RAIDs. Otherwise it is as [`Lvm::create_thin_pool`]
+    /// makes it, but that LVM keeps no room beside it for a repair of the metadata: that could not be a RAID.
+    ///
+    /// # Errors
+    /// [`Error::NoVolume`].
+    fn convert_to_thin_pool(&self, wanted: &ConvertToThinPool) -> Result<(), Error>;
+
     /// Makes an active logical volume, its first 4 KiB zeroed and signatures wiped, with its tags.
     ///
     /// # Errors
@@ -124,7 +144,7 @@ pub trait Lvm: Send + Sync {
 
     /// Grows a volume or a thin pool to `size` (a whole number of extents); a volume that has that
     /// size already is left as it is. What the legs of a RAID volume grow by lies `on` these places, in
-    /// their order; for others LVM decides, and there are none.
+    /// their order; for others LVM decides, and there are none. A RAID below a thin pool grows by its own name.
     fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes, on: &[Place]) -> Result<(), Error>;
 
     /// Gives a volume another name; it may be active and even open.
@@ -155,6 +175,21 @@ pub trait Lvm: Send + Sync {
     /// [`Error::MissingInPool`] for a thin volume that its pool does not know.
     fn activate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
 
+    /// Activates a thin volume, or a thin pool, which lies on RAIDs that work without their missing legs. LVM
+    /// has one mode for that, in which it would activate anything, whatever is missing: the caller has made sure.
+    ///
+    /// # Errors
+    /// As [`Lvm::activate`].
+    fn activate_degraded(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
+
+    /// Activates a thin pool that has given up and is not active: its metadata are checked and, where they are
+    /// sound, the kernel's note in them is taken off that this has to be done (`thin_check
+    /// --clear-needs-check-flag`). With that note [`Lvm::activate`] makes it read-only.
+    ///
+    /// # Errors
+    /// As [`Lvm::activate`]. Nothing is repaired.
+    fn activate_anew(&self, vg: &VgName, pool: &LvName) -> Result<(), Error>;
+
     /// Deactivates a volume.
     ///
     /// # Errors
@@ -164,170 +199,14 @@ pub trait Lvm: Send + Sync {
     /// Reloads a volume's table and resumes it (`lvchange --refresh`): the cure for a volume that an
     /// interrupted command left suspended.
     fn refresh(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
-}
 
-/// A new physical volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreatePhysicalVolume {
-    /// The block device.
-    pub device: PathBuf,
-    /// By what its maker knows it again.
-    pub mark: PvMark,
-    /// Size of its metadata area; LVM's own default is full at about 800 volumes.
-    pub metadata: Bytes,
-}
-
-/// Some extents of a disk that are to be moved to others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MoveExtents {
-    /// The group.
-    pub vg: VgName,
-    /// The disk.
-    pub device: PathBuf,
-    /// The first of the extents.
-    pub first: u64,
-    /// How many; at least 1.
-    pub count: u64,
-}
-
-/// Legs of a RAID volume that are to be replaced, as their disks are missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RepairRaid {
-    /// The group.
-    pub vg: VgName,
-    /// The volume.
-    pub lv: LvName,
-    /// Where the new legs lie: one place for each that is missing.
-    pub on: Vec<Place>,
-}
-
-/// A new volume group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreateGroup {
-    /// Its name.
-    pub vg: VgName,
-    /// Its physical volumes.
-    pub devices: Vec<PathBuf>,
-    /// Tags of the group.
-    pub tags: Vec<Tag>,
-}
-
-/// A new thin pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreateThinPool {
-    /// The group it is made in.
-    pub vg: VgName,
-    /// Its name.
-    pub name: LvName,
-    /// Data size, a whole number of extents.
-    pub size: Bytes,
-    /// How its data lies on the disks.
-    pub layout: Layout,
-}
-
-/// A new logical volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreateVolume {
-    /// The group it is made in.
-    pub vg: VgName,
-    /// Its name.
-    pub name: LvName,
-    /// A whole number of the group's extents.
-    pub size: Bytes,
-    /// Where its blocks come from.
-    pub backing: Backing,
-    /// Where the legs of a RAID volume lie, in their order. Empty for others: there LVM decides.
-    pub on: Vec<Place>,
-    /// Written by the command that makes the volume.
-    pub tags: Vec<Tag>,
-}
-
-/// Where a volume's blocks come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Backing {
-    /// Extents of its own.
-    Thick(Layout),
-    /// Blocks of this thin pool, taken when first written.
-    Thin(LvName),
-}
-
-/// How extents lie on the disks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// Wherever there is room.
-    Linear,
-    /// Round-robin over this many disks (lvmraid(7) calls these stripes).
-    Striped {
-        /// How many disks; at least 2.
-        stripes: u32,
-        /// Bytes written to one disk before the next; a power of two of at least 4 KiB. `None` is
-        /// LVM's default.
-        stripe_size: Option<Bytes>,
-    },
-    /// On several disks, of which some may be lost.
-    Raid(Raid),
-}
-
-impl Layout {
-    /// How many extents a volume of this layout grows by at the least.
-    pub fn row(self) -> u64 {
-        match self {
-            Self::Linear => 1,
-            Self::Striped { stripes, .. } => u64::from(stripes.max(1)),
-            Self::Raid(raid) => u64::from(raid.stripes.max(1)),
-        }
-    }
-
-    /// The legs of a RAID of this layout at these places; `None` where it is none.
-    pub fn legs(self, on: &[Place]) -> Option<Legs> {
-        match self {
-            Self::Linear | Self::Striped { .. } => None,
-            Self::Raid(raid) => {
-                let disks = on.iter().map(|place| place.device.clone()).collect();
-                let stripes = u64::from(raid.stripes);
-                Some(Legs::whole(disks, stripes))
-            }
-        }
-    }
-}
-
-/// A new snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreateSnapshot {
-    /// The group of origin and snapshot.
-    pub vg: VgName,
-    /// The volume (or thin snapshot) it is taken of.
-    pub origin: LvName,
-    /// Its own name.
-    pub name: LvName,
-    /// What kind of snapshot.
-    pub kind: SnapshotKind,
-    /// Written by the command that makes the snapshot.
-    pub tags: Vec<Tag>,
-}
-
-/// What a snapshot is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnapshotKind {
-    /// Of a thin volume: read-only and not activated, independent of its origin.
-    ThinFrozen,
-    /// Of a thin volume or snapshot: a writable active volume of its own.
-    ThinWritable,
-    /// Of a thick volume: active, with this much room for blocks that change. With [`cow_size`] of
-    /// its origin it cannot overflow. LVM is told that it may be written to, since what it holds
-    /// must be wiped once it is split off, and a volume keeps its permission then.
-    CopyOnWrite(Bytes),
-}
-
-/// The room in which a copy-on-write snapshot of a volume of `origin` bytes can never overflow, in
-/// whole extents: every chunk of 4 KiB, 16 bytes for each in the tables between, and the header
-/// (kernel, `drivers/md/dm-snap-persistent.c`). `None` past `u64::MAX`.
-pub fn cow_size(origin: Bytes, extent: Bytes) -> Option<Bytes> {
-    const CHUNK: u64 = 4096;
-    const EXCEPTIONS_PER_CHUNK: u64 = CHUNK / 16;
-    let chunks = origin.0.div_ceil(CHUNK);
-    let tables = chunks / EXCEPTIONS_PER_CHUNK + 1;
-    chunks.checked_add(tables + 1)?.checked_mul(CHUNK).map(Bytes)?.round_up(extent)
+    /// Drops what an interrupted command has prepared for the kernel and not put in force, which the next change would:
+    /// tables that are loaded beside those in force, and devices without one (`dmsetup clear`, `dmsetup remove`). Waits
+    /// for commands that change the group.
+    ///
+    /// # Errors
+    /// Also where the group's lock cannot be taken.
+    fn forget_prepared(&self, vg: &VgName) -> Result<(), Error>;
 }
 
 /// One volume group as LVM reports it.
@@ -349,6 +228,14 @@ pub struct Group {
     pub physical: Vec<PhysicalVolume>,
     /// Its volumes, without LVM's internal ones.
     pub logical: Vec<LogicalVolume>,
+    /// The data and the metadata of its thin pools, where they are RAIDs: volumes of LVM's own, see
+    /// [`LvName::thin_data`] and [`LvName::thin_metadata`].
+    pub layers: Vec<LogicalVolume>,
+    /// Where the legs of RAID volumes lie; as of the last report.
+    pub legs: Vec<LegStretch>,
+    /// How many extents an interrupted [`Lvm::move_extents`] has of each disk, by LVM's own identity of it:
+    /// those that are moved, and those that they are moved to.
+    pub moving: BTreeMap<String, u64>,
 }
 
 /// One physical volume.
@@ -363,6 +250,8 @@ pub struct PhysicalVolume {
     pub missing: bool,
     /// Whether new extents may be taken from it (`pvchange --allocatable`).
     pub allocatable: bool,
+    /// Whether the kernel has shut out a leg of a RAID volume that lies on it ([`Legs::shut_out`]).
+    pub erring: bool,
     /// Extents in all.
     pub extents: u64,
     /// Its contiguous free runs, in order of their place.
@@ -373,6 +262,16 @@ impl PhysicalVolume {
     /// Extents that no volume has.
     pub fn free(&self) -> u64 {
         self.free_runs.iter().fold(0, |sum, run| sum.saturating_add(run.length))
+    }
+
+    /// Whether something may be put on it.
+    pub fn is_open(&self) -> bool {
+        self.allocatable && !self.missing
+    }
+
+    /// Whether a RAID volume may get a leg on it: not on one that errs, where it would be lost at once.
+    pub fn takes_legs(&self) -> bool {
+        self.is_open() && !self.erring
     }
 
     /// Whether its device is there, be it marked as missing or not.
@@ -416,10 +315,40 @@ pub struct LogicalVolume {
     /// nevertheless.
     pub lost: bool,
     /// Whether it is a thin pool that has given up after an error of its disks, or a volume in one: every
-    /// access fails until the pool is activated anew.
+    /// access fails, or all that needs new blocks, until the pool is activated anew.
     pub failed: bool,
     /// Its tags.
     pub tags: Vec<Tag>,
+}
+
+impl LogicalVolume {
+    /// One that is active and well, of which nothing more is known.
+    pub fn new(name: LvName, size: Bytes, kind: Kind) -> Self {
+        Self {
+            name,
+            uuid: String::new(),
+            size,
+            kind,
+            origin: None,
+            legs: None,
+            synced: None,
+            thin_id: None,
+            active: true,
+            suspended: false,
+            lost: false,
+            failed: false,
+            tags: Vec::new(),
+        }
+    }
+
+    /// The thin pool that it is, or is in.
+    pub fn thin_pool(&self) -> Option<&LvName> {
+        match &self.kind {
+            Kind::Thin(pool) => Some(pool),
+            Kind::ThinPool { .. } => Some(&self.name),
+            Kind::Thick | Kind::CopyOnWrite | Kind::HalfMade | Kind::Other(_) => None,
+        }
+    }
 }
 
 /// What a logical volume is.
@@ -498,16 +427,4 @@ pub enum Error {
     /// Anything else.
     #[error("LVM failed")]
     Tool(#[source] Failure),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn room_for_a_snapshot_that_cannot_overflow() {
-        // lvcreate says "Reducing COW size ... down to maximum usable size" past this.
-        assert_eq!(cow_size(Bytes::GIB, Bytes::mib(4)), Some(Bytes::mib(1032)));
-        assert_eq!(cow_size(Bytes(u64::MAX), Bytes::mib(4)), None);
-    }
 }

@@ -70,6 +70,20 @@ macro_rules! checked_text {
     };
 }
 
+impl LvName {
+    /// What LVM calls the volume that has the data of this thin pool.
+    #[must_use]
+    pub fn thin_data(&self) -> Self {
+        Self(format!("{self}_tdata"))
+    }
+
+    /// What LVM calls the volume that has the metadata of this thin pool.
+    #[must_use]
+    pub fn thin_metadata(&self) -> Self {
+        Self(format!("{self}_tmeta"))
+    }
+}
+
 checked_text!(VgName, BadName, checked_name);
 checked_text!(LvName, BadName, checked_name);
 checked_text!(Tag, BadTag, checked_tag);

@@ -7,9 +7,9 @@
 //! length on every disk it keeps to the order in which the disks are named. So each leg gets a disk of
 //! its own, and the extents are named, on each disk in stretches of the same lengths.
 
-use std::{cmp::Reverse, ops::RangeInclusive, path::PathBuf};
+use std::{cmp::Reverse, collections::BTreeSet, ops::RangeInclusive, path::PathBuf};
 
-use super::PhysicalVolume;
+use super::{LogicalVolume, LvName, PhysicalVolume};
 use crate::units::Bytes;
 
 /// Extents of each leg that hold no data, but what the kernel notes of the RAID: LVM gives it one,
@@ -102,6 +102,15 @@ impl Raid {
         }
     }
 
+    /// How many legs it can lose, whichever they are.
+    pub fn losses(&self) -> u32 {
+        match self.level {
+            RaidLevel::Raid1 | RaidLevel::Raid10 => self.mirrors,
+            RaidLevel::Raid5 => 1,
+            RaidLevel::Raid6 => 2,
+        }
+    }
+
     /// What each leg takes for a volume of so many extents, which are whole rows of its stripes.
     pub fn extents_of_leg(&self, extents: u64) -> u64 {
         extents.div_ceil(u64::from(self.stripes.max(1))).saturating_add(LEG_METADATA)
@@ -156,6 +165,19 @@ impl Legs {
     }
 }
 
+/// What lies of a RAID volume's leg at one place, be it data or the leg's metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegStretch {
+    /// The volume.
+    pub volume: LvName,
+    /// The number that LVM gives the leg.
+    pub leg: u32,
+    /// LVM's own identity of the disk's physical volume.
+    pub disk: String,
+    /// Its extents.
+    pub stretch: Stretch,
+}
+
 /// Extents beside each other on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
@@ -174,17 +196,43 @@ pub struct Place {
     pub stretches: Vec<Stretch>,
 }
 
+/// Notes which disks of a group err, from the legs of its volumes and of what its thin pools lie on.
+pub(super) fn note_erring<'a>(
+    physical: &mut [PhysicalVolume],
+    raids: impl Iterator<Item = &'a LogicalVolume>,
+) {
+    let legs = raids.filter_map(|lv| lv.legs.as_ref());
+    let shut_out: BTreeSet<&PathBuf> = legs.flat_map(|legs| &legs.shut_out).collect();
+    for pv in physical {
+        pv.erring = shut_out.contains(&pv.device);
+    }
+}
+
 /// On which disks, by their places in the group, a new volume lies whose `legs` take `each` extents:
 /// on those with the most free extents, so that what is left is as even as can be. `None` where they
 /// have not so many.
 pub fn disks_for(physical: &[PhysicalVolume], legs: u32, each: u64) -> Option<Vec<usize>> {
-    let usable = physical.iter().enumerate().filter(|(_, pv)| pv.allocatable && !pv.missing);
+    let usable = physical.iter().enumerate().filter(|(_, pv)| pv.takes_legs());
     let mut disks: Vec<(usize, u64)> = usable.map(|(at, pv)| (at, pv.free())).collect();
     // Stable: equal ones stay in the order of the group.
     disks.sort_by_key(|(_, free)| Reverse(*free));
     disks.retain(|(_, free)| *free >= each);
     disks.truncate(legs as usize);
     (disks.len() == legs as usize).then(|| disks.into_iter().map(|(at, _)| at).collect())
+}
+
+/// Where new legs lie that take `each` extents, every one on a disk of its own, as [`disks_for`] chooses.
+pub fn places_apart(physical: &[PhysicalVolume], legs: u32, each: u64) -> Option<Vec<Place>> {
+    let disks = disks_for(physical, legs, each)?;
+    let disks: Option<Vec<_>> = disks.iter().map(|at| physical.get(*at)).collect();
+    places(&disks?, each)
+}
+
+/// Where what the legs of a RAID grow by lies, `each` extents on the disk of each.
+pub fn places_to_grow(physical: &[PhysicalVolume], legs: &Legs, each: u64) -> Option<Vec<Place>> {
+    let disk = |device: &PathBuf| physical.iter().find(|pv| pv.is_open() && pv.device == *device);
+    let disks: Option<Vec<_>> = legs.disks.iter().map(disk).collect();
+    places(&disks?, each)
 }
 
 /// Where `each` extents lie on every one of these disks: in their longest free runs, in stretches that
@@ -265,6 +313,7 @@ mod tests {
             uuid: String::new(),
             missing: false,
             allocatable: true,
+            erring: false,
             extents: 64,
             free_runs: (0..).zip(free).map(run).collect(),
         }

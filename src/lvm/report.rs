@@ -10,13 +10,17 @@ use std::{borrow::Cow, collections::BTreeMap, path::Path, str::FromStr};
 
 use serde::Deserialize;
 
-use super::{Error, Group, Kind, LogicalVolume, LvName, PhysicalVolume, Stretch, Tag};
+use super::{
+    Error, Group, Kind, LogicalVolume, LvName, PhysicalVolume, Stretch, Tag, raid::note_erring,
+};
 use crate::units::Bytes;
 
 /// What LVM calls the health of a volume that lies on a disk which is missing.
 const PARTIAL: &str = "partial";
 /// What LVM calls the health of a thin pool that has given up, and of all in it.
 const FAILED: &str = "failed";
+/// What LVM calls the health of a thin pool that the kernel has made read-only, as it could not write to it.
+const READ_ONLY: &str = "metadata_read_only";
 
 /// What LVM calls the health of a RAID volume, and of the leg, that the kernel has shut out after an error.
 const SHUT_OUT: &str = "refresh needed";
@@ -32,11 +36,18 @@ pub(super) fn read(json: &[u8]) -> Result<Group, Error> {
     let [vg] = <[VgRow<'_>; 1]>::try_from(full.vg)
         .map_err(|found| Error::Report(format!("{} rows about the group", found.len())))?;
     let physical = full.pv.iter().map(|pv| read_physical(pv, &full.pvseg));
-    let mut logical: Vec<_> = full.lv.iter().map(read_logical).collect::<Result<_, _>>()?;
+    let mut physical: Vec<_> = physical.collect::<Result<_, _>>()?;
+    let (shown, hidden): (Vec<_>, Vec<_>) = full.lv.iter().partition(|it| !it.is_hidden());
+    let mut logical: Vec<_> = shown.into_iter().map(read_logical).collect::<Result<_, _>>()?;
     number(&mut logical, &full.seg)?;
+    note_given_up(&mut logical);
+    let layers = hidden.into_iter().filter(|it| it.is_raid_below_a_thin_pool());
+    let mut layers: Vec<_> = layers.map(read_logical).collect::<Result<_, _>>()?;
     let extent = Bytes(parse("vg_extent_size", vg.vg_extent_size)?);
-    let layouts = full.lv.iter().map(|lv| (lv.lv_name, lv.lv_layout)).collect();
-    legs::enter(&mut logical, &layouts, &full.pv, &full.pvseg, extent)?;
+    let layouts = full.lv.iter().map(|lv| (lv.name(), lv.lv_layout)).collect();
+    legs::enter(&mut logical, &mut layers, &layouts, &full.pv, &full.pvseg, extent)?;
+    note_erring(&mut physical, logical.iter().chain(&layers));
+    let (legs, moving) = (legs::stretches(&full.pvseg)?, legs::moving(&full.pvseg)?);
     Ok(Group {
         name: parse("vg_name", vg.vg_name)?,
         uuid: vg.vg_uuid.to_owned(),
@@ -44,8 +55,11 @@ pub(super) fn read(json: &[u8]) -> Result<Group, Error> {
         extents: parse("vg_extent_count", vg.vg_extent_count)?,
         free: parse("vg_free_count", vg.vg_free_count)?,
         tags: read_tags(vg.vg_tags)?,
-        physical: physical.collect::<Result<_, _>>()?,
+        physical,
         logical,
+        layers,
+        legs,
+        moving,
     })
 }
 
@@ -183,6 +197,22 @@ struct LvRow<'a> {
     lv_tags: &'a str,
 }
 
+impl<'a> LvRow<'a> {
+    /// LVM shows its own volumes in brackets.
+    fn is_hidden(&self) -> bool {
+        self.lv_name.starts_with('[')
+    }
+
+    fn name(&self) -> &'a str {
+        self.lv_name.trim_matches(['[', ']'])
+    }
+
+    fn is_raid_below_a_thin_pool(&self) -> bool {
+        let is_in_thin_pool = ["thin", "pool"].iter().all(|word| has(self.lv_role, word));
+        is_in_thin_pool && is_raid(self.lv_layout)
+    }
+}
+
 #[derive(Deserialize)]
 struct Kinship<'a> {
     #[serde(borrow)]
@@ -224,6 +254,7 @@ fn read_physical(pv: &PvRow<'_>, segments: &[PvSegmentRow<'_>]) -> Result<Physic
         uuid: pv.pv_uuid.to_owned(),
         missing: pv.pv_missing == "1",
         allocatable: pv.pv_allocatable == "1",
+        erring: false,
         extents: parse("pv_pe_count", pv.pv_pe_count)?,
         free_runs: free.into_iter().map(|(start, length)| Stretch { start, length }).collect(),
     })
@@ -233,7 +264,7 @@ fn read_logical(lv: &LvRow<'_>) -> Result<LogicalVolume, Error> {
     let kind = read_kind(lv)?;
     let size = if kind == Kind::CopyOnWrite { lv.origin_size } else { lv.lv_size };
     Ok(LogicalVolume {
-        name: parse("lv_name", lv.lv_name)?,
+        name: parse("lv_name", lv.name())?,
         uuid: lv.lv_uuid.to_owned(),
         size: Bytes(parse("size", size)?),
         kind,
@@ -247,9 +278,18 @@ fn read_logical(lv: &LvRow<'_>) -> Result<LogicalVolume, Error> {
         active: !lv.lv_active.is_empty(),
         suspended: lv.lv_suspended == "1",
         lost: lv.lv_health_status == PARTIAL,
-        failed: lv.lv_health_status == FAILED,
+        failed: [FAILED, READ_ONLY].contains(&lv.lv_health_status),
         tags: read_tags(lv.lv_tags)?,
     })
+}
+
+/// What is in a thin pool that has given up has, too, though LVM does not say so of one that is read-only.
+fn note_given_up(logical: &mut [LogicalVolume]) {
+    let failed = logical.iter().filter(|lv| lv.failed && matches!(lv.kind, Kind::ThinPool { .. }));
+    let failed: Vec<LvName> = failed.map(|lv| lv.name.clone()).collect();
+    for lv in logical {
+        lv.failed |= lv.thin_pool().is_some_and(|pool| failed.contains(pool));
+    }
 }
 
 /// Numbers in a thin pool are told with the segments, of which a thin volume has one.
@@ -316,171 +356,4 @@ pub(super) fn unreadable(err: serde_json::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-    use crate::lvm::Legs;
-
-    const EVERY_KIND: &[u8] = include_bytes!("testdata/2.03.16-every-kind.json");
-    const MISSING_DISK: &[u8] = include_bytes!("testdata/2.03.16-missing-disk.json");
-    const DEPENDENTS: &[u8] = include_bytes!("testdata/2.03.16-dependents.json");
-    const VERSION: &[u8] = include_bytes!("testdata/2.03.16-version.txt");
-
-    fn volume(name: &str) -> LogicalVolume {
-        let group = read(EVERY_KIND).unwrap();
-        group.logical.into_iter().find(|it| it.name.as_str() == name).unwrap()
-    }
-
-    #[test]
-    fn a_group_and_its_disks() {
-        let group = read(EVERY_KIND).unwrap();
-        assert_eq!((group.name.as_str(), group.extent), ("vg0", Bytes::mib(4)));
-        assert_eq!((group.extents, group.free), (3069, 3043));
-        assert_eq!(group.tags, ["tarn.pool=fast".parse().unwrap(), "two".parse().unwrap()]);
-        let disks: Vec<_> = group.physical.iter().map(|pv| pv.device.to_str().unwrap()).collect();
-        assert_eq!(disks, ["/dev/ubdb", "/dev/ubda", "/dev/ubdc"], "in the group's order");
-        let allocatable: Vec<_> = group.physical.iter().map(|pv| pv.allocatable).collect();
-        assert_eq!(allocatable, [true, true, false]);
-        let free: Vec<_> = group.physical.iter().map(|pv| &pv.free_runs[..]).collect();
-        let run = |start, length| Stretch { start, length };
-        assert_eq!(free, [&[run(17, 1006)][..], &[run(5, 5), run(14, 1009)], &[run(0, 1023)]]);
-    }
-
-    #[rstest]
-    #[case::linear("a", Kind::Thick, Bytes::mib(16), None)]
-    #[case::striped("st", Kind::Thick, Bytes::mib(16), None)]
-    #[case::copy_on_write("cow", Kind::CopyOnWrite, Bytes::mib(16), Some("a"))]
-    #[case::thin("t", Kind::Thin("pool".parse().unwrap()), Bytes::GIB, None)]
-    #[case::thin_snapshot("frozen", Kind::Thin("pool".parse().unwrap()), Bytes::GIB, Some("t"))]
-    #[case::raid("mirror", Kind::Thick, Bytes::mib(4), None)]
-    #[case::pool(
-        "pool",
-        Kind::ThinPool { data_percent: Some(12.5), metadata_percent: Some(10.94) },
-        Bytes::mib(32),
-        None
-    )]
-    fn kinds(
-        #[case] name: &str,
-        #[case] kind: Kind,
-        #[case] size: Bytes,
-        #[case] origin: Option<&str>,
-    ) {
-        let seen = volume(name);
-        assert_eq!((seen.kind, seen.size), (kind, size));
-        assert_eq!(seen.origin, origin.map(|it| it.parse().unwrap()));
-    }
-
-    #[test]
-    fn the_legs_of_a_raid() {
-        let disks = vec!["/dev/ubdb".into(), "/dev/ubda".into()];
-        assert_eq!(volume("mirror").legs, Some(Legs::whole(disks, 1)));
-        assert_eq!(volume("st").legs, None);
-    }
-
-    #[test]
-    fn metadata_that_lie_elsewhere_are_beside_the_legs() {
-        let text = String::from_utf8_lossy(EVERY_KIND);
-        let row = text.lines().find(|line| line.contains("[mirror_rmeta_1]")).unwrap();
-        let moved = row.replace(
-            "wNjiFF-QJq0-HVeW-Jnrp-dpkK-VeIm-SZN1OY",
-            "eroWDH-GzJS-D0Rc-BlSl-q3Om-EWAn-ynOleI",
-        );
-        let group = read(text.replace(row, &moved).as_bytes()).unwrap();
-        let mirror = group.logical.iter().find(|it| it.name.as_str() == "mirror").unwrap();
-        let beside = vec!["/dev/ubdc".into()];
-        assert_eq!(mirror.legs, volume("mirror").legs.map(|legs| Legs { beside, ..legs }));
-    }
-
-    #[test]
-    fn a_leg_that_is_shut_out_after_an_error() {
-        let text = String::from_utf8_lossy(EVERY_KIND).into_owned();
-        let shut_out = |layer: &str| {
-            let named = format!(r#""lv_name":"[{layer}]""#);
-            let told = format!(r#"{named}, "lv_health_status":"refresh needed""#);
-            let group = read(text.replace(&named, &told).as_bytes()).unwrap();
-            let mirror = group.logical.into_iter().find(|it| it.name.as_str() == "mirror").unwrap();
-            mirror.legs.unwrap().shut_out
-        };
-        assert_eq!(shut_out("mirror_rimage_0"), [Path::new("/dev/ubdb")]);
-        assert_eq!(shut_out("mirror_rmeta_1"), [Path::new("/dev/ubda")]);
-        assert!(shut_out("other_rimage_0").is_empty());
-    }
-
-    /// LVM shows what it is to clear.
-    #[test]
-    fn a_half_made_raid() {
-        let text = String::from_utf8_lossy(EVERY_KIND).into_owned();
-        let row =
-            text.lines().find(|line| line.contains(r#""lv_name":"asleep", "lv_uuid""#)).unwrap();
-        let row = row.trim().trim_end_matches(',');
-        let shown = |leg: u32| row.replace("asleep", &format!("mirror_rmeta_{leg}"));
-        let more =
-            |rows: &[String]| text.replacen(row, &[rows, &[row.to_owned()]].concat().join(","), 1);
-        let kind = |text: String| {
-            let group = read(text.as_bytes()).unwrap();
-            let mirror = group.logical.iter().find(|it| it.name.as_str() == "mirror").unwrap();
-            (mirror.kind.clone(), group.logical.len())
-        };
-        let (before, count) = kind(text.clone());
-        assert_eq!(before, Kind::Thick);
-        assert_eq!(kind(more(&[shown(0), shown(1)])), (Kind::HalfMade, count));
-        assert_eq!(kind(more(&[shown(1)])), (Kind::Thick, count + 1), "somebody adds a leg");
-    }
-
-    #[rstest]
-    #[case::active("a", true, false)]
-    #[case::inactive("off", false, false)]
-    #[case::frozen("frozen", false, false)]
-    #[case::suspended("asleep", true, true)]
-    fn states(#[case] name: &str, #[case] active: bool, #[case] suspended: bool) {
-        let seen = volume(name);
-        assert_eq!((seen.active, seen.suspended), (active, suspended));
-    }
-
-    #[test]
-    fn a_missing_disk_is_seen() {
-        let group = read(MISSING_DISK).unwrap();
-        let missing: Vec<_> = group.physical.iter().map(|pv| pv.missing).collect();
-        assert_eq!(missing, [true, false, false]);
-        assert_eq!(group.physical[0].device.to_str(), Some("[unknown]"));
-    }
-
-    #[rstest]
-    #[case::origin("a", Dependents::Some)]
-    #[case::pool("pool", Dependents::Some)]
-    #[case::thin_origin("t", Dependents::Alone)]
-    #[case::snapshot("cow", Dependents::Alone)]
-    #[case::nobody("nobody", Dependents::Absent)]
-    fn who_needs_it(#[case] name: &str, #[case] want: Dependents) {
-        assert_eq!(dependents(DEPENDENTS, &name.parse().unwrap()).unwrap(), want);
-    }
-
-    #[test]
-    fn what_lies_on_a_missing_disk_is_not_removed() {
-        let row = |name: &str, health: &str| {
-            format!(
-                r#"{{"lv_name":"{name}","lv_role":"public","origin":"","pool_lv":"","lv_health_status":"{health}"}}"#
-            )
-        };
-        let rows = [row("whole", ""), row("lost", "partial")].join(",");
-        let json = format!(r#"{{"report": [{{"lv": [{rows}]}}]}}"#);
-        let of = |name: &str| dependents(json.as_bytes(), &name.parse().unwrap()).unwrap();
-        assert_eq!((of("whole"), of("lost")), (Dependents::Alone, Dependents::Lost));
-    }
-
-    #[rstest]
-    #[case::nothing("")]
-    #[case::no_json("Volume group not found")]
-    #[case::no_group(r#"{"report": []}"#)]
-    #[case::no_row(r#"{"report": [{"vg": [], "pv": [], "lv": [], "pvseg": [], "seg": []}]}"#)]
-    fn what_is_no_report(#[case] text: &str) {
-        assert!(matches!(read(text.as_bytes()), Err(Error::Report(_))));
-    }
-
-    #[test]
-    fn versions() {
-        assert_eq!(version(VERSION).unwrap(), (2, 3, 16));
-        assert!(version(b"LVM version:     two").is_err());
-    }
-}
+mod tests;

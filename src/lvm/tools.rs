@@ -3,14 +3,19 @@
 use std::{
     collections::BTreeSet,
     fmt,
+    fs::File,
     path::{Path, PathBuf},
 };
 
+use nix::fcntl::Flock;
+
 use super::{
-    Backing, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume,
-    Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid, SeenPhysicalVolume, Tag, VgName,
+    Backing, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool,
+    CreateVolume, Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid, SeenPhysicalVolume,
+    Tag, VgName,
     complaints::{About, device_in_the_way, layer_in_the_way, understand},
     lines, physical,
+    prepared::{self, Prepared},
     report::{self, Dependents},
 };
 use crate::{
@@ -21,6 +26,8 @@ use crate::{
 /// The programs that are started, each with its Debian package.
 pub const PROGRAMS: &[(&str, &str)] =
     &[("lvm", "lvm2"), ("lvcreate", "lvm2"), ("pvcreate", "lvm2"), ("thin_check", THIN_TOOLS)];
+/// How often mapped devices are listed that come and go.
+const LISTINGS: u32 = 20;
 /// LVM starts these itself when a thin pool is activated.
 const THIN_TOOLS: &str = "thin-provisioning-tools";
 
@@ -63,7 +70,39 @@ impl LvmTools {
     }
 
     fn change(&self, command: Invocation, about: About<'_>) -> Result<(), Error> {
-        self.run(command, about).map(drop)
+        self.carry(command, about.vg).map(drop).map_err(|failure| understand(failure, about))
+    }
+
+    /// Has a change of a group carried out. One that was killed may have prepared what must not come into force.
+    fn carry(&self, command: Invocation, vg: &VgName) -> Result<Vec<u8>, Failure> {
+        let done = self.courier.carry(command);
+        if done.as_ref().is_err_and(Failure::was_killed)
+            && let Err(err) = self.forget_prepared(vg)
+        {
+            tracing::error!(%vg, %err, "what a killed command has prepared is still there");
+        }
+        done
+    }
+
+    /// The mapped devices of a group of which something is prepared. One of any group that goes away while they are
+    /// listed makes `dmsetup` fail; then they are listed again.
+    fn prepared(&self, vg: &VgName) -> Result<Vec<Prepared>, Error> {
+        for _ in 0..LISTINGS {
+            match self.courier.carry(lines::mapped_devices()) {
+                Err(failure) if failure.says("does not exist") => {}
+                answer => return prepared::read(&answer.map_err(Error::Tool)?, vg),
+            }
+        }
+        prepared::read(&self.run(lines::mapped_devices(), group(vg))?, vg)
+    }
+
+    fn lock(&self, vg: &VgName) -> Result<Flock<File>, Error> {
+        let said = self.courier.carry(lines::locking_directory()).map_err(Error::Tool)?;
+        let directory = prepared::directory(&said)?;
+        prepared::lock(&directory, vg).map_err(|source| {
+            let command = format!("flock {}/V_{vg}", directory.display());
+            Error::Tool(Failure { command, cause: Cause::Start(source) })
+        })
     }
 
     /// Carries out an activation. One that was killed may have left layers of a thin pool or of a RAID
@@ -71,7 +110,7 @@ impl LvmTools {
     fn activation(&self, command: impl Fn() -> Invocation, about: About<'_>) -> Result<(), Error> {
         let mut taken_down = BTreeSet::new();
         loop {
-            let Err(failure) = self.courier.carry(command()) else { return Ok(()) };
+            let Err(failure) = self.carry(command(), about.vg) else { return Ok(()) };
             let layer = layer_in_the_way(&failure, about.vg);
             let Some(layer) = layer.filter(|layer| taken_down.insert(layer.clone())) else {
                 return Err(understand(failure, about));
@@ -130,7 +169,7 @@ impl Lvm for LvmTools {
     }
 
     fn move_extents(&self, wanted: &MoveExtents) -> Result<(), Error> {
-        match self.courier.carry(lines::move_extents(wanted)) {
+        match self.carry(lines::move_extents(wanted), &wanted.vg) {
             Ok(_) => Ok(()),
             Err(failure) if failure.says("No data to move") => Ok(()),
             Err(failure) => Err(understand(failure, group(&wanted.vg))),
@@ -151,7 +190,7 @@ impl Lvm for LvmTools {
         let about = volume(&wanted.vg, &wanted.lv);
         let mut removed = BTreeSet::new();
         loop {
-            let failure = match self.courier.carry(lines::repair(wanted)) {
+            let failure = match self.carry(lines::repair(wanted), &wanted.vg) {
                 Ok(_) => return Ok(()),
                 Err(failure) if failure.says("does not contain devices specified") => return Ok(()),
                 Err(failure) => failure,
@@ -173,7 +212,7 @@ impl Lvm for LvmTools {
     }
 
     fn forget_missing(&self, vg: &VgName) -> Result<(), Error> {
-        match self.courier.carry(lines::forget_missing(vg)) {
+        match self.carry(lines::forget_missing(vg), vg) {
             Ok(_) => Ok(()),
             // It is done for the empty ones nevertheless.
             Err(failure) if failure.says("There are still partial LVs") => Ok(()),
@@ -200,6 +239,11 @@ impl Lvm for LvmTools {
         self.change(lines::create_thin_pool(wanted), about)
     }
 
+    fn convert_to_thin_pool(&self, wanted: &ConvertToThinPool) -> Result<(), Error> {
+        let about = volume(&wanted.vg, &wanted.data);
+        self.change(lines::convert_to_thin_pool(wanted), about)
+    }
+
     fn create_volume(&self, wanted: &CreateVolume) -> Result<(), Error> {
         let old = match &wanted.backing {
             Backing::Thick(_) => None,
@@ -215,7 +259,7 @@ impl Lvm for LvmTools {
     }
 
     fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes, on: &[Place]) -> Result<(), Error> {
-        match self.courier.carry(lines::extend(vg, lv, size, on)) {
+        match self.carry(lines::extend(vg, lv, size, on), vg) {
             Ok(_) => Ok(()),
             Err(failure) if failure.says("matches existing size") => Ok(()),
             Err(failure) => Err(understand(failure, volume(vg, lv))),
@@ -261,12 +305,40 @@ impl Lvm for LvmTools {
         self.activation(|| lines::activate(vg, lv), volume(vg, lv))
     }
 
+    fn activate_degraded(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.activation(|| lines::activate_degraded(vg, lv), volume(vg, lv))
+    }
+
+    fn activate_anew(&self, vg: &VgName, pool: &LvName) -> Result<(), Error> {
+        self.activation(|| lines::activate_anew(vg, pool), volume(vg, pool))
+    }
+
     fn deactivate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
         self.change(lines::deactivate(vg, lv), volume(vg, lv))
     }
 
     fn refresh(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
         self.change(lines::refresh(vg, lv), volume(vg, lv))
+    }
+
+    fn forget_prepared(&self, vg: &VgName) -> Result<(), Error> {
+        let _lock = self.lock(vg)?;
+        let prepared = self.prepared(vg)?;
+        for it in &prepared {
+            if let Prepared::Loaded(device) = it {
+                tracing::warn!(%vg, device, "an interrupted command has left a table; dropping it");
+                self.courier.carry(lines::clear_device(device)).map_err(Error::Tool)?;
+            }
+        }
+        for it in &prepared {
+            let Prepared::Empty(device) = it else { continue };
+            tracing::warn!(%vg, device, "an interrupted command has left a device without a table; removing it");
+            if let Err(failure) = self.courier.carry(lines::remove_device(device)) {
+                // Something leads to it all the same.
+                tracing::warn!(%vg, device, error = %failure, "not removed");
+            }
+        }
+        Ok(())
     }
 }
 

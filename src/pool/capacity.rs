@@ -1,8 +1,10 @@
 //! How much room there is, from what a report says: here or far from the disks. Pure.
 
 mod raid;
+mod whole;
 
 pub use raid::{Draw, take_longest};
+pub use whole::{SECTOR, fitting, no_device, take_smallest};
 
 use super::{Class, PoolSpec};
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// A thin pool fuller than this, in percent of data or metadata, gets no new volumes.
-const THIN_WATERMARK: f64 = 95.0;
+pub(super) const THIN_WATERMARK: f64 = 95.0;
 
 /// What a volume group has to give.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,9 +48,12 @@ pub struct ThinStock {
     pub metadata_percent: Option<f64>,
 }
 
-/// How much room a pool with this stock has for volumes of a class: none while a disk is missing, as
-/// LVM then makes no volume and lets none grow, thin or thick.
+/// How much room a pool with this stock has for volumes of a class: none of a volume group while a disk is
+/// missing, as LVM then makes no volume and lets none grow, thin or thick.
 pub fn room(stock: &Stock, spec: &PoolSpec, class: &Class) -> Capacity {
+    if spec.is_of_whole_devices() {
+        return whole::room(stock);
+    }
     if !is_whole(&stock.physical) {
         return Capacity::default();
     }
@@ -63,7 +68,7 @@ pub fn room(stock: &Stock, spec: &PoolSpec, class: &Class) -> Capacity {
 
 /// Extents beyond the reserve, and the largest volume whose extents LVM can lay out so.
 fn thick_room(stock: &Stock, reserve: Bytes, layout: Layout) -> Capacity {
-    let usable = usable(stock, reserve);
+    let usable = usable(&stock.physical, stock.free, stock.extent, reserve);
     if let Layout::Raid(raid) = layout {
         return raid::room(stock, usable, &raid);
     }
@@ -77,18 +82,19 @@ fn thick_room(stock: &Stock, reserve: Bytes, layout: Layout) -> Capacity {
 }
 
 /// Extents that no volume has and that are not kept back.
-fn usable(stock: &Stock, reserve: Bytes) -> u64 {
+pub(super) fn usable(physical: &[PhysicalVolume], free: u64, extent: Bytes, reserve: Bytes) -> u64 {
     // What is free on a disk on which nothing may be put is nobody's.
-    let open = stock.physical.iter().filter(|pv| pv.allocatable).map(PhysicalVolume::free);
-    let reserved = reserve.0.div_ceil(stock.extent.0.max(1));
-    stock.free.min(open.sum()).saturating_sub(reserved)
+    let open = physical.iter().filter(|pv| pv.allocatable).map(PhysicalVolume::free);
+    let reserved = reserve.0.div_ceil(extent.0.max(1));
+    free.min(open.sum()).saturating_sub(reserved)
 }
 
 /// By how much a thick volume of this layout can grow, or a RAID volume on the disks of its legs.
 pub fn room_to_grow(stock: &Stock, spec: &PoolSpec, class: &Class, legs: Option<&Legs>) -> Bytes {
     match (class.provisioning, legs) {
         (Provisioning::Thick, Some(legs)) => {
-            let extents = raid::growth(stock, usable(stock, spec.reserve), legs);
+            let usable = usable(&stock.physical, stock.free, stock.extent, spec.reserve);
+            let extents = raid::growth(stock, usable, legs);
             Bytes(extents.saturating_mul(stock.extent.0))
         }
         (Provisioning::Thick | Provisioning::Thin, _) => room(stock, spec, class).available,

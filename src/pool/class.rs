@@ -23,7 +23,7 @@ impl Class {
     /// provisioned as `source` says.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a contradiction, [`Error::NoRoom`] when the pool does not hold such
+    /// [`Error::Invalid`] for a contradiction and for bytes that may not be left, [`Error::NoRoom`] when the pool does not hold such
     /// volumes (another node's pool of that name may).
     pub fn resolve(
         parameters: &Parameters,
@@ -41,6 +41,7 @@ impl Class {
         if !spec.offers(provisioning) {
             return Err(Error::NoRoom(format!("pool {name} holds no {provisioning:?} volumes")));
         }
+        ensure_is_in_memory(parameters, name, spec)?;
         let layout = match provisioning {
             Provisioning::Thick => spec.layout(parameters)?,
             Provisioning::Thin => {
@@ -48,7 +49,24 @@ impl Class {
                 Layout::Linear
             }
         };
-        Ok(Self { provisioning, layout, wipe: parameters.wipe.unwrap_or(spec.wipe) })
+        Ok(Self { provisioning, layout, wipe: spec.wipe_of(parameters.wipe)? })
+    }
+}
+
+/// Only of a volume in memory can a class say what becomes of it when its contents are gone.
+fn ensure_is_in_memory(
+    parameters: &Parameters,
+    name: &PoolName,
+    spec: &PoolSpec,
+) -> Result<(), Error> {
+    match parameters.after_restart {
+        Some(word) if spec.memory.is_none() => {
+            let allowed = format!(
+                "pool {name} is not in memory: its volumes keep what they hold; leave it out"
+            );
+            Err(Error::invalid("parameters[afterRestart]", format!("{word:?}"), allowed))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -111,5 +129,32 @@ pub fn pick<'a, P>(
             let allowed = format!("say which pool: {}", names.join(", "));
             Err(Error::invalid("parameters[pool]", "", allowed))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::volume::AfterRestart;
+
+    fn resolved(spec: &str) -> Result<Class, Error> {
+        let spec = serde_json::from_str(spec).unwrap();
+        let parameters =
+            Parameters { after_restart: Some(AfterRestart::Empty), ..Parameters::default() };
+        Class::resolve(&parameters, &"fast".parse().unwrap(), &spec, None)
+    }
+
+    #[rstest]
+    #[case::group(r#"{"volumeGroup": "vg0"}"#)]
+    #[case::directory(r#"{"directory": {"path": "/srv"}}"#)]
+    fn only_in_memory_contents_go_with_a_restart(#[case] spec: &str) {
+        let said = resolved(spec).unwrap_err();
+        assert!(matches!(said, Error::Invalid { .. }), "{said}");
+        let want = "parameters[afterRestart]: `Empty` is not accepted: pool fast is not in memory: its volumes keep \
+                    what they hold; leave it out";
+        assert_eq!(said.to_string(), want);
+        resolved(r#"{"memory": {"size": "1Gi"}}"#).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! The pools file of `tarn standalone`: every pool of this machine in one YAML file.
 
+mod said;
 mod tree;
 
 use std::{collections::BTreeSet, fmt};
@@ -8,11 +9,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::tree::{Node, Place, Value};
-use super::{PoolSpec, Provisions};
-use crate::{
-    lvm::VgName,
-    volume::{LayoutWish, PoolName},
-};
+use super::PoolSpec;
+use crate::{lvm::VgName, volume::PoolName};
 
 /// One pool of a pools file.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
@@ -86,41 +84,6 @@ impl PoolEntry {
             Some(group) => group.clone(),
             None => own_group(&self.name),
         }
-    }
-}
-
-/// One line for a person: what the pool is and what becomes of volumes that do not say otherwise.
-impl fmt::Display for PoolEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, spec } = self;
-        write!(f, "{name}: volume group {}", self.group())?;
-        if let Some(file) = &spec.loop_file {
-            write!(f, " on a file of {} in {}", file.size, file.directory.display())?;
-        }
-        if spec.devices.is_some() {
-            f.write_str(" on the disks that `devices` describes")?;
-        }
-        let volumes = match spec.provisioning {
-            Provisions::Thick => "thick",
-            Provisions::Thin => "thin",
-            Provisions::ThickAndThin => "thick and thin",
-        };
-        write!(f, "; {volumes} volumes")?;
-        match spec.layout {
-            LayoutWish::Linear => f.write_str(", linear")?,
-            LayoutWish::Striped => write!(f, ", striped over {} disks", spec.stripes)?,
-            LayoutWish::Raid1 => write!(f, ", RAID 1 with {} disks", spec.mirrors + 1)?,
-            LayoutWish::Raid5 => write!(f, ", RAID 5 over {} disks", spec.stripes + 1)?,
-            LayoutWish::Raid6 => write!(f, ", RAID 6 over {} disks", spec.stripes + 2)?,
-            LayoutWish::Raid10 => write!(f, ", RAID 10 over {} disks", spec.stripes * 2)?,
-        }
-        if let Some(thin) = &spec.thin_pool {
-            write!(f, "; thin pool of {} that promises {}%", thin.size, thin.overprovision)?;
-            if let Some(grow) = thin.autoextend {
-                write!(f, " and grows by {}% at {}%", grow.percent, grow.threshold)?;
-            }
-        }
-        write!(f, "; wipe {:?}; {} reserved", spec.wipe, spec.reserve)
     }
 }
 
@@ -336,7 +299,7 @@ pools:
         let lines: Vec<String> = pools.iter().map(ToString::to_string).collect();
         assert_snapshot!(lines.join("\n"), @r#"
         fast: volume group vg0; thick volumes, striped over 2 disks; wipe Zero; 1Gi reserved
-        try: volume group tarn-try on a file of 10Gi in /var/lib/tarn; thick and thin volumes, linear; thin pool of 4Gi that promises 300% and grows by 20% at 80%; wipe Discard; 0 reserved
+        try: volume group tarn-try on a file of 10Gi in /var/lib/tarn; thick and thin volumes, linear; thin pool of 4Gi, linear, that promises 300% and grows by 20% at 80%; wipe Discard; 0 reserved
         "#);
     }
 
@@ -368,7 +331,7 @@ version: 1
         assert_snapshot!(mistakes(text), @r#"
         line 2: name: `Fast` is not a pool's name: 1 to 63 of a-z 0-9 and -, beginning and ending with a letter or digit
         line 3: volumeGroup: `-rf` is not a name that LVM accepts: up to 127 of a-z A-Z 0-9 + _ . -, not beginning with -, not `.` or `..`
-        line 4: layuot: there is no such field; there are volumeGroup, loopFile, devices, provisioning, layout, layouts, mirrors, stripes, reserve, thinPool, wipe
+        line 4: layuot: there is no such field; there are volumeGroup, loopFile, devices, directory, memory, wholeDevices, provisioning, layout, layouts, mirrors, stripes, reserve, thinPool, wipe
         line 5: stripes: expected a whole number, found `many`
         line 6: provisioning: `thin` is not one of Thick, Thin, ThickAndThin
         line 7: name: missing: a StorageClass names the pool by it
@@ -425,7 +388,7 @@ pools:
     volumeGroup: vg4
 ";
         assert_snapshot!(mistakes(text), @r#"
-        line 2: volumeGroup: give `volumeGroup`, `loopFile` or `devices`
+        line 2: volumeGroup: give `volumeGroup`, `loopFile`, `devices`, `directory`, `memory` or `wholeDevices`
         line 5: loopFile: give `volumeGroup` or `loopFile`, not both
         line 6: thinPool: thin volumes need it: say at least its `size`
         line 11: thinPool: a `Thick` pool has none: say `provisioning: Thin` or `ThickAndThin`
@@ -474,7 +437,7 @@ pools:
         line 3: a second document: write all pools into the first
         line 1: a field's name is plain text
         line 1: name: expected text, found a list
-        line 1: volumeGroup: give `volumeGroup`, `loopFile` or `devices`
+        line 1: volumeGroup: give `volumeGroup`, `loopFile`, `devices`, `directory`, `memory` or `wholeDevices`
         line 1: not YAML: recursion limit exceeded
         "#);
     }

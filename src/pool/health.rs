@@ -20,6 +20,10 @@ pub struct Health {
     pub lost: Vec<String>,
     /// What becomes of the RAID volumes among those, in a sentence.
     pub repair: Option<String>,
+    /// The volumes whose contents are gone, as those in memory after a restart, by their ids. The pool is well.
+    pub emptied: Vec<String>,
+    /// Whether each volume is a disk of its own, so that none of the others suffers.
+    pub apart: bool,
     /// The disks that are there, and without which RAID volumes go on because they have erred.
     pub erring: Vec<Erring>,
 }
@@ -111,6 +115,7 @@ impl fmt::Display for Health {
             true => {
                 f.write_str(". It is there again as soon as no program uses any of its volumes")
             }
+            false if self.apart => f.write_str(". Each is served again when its disk is back"),
             false => f.write_str(
                 ". The others are served; LVM makes and changes nothing before it is back",
             ),

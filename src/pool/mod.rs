@@ -2,16 +2,36 @@
 
 pub mod capacity;
 mod class;
+pub mod departure;
 mod file;
+pub mod fullness;
 pub mod health;
+mod kind;
 pub mod owner;
 pub mod plan;
 pub mod repair;
+mod reserves;
+mod roster;
+mod rounds;
+mod sequence;
 mod spec;
+mod status;
 pub mod survey;
+pub mod thin;
 
 pub use class::{Class, pick, wanted_pool};
 pub use file::{Mistake, PoolEntry, PoolsFile};
+pub use kind::PoolKind;
+pub use reserves::{NoReserves, Reserves};
+pub use roster::{Open, Pools, Roster};
+pub use rounds::Rounds;
+pub use sequence::Sequence;
 pub use spec::{
-    Autoextend, DevicesSpec, LEAST_DISK, LoopFile, Mismatch, PoolSpec, Provisions, ThinPoolSpec,
+    Autoextend, BadTrim, DevicesSpec, DirectoryLoopFile, DirectorySpec, LEAST_DISK, LoopFile,
+    MemorySize, MemorySpec, Mismatch, PoolSpec, Provisions, QuotaFs, RootMode, ThinPoolSpec, Trim,
+    WholeDevicesSpec,
 };
+pub use status::{Filling, Kept, PoolStatus, Trimmed};
+
+/// Groups that pools had when they were seen last, with LVM's own identity of each.
+pub type KnownGroups = std::collections::BTreeMap<crate::lvm::VgName, String>;

@@ -8,7 +8,7 @@ mod replace;
 mod text;
 
 pub use arrival::{Arrival, Need};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, against_whole, sentence};
 pub use text::described;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use crate::{
     units::Bytes,
     volume::PoolName,
 };
-use refusal::{is_made, of_look, refusals, sentence};
+use refusal::{is_made, of_look, refusals};
 
 /// What is to be done, and what is not and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,8 +103,6 @@ pub enum Step {
         device: PathBuf,
         /// LVM's own identity of its physical volume.
         uuid: String,
-        /// How many extents it has.
-        extents: u64,
     },
     /// An empty disk leaves its group.
     Leave {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    lvm::{Group, Kind, LogicalVolume, LvName, PhysicalVolume, Place, Tag, disks_for, places},
+    lvm::{Group, Kind, LogicalVolume, LvName, PhysicalVolume, Place, Tag, places_apart},
     units::Bytes,
 };
 
@@ -61,11 +61,12 @@ pub fn missed<'a>(volumes: impl Iterator<Item = &'a LogicalVolume>) -> BTreeSet<
     works.flat_map(|legs| &legs.lost).map(|it| it.disk.clone()).collect()
 }
 
-/// What can be done for the volumes of a group that are `ours`.
+/// What can be done for the RAIDs of a group that are `ours`: volumes, and what thin pools lie on.
 pub fn outlook(group: &Group, ours: &BTreeSet<&LvName>) -> Outlook {
     let gone = given_up(&group.tags);
     let mut outlook = Outlook::default();
-    for lv in group.logical.iter().filter(|lv| ours.contains(&lv.name)) {
+    let all = group.logical.iter().chain(&group.layers);
+    for lv in all.filter(|lv| ours.contains(&lv.name)) {
         let lost = lv.legs.as_ref().filter(|legs| legs.works).map_or(&[][..], |legs| &legs.lost);
         if lost.is_empty() || lv.kind != Kind::Thick {
             continue;
@@ -103,10 +104,8 @@ fn places_for(group: &Group, lv: &LogicalVolume) -> Result<Vec<Place>, String> {
     let others = group.physical.iter().filter(|pv| !kept.contains(&pv.device));
     let others: Vec<PhysicalVolume> = others.cloned().collect();
     let each = legs.extents_of_leg(lv.size.whole(group.extent));
-    let found = u32::try_from(lost.len()).ok().and_then(|count| disks_for(&others, count, each));
-    let found: Option<Vec<_>> =
-        found.and_then(|found| found.iter().map(|at| others.get(*at)).collect());
-    found.and_then(|disks| places(&disks, each)).ok_or_else(|| {
+    let found = u32::try_from(lost.len()).ok().and_then(|count| places_apart(&others, count, each));
+    found.ok_or_else(|| {
         let size = Bytes(each.saturating_mul(group.extent.0));
         match lost.len() {
             1 => format!("no disk without anything of it has {size} free; add one"),
@@ -146,6 +145,8 @@ fn farewell(group: &Group, gone: &BTreeSet<String>) -> Option<Repair> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use rstest::rstest;
 
     use super::*;
@@ -161,6 +162,7 @@ mod tests {
             uuid: name.to_lowercase().to_string(),
             missing: name.is_uppercase(),
             allocatable: true,
+            erring: false,
             extents: 20,
             free_runs: vec![Stretch { start: 20 - free, length: *free }],
         };
@@ -173,6 +175,9 @@ mod tests {
             tags: gone.chars().filter_map(|uuid| tag_for(&uuid.to_string())).collect(),
             physical: disks.iter().map(disk).collect(),
             logical,
+            layers: Vec::new(),
+            legs: Vec::new(),
+            moving: BTreeMap::new(),
         }
     }
 

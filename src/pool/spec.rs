@@ -1,8 +1,17 @@
 //! What an admin says about a pool: the spec of a `StoragePool`, and of each entry of a pools file.
 
 mod devices;
+mod directory;
+mod memory;
+mod source;
+mod trim;
+mod whole;
 
 pub use devices::{DevicesSpec, LEAST_DISK, Mismatch};
+pub use directory::{DirectoryLoopFile, DirectorySpec, QuotaFs};
+pub use memory::{MemorySize, MemorySpec, RootMode};
+pub use trim::{BadTrim, Trim};
+pub use whole::WholeDevicesSpec;
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
@@ -20,15 +29,27 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PoolSpec {
-    /// An existing volume group, used as it is. This, `loopFile` or `devices`.
+    /// An existing volume group, used as it is. This, `loopFile`, `devices`, `directory`, `memory` or `wholeDevices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_group: Option<VgName>,
-    /// A file that stands in for a disk; made when it is not there. This, `volumeGroup` or `devices`.
+    /// A file that stands in for a disk; made when it is not there. This, `volumeGroup`, `devices`, `directory`,
+    /// `memory` or `wholeDevices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loop_file: Option<LoopFile>,
-    /// Disks that become a volume group of the pool's own. This, `volumeGroup` or `loopFile`.
+    /// Disks that become a volume group of the pool's own. This, `volumeGroup`, `loopFile`, `directory`, `memory`
+    /// or `wholeDevices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<DevicesSpec>,
+    /// A directory whose volumes are directories with quotas. This, `volumeGroup`, `loopFile`, `devices`, `memory` or
+    /// `wholeDevices`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<DirectorySpec>,
+    /// The machine's memory. This, `volumeGroup`, `loopFile`, `devices`, `directory` or `wholeDevices`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemorySpec>,
+    /// Devices of which each is one volume. This, `volumeGroup`, `loopFile`, `devices`, `directory` or `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_devices: Option<WholeDevicesSpec>,
     /// Which volumes the pool may hold.
     #[serde(default)]
     pub provisioning: Provisions,
@@ -88,6 +109,20 @@ pub struct LoopFile {
 pub struct ThinPoolSpec {
     /// Room for data, taken when the pool is made.
     pub size: Bytes,
+    /// How its data lie on the disks. Its metadata are mirrored where they lie on a RAID, so that they bear as
+    /// many losses.
+    #[serde(default)]
+    pub layout: LayoutWish,
+    /// How many copies of its data `Raid1` and `Raid10` have beside the first; the pool's `mirrors` when this is
+    /// left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 9))]
+    pub mirrors: Option<u32>,
+    /// Over how many disks its data lie, those of parity and mirrors not counted; the pool's `stripes` when this
+    /// is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 128))]
+    pub stripes: Option<u32>,
     /// How large all thin volumes together may be, in percent of the thin pool: 100 to 10000.
     #[serde(default = "hundred")]
     #[schemars(range(min = 100, max = 10000))]
@@ -95,6 +130,10 @@ pub struct ThinPoolSpec {
     /// When the thin pool grows by itself; it does not when this is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoextend: Option<Autoextend>,
+    /// How often mounted file systems on thin volumes give back what they do not use any more: `Off`, `Daily`,
+    /// `Weekly`, or a time from 1m to 365d, such as 12h.
+    #[serde(default)]
+    pub trim: Trim,
 }
 
 /// When and by how much a thin pool grows.
@@ -139,7 +178,10 @@ impl PoolSpec {
                 let why = "a `Thick` pool has none: say `provisioning: Thin` or `ThickAndThin`";
                 found.push(("thinPool", why.to_owned()));
             }
-            (Some(thin), _) => found.extend(thin.mistakes()),
+            (Some(thin), _) => {
+                found.extend(thin.mistakes());
+                found.extend(self.thin_layout_mistakes(thin));
+            }
             (None, Provisions::Thick) => (),
         }
         found
@@ -174,31 +216,44 @@ impl PoolSpec {
         found
     }
 
+    /// How the thin pool lies, as [`PoolSpec::layout_mistakes`] of volumes.
+    fn thin_layout_mistakes(&self, thin: &ThinPoolSpec) -> Vec<(&'static str, String)> {
+        let layout = thin.layout;
+        let mut found = Vec::new();
+        if !self.allows(layout) {
+            let allowed = self.allowed_layouts();
+            let why = format!("{layout} is not among `layouts`, which are {allowed}");
+            found.push(("thinPool.layout", why));
+        }
+        let numbers = [
+            ("thinPool.mirrors", thin.mirrors, self.mirrors, layout.mirrors()),
+            ("thinPool.stripes", thin.stripes, self.stripes, layout.stripes()),
+        ];
+        for (field, said, of_pool, allowed) in numbers {
+            match (said, allowed) {
+                (Some(value), None) => {
+                    found.push((field, format!("{layout} has none, and {value} are said")));
+                }
+                (None, None) => (),
+                (_, Some(range)) => {
+                    let value = said.unwrap_or(of_pool);
+                    let (first, last) = (range.start(), range.end());
+                    if !range.contains(&value) {
+                        let why = format!("{value} is not in the {first} to {last} of {layout}");
+                        found.push((field, why));
+                    }
+                }
+            }
+        }
+        found
+    }
+
     fn allows(&self, layout: LayoutWish) -> bool {
         self.layouts.is_empty() || self.layouts.contains(&layout)
     }
 
     fn allowed_layouts(&self) -> String {
         self.layouts.iter().map(LayoutWish::to_string).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Of what it is made: one of three, and that in order.
-    fn source_mistakes(&self) -> Vec<(&'static str, String)> {
-        let given = [
-            ("volumeGroup", self.volume_group.is_some()),
-            ("loopFile", self.loop_file.is_some()),
-            ("devices", self.devices.is_some()),
-        ];
-        let mut given = given.iter().filter(|(_, is_given)| *is_given).map(|(field, _)| *field);
-        let Some(first) = given.next() else {
-            let why = "give `volumeGroup`, `loopFile` or `devices`";
-            return vec![("volumeGroup", why.to_owned())];
-        };
-        if let Some(second) = given.next() {
-            return vec![(second, format!("give `{first}` or `{second}`, not both"))];
-        }
-        let loop_file = self.loop_file.iter().flat_map(LoopFile::mistakes);
-        loop_file.chain(self.devices.iter().flat_map(DevicesSpec::mistakes)).collect()
     }
 
     /// Whether it may hold such volumes.
@@ -226,6 +281,10 @@ impl PoolSpec {
     /// the layout does not have.
     pub fn layout(&self, class: &Parameters) -> Result<Layout, Error> {
         let wish = class.layout.unwrap_or(self.layout);
+        if !self.is_a_group() && wish != LayoutWish::Linear {
+            let allowed = "only volumes of a volume group have one; leave it out";
+            return Err(Error::invalid("parameters[layout]", wish.to_string(), allowed));
+        }
         if !self.allows(wish) {
             let allowed = format!("the pool allows {}", self.allowed_layouts());
             return Err(Error::invalid("parameters[layout]", wish.to_string(), allowed));
@@ -238,18 +297,34 @@ impl PoolSpec {
         };
         // The numbers of the pool are for its own layout, and may be none for the class'.
         with_defaults.ensure_fits(wish)?;
-        let (mirrors, stripes) = (with_defaults.mirrors, with_defaults.stripes);
-        let stripe_size = class.stripe_size;
-        Ok(match (wish.raid(), stripes) {
-            (Some(level), _) => Layout::Raid(Raid {
-                level,
-                stripes: stripes.unwrap_or(1),
-                mirrors: mirrors.unwrap_or(0),
-                stripe_size,
-            }),
-            (None, Some(stripes)) => Layout::Striped { stripes, stripe_size },
-            (None, None) => Layout::Linear,
-        })
+        Ok(laid_out(wish, with_defaults.mirrors, with_defaults.stripes, class.stripe_size))
+    }
+
+    /// How the thin pool's data lie on the disks, where there is one.
+    pub fn thin_layout(&self) -> Layout {
+        let Some(thin) = &self.thin_pool else { return Layout::Linear };
+        let mirrors = thin.layout.mirrors().map(|_| thin.mirrors.unwrap_or(self.mirrors));
+        let stripes = thin.layout.stripes().map(|_| thin.stripes.unwrap_or(self.stripes));
+        laid_out(thin.layout, mirrors, stripes, None)
+    }
+}
+
+/// A layout of which the numbers are those that it has.
+fn laid_out(
+    wish: LayoutWish,
+    mirrors: Option<u32>,
+    stripes: Option<u32>,
+    stripe_size: Option<Bytes>,
+) -> Layout {
+    match (wish.raid(), stripes) {
+        (Some(level), _) => Layout::Raid(Raid {
+            level,
+            stripes: stripes.unwrap_or(1),
+            mirrors: mirrors.unwrap_or(0),
+            stripe_size,
+        }),
+        (None, Some(stripes)) => Layout::Striped { stripes, stripe_size },
+        (None, None) => Layout::Linear,
     }
 }
 
@@ -355,13 +430,64 @@ mod tests {
         assert_eq!(spec(pool).layout(&class(pairs)).unwrap_err().to_string(), want);
     }
 
+    fn thin(pool: &str, thin: &str) -> PoolSpec {
+        spec(&format!(r#"{pool}, "provisioning": "Thin", "thinPool": {{"size": "1Gi"{thin}}}"#))
+    }
+
+    #[rstest]
+    #[case::nothing_said(r#", "layout": "Raid1""#, "", Layout::Linear)]
+    #[case::mirror("", r#", "layout": "Raid1""#, raid(RaidLevel::Raid1, 1, 1))]
+    #[case::copies_of_the_pool(
+        r#", "mirrors": 2"#,
+        r#", "layout": "Raid1""#,
+        raid(RaidLevel::Raid1, 1, 2)
+    )]
+    #[case::its_own_copies(
+        r#", "mirrors": 2"#,
+        r#", "layout": "Raid1", "mirrors": 3"#,
+        raid(RaidLevel::Raid1, 1, 3)
+    )]
+    #[case::two_parities("", r#", "layout": "Raid6", "stripes": 4"#, raid(RaidLevel::Raid6, 4, 0))]
+    #[case::striped("", r#", "layout": "Striped""#, Layout::Striped { stripes: 2, stripe_size: None })]
+    fn how_the_thin_pool_lies(#[case] pool: &str, #[case] said: &str, #[case] want: Layout) {
+        let spec = thin(pool, said);
+        assert_eq!((spec.mistakes(), spec.thin_layout()), (Vec::new(), want));
+    }
+
+    #[rstest]
+    #[case::weaker_than_the_layouts(r#", "layout": "Raid1", "layouts": ["Raid1"]"#, "", "layout")]
+    #[case::too_few_of_the_pool("", r#", "layout": "Raid6""#, "stripes")]
+    #[case::too_many("", r#", "layout": "Raid10", "mirrors": 2"#, "mirrors")]
+    #[case::none_to_say("", r#", "layout": "Raid5", "mirrors": 1"#, "mirrors")]
+    #[case::none_of_linear("", r#", "stripes": 2"#, "stripes")]
+    fn mistakes_of_the_thin_pool(#[case] pool: &str, #[case] said: &str, #[case] field: &str) {
+        let found = thin(pool, said).mistakes();
+        let found: Vec<_> = found.into_iter().map(|(field, _)| field).collect();
+        assert_eq!(found, [format!("thinPool.{field}")]);
+    }
+
     #[rstest]
     #[case::mirrors(r#", "mirrors": 10"#, "mirrors")]
     #[case::too_few(r#", "layout": "Raid6""#, "stripes")]
     #[case::too_many(r#", "layout": "Raid10", "mirrors": 2"#, "mirrors")]
     #[case::not_allowed(r#", "layouts": ["Raid1"]"#, "layout")]
+    #[case::two_sources(r#", "memory": {"size": "1Gi"}"#, "memory")]
     fn mistakes(#[case] pool: &str, #[case] field: &str) {
         let found: Vec<_> = spec(pool).mistakes().into_iter().map(|(field, _)| field).collect();
         assert_eq!(found, [field]);
+    }
+
+    #[rstest]
+    #[case::thin(r#", "provisioning": "Thin", "thinPool": {"size": "1Gi"}"#, "provisioning")]
+    #[case::layout(r#", "layout": "Raid1""#, "layout")]
+    #[case::layouts(r#", "layouts": ["Linear"]"#, "layouts")]
+    #[case::reserve(r#", "reserve": "1Gi""#, "reserve")]
+    fn a_pool_in_memory_has_nothing_of_a_group(#[case] said: &str, #[case] field: &str) {
+        let pool = |said| format!(r#"{{"memory": {{"size": "1Gi"}}{said}}}"#);
+        let read = |said| serde_json::from_str::<PoolSpec>(&pool(said)).unwrap();
+        assert_eq!(read("").mistakes(), []);
+        assert_eq!(read(said).mistakes().into_iter().map(|it| it.0).collect::<Vec<_>>(), [field]);
+        let striped = class(&[("layout", "Striped")]);
+        assert!(matches!(read("").layout(&striped), Err(Error::Invalid { .. })));
     }
 }

@@ -24,6 +24,9 @@ pub struct Survey {
     pub known: BTreeMap<VgName, String>,
     /// What is known of physical volumes that are missing, by LVM's own identity of each.
     pub absent: BTreeMap<String, Absent>,
+    /// Why what lies on physical volumes does not fit on the others of their groups, by LVM's own identity
+    /// of each; of those that are not here nothing more is known than how much is used.
+    pub cramped: BTreeMap<String, String>,
 }
 
 /// A physical volume that is missing.
@@ -51,6 +54,8 @@ pub struct Disk {
     pub unheld: Option<String>,
     /// Why taking it has just failed.
     pub failed: Option<String>,
+    /// For what it is put aside, where it is: then no pool of disks takes it.
+    pub reserved: Option<String>,
 }
 
 /// What a device is used for.
@@ -122,15 +127,18 @@ impl Survey {
         let shown = devices.iter().filter(|it| it.kind.is_some_and(|it| is_shown(it, &named)));
         let disks = shown
             .map(|device| Disk {
-                uses: tree.uses(device),
                 look: looks.remove(&device.name),
                 physical: physical.iter().find(|it| is_on(it, device)).cloned(),
-                device: device.clone(),
-                unheld: None,
-                failed: None,
+                ..tree.disk(device)
             })
             .collect();
         Self { disks, physical, ..Self::default() }
+    }
+
+    /// Every device, whatever it is, and how it is used; nobody has looked at them or asked LVM.
+    pub fn of_all(devices: &[BlockDevice], mounts: &[Mount]) -> Self {
+        let tree = Tree { devices, mounts };
+        Self { disks: devices.iter().map(|it| tree.disk(it)).collect(), ..Self::default() }
     }
 }
 
@@ -141,6 +149,18 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
+    fn disk(&self, device: &BlockDevice) -> Disk {
+        Disk {
+            uses: self.uses(device),
+            look: None,
+            physical: None,
+            device: device.clone(),
+            unheld: None,
+            failed: None,
+            reserved: None,
+        }
+    }
+
     fn uses(&self, device: &BlockDevice) -> Vec<Use> {
         let mut uses = Vec::new();
         for name in self.above(&device.name) {

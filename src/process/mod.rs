@@ -286,6 +286,11 @@ impl Failure {
         }
     }
 
+    /// Whether a signal ended it.
+    pub fn was_killed(&self) -> bool {
+        self.exit_code().is_some_and(|code| code > 128)
+    }
+
     /// What it complained about, when it ran to an end of its own.
     pub fn complaint(&self) -> Option<&str> {
         match &self.cause {

@@ -1,17 +1,18 @@
 //! This machine: its tools, its pools, and what its metrics show.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use super::{Stop, runtime};
 use crate::{
     csi::Readiness,
     device::{self, host::HostDevices},
     fs::tools::{self as fs_tools, FsTools},
-    host::{Host, PoolStatus, Tools},
+    host::Tools,
     lvm::tools::{self as lvm_tools, Courier, Exec, LvmTools},
-    pool::PoolEntry,
+    machine::Machine,
+    pool::{PoolEntry, PoolStatus},
     process::{self, Failure, Invocation},
-    telemetry::{Metrics, Outcome, PoolFigures, ThinUse, http},
+    telemetry::{Metrics, Outcome, PoolFigures, ThinUse, Trims, http},
     volume::{Driver, NodeId, Turns},
 };
 
@@ -23,12 +24,13 @@ pub(super) fn open(
     node: &NodeId,
     driver: &Driver,
     pools: Vec<PoolEntry>,
+    volumes: &Path,
     metrics: &Metrics,
-) -> anyhow::Result<Arc<Host>> {
+) -> anyhow::Result<Arc<Machine>> {
     check_programs().map_err(anyhow::Error::msg)?;
     let tools = tools(Counted { metrics: metrics.clone() });
     fs_tools::clear_passages();
-    Ok(Arc::new(Host::open(tools, node.clone(), driver.name(), pools)?))
+    Ok(Arc::new(Machine::open(tools, node.clone(), driver.name(), pools, volumes)?))
 }
 
 /// The tools of this machine.
@@ -74,11 +76,11 @@ impl Courier for Counted {
 }
 
 /// What is served for people and programs that look after this machine.
-pub(super) fn pages(host: &Arc<Host>, metrics: &Metrics) -> http::Pages {
-    let (host, metrics) = (Arc::clone(host), metrics.clone());
+pub(super) fn pages(machine: &Arc<Machine>, metrics: &Metrics) -> http::Pages {
+    let (machine, metrics) = (Arc::clone(machine), metrics.clone());
     http::Pages {
         metrics: Arc::new(move || {
-            let status = host.status();
+            let status = machine.status();
             for pool in &status.pools {
                 metrics.pool(pool.name.as_str(), &figures(pool));
             }
@@ -120,6 +122,11 @@ fn figures(pool: &PoolStatus) -> PoolFigures {
         unreadable: pool.health.unread.is_some(),
         filling: pool.filling.len() as u64,
         to_fill: pool.to_fill,
+        trims: pool
+            .spec
+            .thin_pool
+            .is_some()
+            .then_some(Trims { succeeded: pool.trimmed.succeeded, failed: pool.trimmed.failed }),
     }
 }
 
@@ -128,12 +135,12 @@ pub(super) fn readiness() -> Readiness {
     Arc::new(|| check_programs().map(|()| true))
 }
 
-/// Tells the host to begin nothing new once the stop is asked for.
-pub(super) fn stop_with(host: &Arc<Host>, stop: Stop) {
-    let host = Arc::clone(host);
+/// Tells the machine to begin nothing new once the stop is asked for.
+pub(super) fn stop_with(machine: &Arc<Machine>, stop: Stop) {
+    let machine = Arc::clone(machine);
     tokio::spawn(async move {
         stop.asked().await;
-        host.stop();
+        machine.stop();
     });
 }
 
@@ -141,15 +148,15 @@ pub(super) fn stop_with(host: &Arc<Host>, stop: Stop) {
 ///
 /// # Errors
 /// Those of `serve`, and what kept it from being started.
-pub(super) fn run<F>(host: &Arc<Host>, serve: impl FnOnce(Turns) -> F) -> anyhow::Result<()>
+pub(super) fn run<F>(machine: &Arc<Machine>, serve: impl FnOnce(Turns) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
     let turns = Turns::default();
     let runtime = runtime()?;
-    let background = host.start_background(&turns)?;
+    let background = machine.start_background(&turns)?;
     let served = runtime.block_on(serve(turns));
-    host.stop();
+    machine.stop();
     // Changes whose callers are gone are waited for here.
     drop(runtime);
     for thread in background {

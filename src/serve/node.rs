@@ -17,7 +17,7 @@ use crate::{
         IdentityService, NodeService, RegistrationService,
         registration::registration_server::RegistrationServer,
     },
-    host::{Host, LocalProvisioner},
+    machine::{LocalProvisioner, Machine},
     telemetry::Metrics,
     volume::{NodeId, Turns},
 };
@@ -41,6 +41,8 @@ pub struct Config {
     pub kubelet_endpoint: PathBuf,
     /// Where the agent remembers its pools.
     pub state: PathBuf,
+    /// Where volumes in memory are mounted, and their records kept.
+    pub volumes: PathBuf,
     /// Which share of the node's volumes, in percent, may be deleted within a minute before the agent
     /// asks.
     pub deletion_brake: u8,
@@ -54,13 +56,14 @@ pub struct Config {
 pub fn node(config: &Config) -> anyhow::Result<()> {
     let began = Instant::now();
     let metrics = Metrics::new();
-    let host = machine::open(&config.node, &config.door.driver, Vec::new(), &metrics)?;
-    machine::run(&host, |turns| run(config, &host, turns, &metrics, began))
+    let machine =
+        machine::open(&config.node, &config.door.driver, Vec::new(), &config.volumes, &metrics)?;
+    machine::run(&machine, |turns| run(config, &machine, turns, &metrics, began))
 }
 
 async fn run(
     config: &Config,
-    host: &Arc<Host>,
+    machine: &Arc<Machine>,
     turns: Turns,
     metrics: &Metrics,
     began: Instant,
@@ -75,7 +78,7 @@ async fn run(
         driver: driver.name().to_owned(),
         node: config.node.clone(),
         node_name: config.node_name.clone(),
-        host: Arc::clone(host),
+        machine: Arc::clone(machine),
         turns: turns.clone(),
         state: config.state.clone(),
         brake_percent: config.deletion_brake,
@@ -83,9 +86,9 @@ async fn run(
     };
     // Blocks, but nobody is served yet.
     agent.recall_pools();
-    serve_pages(door, machine::pages(host, metrics)).await?;
+    serve_pages(door, machine::pages(machine, metrics)).await?;
     let listener = bind(&door.endpoint)?;
-    machine::stop_with(host, stop.clone());
+    machine::stop_with(machine, stop.clone());
     let agent = tokio::spawn(agent.run());
     // The kubelet calls the endpoint as soon as it sees this one.
     register(config, stop.clone())?;
@@ -99,7 +102,7 @@ async fn run(
     let services = Services::<LocalProvisioner> {
         identity: IdentityService::new(driver.clone(), machine::readiness()),
         controller: None,
-        node: Some(NodeService::new(driver.clone(), turns, Arc::clone(host))),
+        node: Some(NodeService::new(driver.clone(), turns, Arc::clone(machine))),
     };
     let served = serve(door, services, metrics, listener, stop).await;
     agent.abort();

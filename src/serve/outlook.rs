@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use super::{machine, runtime};
 use crate::{
     cluster::{agent, client},
-    host::plan_disks,
     lvm::tools::Exec,
+    machine::plan_disks,
     pool::{PoolEntry, owner::Owner, plan::Plan},
     volume::{Driver, NodeId},
 };
@@ -50,11 +50,17 @@ impl fmt::Display for Outlook {
     }
 }
 
-/// What `tarn standalone` or `tarn node` would do with this machine's disks; nothing is changed.
+/// What `tarn standalone` or `tarn node` would do with this machine's disks; nothing is changed. What pools keep in
+/// directories is below `volumes`.
 ///
 /// # Errors
 /// What is missing, or cannot be asked or looked at, and what to do about it.
-pub fn outlook(driver: &Driver, node: &NodeId, source: Source) -> anyhow::Result<Outlook> {
+pub fn outlook(
+    driver: &Driver,
+    node: &NodeId,
+    source: Source,
+    volumes: &Path,
+) -> anyhow::Result<Outlook> {
     machine::check_programs().map_err(anyhow::Error::msg)?;
     let creator = driver.name().to_owned();
     let (pools, cluster, known, unread) = match source {
@@ -66,7 +72,7 @@ pub fn outlook(driver: &Driver, node: &NodeId, source: Source) -> anyhow::Result
         }
     };
     let owner = Owner { creator, cluster, node: node.clone() };
-    let plan = plan_disks(&machine::tools(Exec), &pools, &owner, &known)?;
+    let plan = plan_disks(&machine::tools(Exec), &pools, &owner, &known, volumes)?;
     Ok(Outlook { plan, unread })
 }
 

@@ -2,13 +2,16 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
 
@@ -64,6 +67,17 @@ pub struct PoolFigures {
     pub filling: u64,
     /// How much of those is still to be filled.
     pub to_fill: Bytes,
+    /// How trimming went, if there is a thin pool.
+    pub trims: Option<Trims>,
+}
+
+/// How often file systems on thin volumes were trimmed since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trims {
+    /// As it should be.
+    pub succeeded: u64,
+    /// With an error.
+    pub failed: u64,
 }
 
 /// How full a thin pool is, each from 0 to 1.
@@ -112,6 +126,12 @@ struct PoolVolumes {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolOutcomes {
+    pool: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Volume {
     volume: String,
 }
@@ -133,6 +153,7 @@ struct PoolGauges {
     unreadable: Family<Pool, Count>,
     filling: Family<Pool, Count>,
     to_fill: Family<Pool, Count>,
+    trims: Family<PoolOutcomes, Counter>,
 }
 
 impl Default for Metrics {
@@ -221,7 +242,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// How an LVM command ended.
+/// How something ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// As it should.
@@ -271,6 +292,8 @@ impl PoolGauges {
         to.register("pool_volumes_filling", help, self.filling.clone());
         let help = "How much of these volumes is still to be filled";
         to.register("pool_filling_bytes", help, self.to_fill.clone());
+        let help = "How often file systems on thin volumes were trimmed";
+        to.register("pool_trims", help, self.trims.clone());
     }
 
     fn set(&self, name: &str, now: &PoolFigures) {
@@ -295,6 +318,14 @@ impl PoolGauges {
             self.largest.remove(&labels);
             if let Some(size) = largest {
                 self.largest.get_or_create(&labels).set(size.0);
+            }
+        }
+        if let Some(trims) = now.trims {
+            for (outcome, count) in
+                [(Outcome::Succeeded, trims.succeeded), (Outcome::Failed, trims.failed)]
+            {
+                let labels = PoolOutcomes { pool: name.to_owned(), outcome: outcome.word() };
+                self.trims.get_or_create(&labels).inner().store(count, Ordering::Relaxed);
             }
         }
         let thin = [
@@ -347,6 +378,7 @@ mod tests {
             largest_thick: Some(Bytes::GIB),
             thin: Some(ThinUse { data: 0.25, metadata: 0.5 }),
             volumes: 3,
+            trims: Some(Trims { succeeded: 5, failed: 1 }),
             ..PoolFigures::default()
         };
         metrics.pool("fast", &figures);
@@ -366,6 +398,8 @@ mod tests {
         tarn_pool_snapshots{pool="fast"} 0
         tarn_pool_thin_data_used_ratio{pool="fast"} 0.25
         tarn_pool_thin_metadata_used_ratio{pool="fast"} 0.5
+        tarn_pool_trims_total{pool="fast",outcome="failed"} 1
+        tarn_pool_trims_total{pool="fast",outcome="succeeded"} 5
         tarn_pool_unreadable{pool="fast"} 0
         tarn_pool_volumes_filling{pool="fast"} 0
         tarn_pool_volumes_on_missing_disks{pool="fast"} 0

@@ -4,4 +4,4 @@ pub mod http;
 pub mod log;
 mod metrics;
 
-pub use metrics::{CopyProgress, Metrics, Outcome, PoolFigures, ThinUse};
+pub use metrics::{CopyProgress, Metrics, Outcome, PoolFigures, ThinUse, Trims};

@@ -9,14 +9,16 @@ mod id;
 mod parameters;
 mod size;
 mod turn;
+mod usage;
 
 pub use capability::{Access, Capability, Mode, Purpose};
 pub use driver::{BadDriverName, DEFAULT_NAME, Driver};
 pub use error::{Difference, Error, chain};
 pub use id::{NodeId, PoolName, SnapshotId, VolumeId, VolumeName};
-pub use parameters::{LayoutWish, Parameters, Provisioning};
+pub use parameters::{AfterRestart, LayoutWish, Parameters, Provisioning};
 pub use size::SizeRange;
 pub use turn::{Turn, Turns};
+pub use usage::{Publish, Stage, Stats};
 
 use std::iter::Sum;
 
@@ -74,6 +76,9 @@ pub trait Provisioner: Send + Sync + 'static {
         node: Option<NodeId>,
     ) -> impl Future<Output = Result<Capacity, Error>> + Send;
 
+    /// Whether there are pools whose volumes have snapshots and can be copied.
+    fn copies(&self) -> bool;
+
     /// Whether everything that the provisioner stands on has come up.
     fn is_ready(&self) -> bool;
 }
@@ -95,6 +100,35 @@ pub struct Wanted {
     pub nodes: Option<Vec<NodeId>>,
     /// For which claim, as namespace/name, where the caller says so. For people.
     pub claim: Option<String>,
+}
+
+impl Wanted {
+    /// That it may be on this node.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]: another node may have it.
+    pub fn ensure_may_be_on(&self, node: &NodeId) -> Result<(), Error> {
+        match &self.nodes {
+            Some(nodes) if !nodes.contains(node) => {
+                Err(Error::NoRoom(format!("the volume is not to be on this node, {node}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// That a volume which is on this node already is where it is wanted.
+    ///
+    /// # Errors
+    /// [`Error::Exists`].
+    pub fn ensure_is_where_wanted(&self, id: &VolumeId, node: &NodeId) -> Result<(), Error> {
+        match &self.nodes {
+            Some(nodes) if !nodes.contains(node) => {
+                let nodes: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+                Err(Error::exists(format!("volume {id}"), "node", node, nodes.join(" or ")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a volume's content is copied from.

@@ -19,7 +19,7 @@ const SIDECARS: &str = "csi.storage.k8s.io/";
 const FSTYPE: &str = "csi.storage.k8s.io/fstype";
 /// All keys of ours, for the message that refuses another.
 const KEYS: &str = "pool, layout, mirrors, stripes, stripeSize, provisioning, mkfsOptions, wipe, \
-                    csi.storage.k8s.io/fstype";
+                    afterRestart, csi.storage.k8s.io/fstype";
 
 /// What a StorageClass says. What it leaves open, the pool decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,25 @@ pub struct Parameters {
     pub mkfs: Option<String>,
     /// `wipe`: what is done to a deleted volume's bytes: `Zero`, `Discard` or `None`.
     pub wipe: Option<Wipe>,
+    /// `afterRestart`: what becomes of a volume in memory whose contents are gone: `Fail` or `Empty`.
+    pub after_restart: Option<AfterRestart>,
+}
+
+/// What becomes of a volume whose contents are gone after a restart of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AfterRestart {
+    /// No pod gets it any more, so that none takes it for one that was never written to.
+    #[default]
+    Fail,
+    /// The next pod gets it empty.
+    Empty,
+}
+
+impl AfterRestart {
+    /// What a class says of it, for messages.
+    pub fn said(word: Option<Self>) -> String {
+        word.map_or("what its pool says".to_owned(), |word| format!("{word:?}"))
+    }
 }
 
 /// Where a volume's blocks come from.
@@ -186,6 +205,10 @@ impl Parameters {
                     [("zero", Wipe::Zero), ("discard", Wipe::Discard), ("none", Wipe::None)];
                 self.wipe = Some(one_of(key, value, "Zero, Discard or None", &words)?);
             }
+            "afterRestart" => {
+                let words = [("fail", AfterRestart::Fail), ("empty", AfterRestart::Empty)];
+                self.after_restart = Some(one_of(key, value, "Fail or Empty", &words)?);
+            }
             _ if key.starts_with(SIDECARS) => (),
             _ => {
                 let allowed = format!("it is not a key of Tarn's, which are {KEYS}");
@@ -267,6 +290,7 @@ mod tests {
             ("stripeSize", "64Ki"),
             ("csi.storage.k8s.io/fstype", "xfs"),
             ("wipe", "discard"),
+            ("afterRestart", "empty"),
             ("csi.storage.k8s.io/pvc/name", "data-0"),
         ])
         .unwrap();
@@ -280,6 +304,7 @@ mod tests {
             filesystem: Some(FsKind::Xfs),
             mkfs: None,
             wipe: Some(Wipe::Discard),
+            after_restart: Some(AfterRestart::Empty),
         };
         assert_eq!(read, want);
     }
@@ -291,6 +316,7 @@ mod tests {
     #[case::one_stripe("stripes", "1")]
     #[case::odd_stripe("stripeSize", "100Ki")]
     #[case::wipe("wipe", "shred")]
+    #[case::after_restart("afterRestart", "Gone")]
     #[case::filesystem("csi.storage.k8s.io/fstype", "ntfs")]
     #[case::no_mirror("mirrors", "0")]
     #[case::layout("layout", "Raid0")]

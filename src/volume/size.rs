@@ -52,6 +52,11 @@ impl SizeRange {
         self.limit.map_or(DEFAULT, |limit| limit.min(DEFAULT))
     }
 
+    /// The most that is wanted, where that was said.
+    pub fn most(self) -> Option<Bytes> {
+        self.limit
+    }
+
     /// Whether anything was asked for.
     pub fn is_given(self) -> bool {
         self.required > Bytes::ZERO || self.limit.is_some()

@@ -6,34 +6,42 @@ use crate::{
     kubectl::{apply, await_that, kubectl, on_node, run, scripts},
 };
 
-/// A pool of the disks that a node is given later, and its class.
-const LATE: &str = "
-apiVersion: tarn.dev/v1alpha1
-kind: StoragePool
-metadata: {name: late}
-spec:
-  devices: {paths: [/dev/ubdc, /dev/ubdd, /dev/ubde, /dev/sda]}
----
-apiVersion: storage.k8s.io/v1
-kind: StorageClass
-metadata: {name: late}
-provisioner: local.tarn.dev
-volumeBindingMode: WaitForFirstConsumer
-parameters: {pool: late, csi.storage.k8s.io/fstype: ext4}
-";
-
-/// The pool, until this is dropped; its disks are empty then.
-struct Late {
+/// A pool of disks that nodes are given later, and its class of the same name, until this is dropped; its disks are
+/// empty then.
+pub(crate) struct Late {
+    pool: &'static str,
+    objects: String,
     disks: Vec<(&'static str, &'static str)>,
 }
 
 impl Late {
-    fn new() -> Self {
-        apply(LATE);
-        Self { disks: Vec::new() }
+    /// With this spec, in braces.
+    pub(crate) fn new(pool: &'static str, spec: &str) -> Self {
+        let objects = format!(
+            "
+apiVersion: tarn.dev/v1alpha1
+kind: StoragePool
+metadata: {{name: {pool}}}
+spec: {spec}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {{name: {pool}}}
+provisioner: local.tarn.dev
+volumeBindingMode: WaitForFirstConsumer
+parameters: {{pool: {pool}, csi.storage.k8s.io/fstype: ext4}}
+"
+        );
+        apply(&objects);
+        Self { pool, objects, disks: Vec::new() }
     }
 
-    fn plug(&mut self, node: &'static str, slot: &'static str, size: &str) {
+    /// Of every disk that is plugged in.
+    fn of_all() -> Self {
+        Self::new("late", "{devices: {paths: [/dev/ubdc, /dev/ubdd, /dev/ubde, /dev/sda]}}")
+    }
+
+    pub(crate) fn plug(&mut self, node: &'static str, slot: &'static str, size: &str) {
         run(scripts().join("plug-disk"), &[node, slot, size]);
         self.disks.push((node, slot));
     }
@@ -46,13 +54,14 @@ impl Drop for Late {
             return;
         }
         no_object_is_left();
-        kubectl("delete storagepool/late storageclass/late");
+        let pool = self.pool;
+        kubectl(&format!("delete storagepool/{pool} storageclass/{pool}"));
         for node in NODES {
             await_that("the pool is still served", || match pools_of(node) {
-                pools if pools.contains("late") => Err(pools),
+                pools if pools.contains(pool) => Err(pools),
                 _ => Ok(()),
             });
-            on_node(node, "! vgs tarn-late || vgremove -qq -y tarn-late");
+            on_node(node, &format!("! vgs tarn-{pool} || vgremove -qq -y tarn-{pool}"));
         }
         for (node, slot) in &self.disks {
             on_node(node, &format!("pvremove -qq -y /dev/ubd{slot}"));
@@ -77,7 +86,7 @@ fn waiting(name: &str, mebibytes: u64) -> String {
 #[ignore = "cluster: needs a Kubernetes of its own"]
 fn a_pod_that_waits_for_room_runs_when_a_disk_is_plugged_in() {
     let _driver = Driver::installed();
-    let mut late = Late::new();
+    let mut late = Late::of_all();
     apply(&waiting("patient", 600));
     await_that("the scheduler does not say why", || {
         let said = kubectl("get pod patient -o jsonpath={.status.conditions[*].message}");
@@ -105,7 +114,7 @@ fn a_pod_that_waits_for_room_runs_when_a_disk_is_plugged_in() {
             _ => Err(said),
         }
     });
-    apply(LATE);
+    apply(&late.objects);
 }
 
 /// A disk with a serial, which those that are plugged in have not: of 256 MiB, /dev/sda, until this is dropped.
@@ -133,7 +142,7 @@ impl Drop for Scsi {
 fn a_disk_leaves_its_pool_when_its_node_is_annotated() {
     let _driver = Driver::installed();
     let _scsi = Scsi::plugged_into_node_a();
-    let mut late = Late::new();
+    let mut late = Late::of_all();
     late.plug("node-a", "e", "512M");
     let await_members = |count: &str| {
         await_that("the group has other disks", || {

@@ -69,6 +69,8 @@ fn install() {
         "capacity.pollInterval=5s",
         "--set",
         "provisioner.extraArgs={--capacity-threads=4}",
+        "--set",
+        "node.directories={/srv/tarn}",
     ];
     run("helm", &[&["upgrade", "--install", "tarn", chart][..], &place, &values, &wait].concat());
     crate::kubectl::apply(POOL);

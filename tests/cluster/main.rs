@@ -15,6 +15,8 @@ mod claims;
 mod disks;
 mod driver;
 mod examples;
+mod folders;
+mod fullness;
 mod kubectl;
 mod sanity;
 mod switch;

@@ -1,9 +1,11 @@
-//! The volume group below the driver, and what must not be left over on it.
+//! What is below the driver, and what must not be left over on it.
 
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
     time::{Duration, Instant},
 };
@@ -16,15 +18,39 @@ use super::{
     worker::{read, staging, target},
 };
 
-/// The name of the volume group.
-pub(crate) const GROUP: &str = "crash";
+/// The name of the volume group: the one that the driver gives the group of a pool `crash`.
+pub(crate) const GROUP: &str = "tarn-crash";
 /// How long the driver may take to wipe what was deleted.
 const WIPING: Duration = Duration::from_secs(120);
+/// How long the mapped devices may come and go too fast to be listed.
+const LISTING: Duration = Duration::from_secs(10);
+
+/// Held while a file on a volume is open, and, for itself, while a program is started: that has the files of
+/// this process until it is executed, and its volume would be in use.
+static OPEN: RwLock<()> = RwLock::new(());
+
+/// No program is started as long as this is held.
+pub(crate) fn while_open() -> RwLockReadGuard<'static, ()> {
+    OPEN.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// No file on a volume is open as long as this is held.
+pub(crate) fn while_starting() -> RwLockWriteGuard<'static, ()> {
+    OPEN.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs a program of the system and returns what it printed.
 pub(crate) fn run(program: &str, args: &[&str]) -> Result<String, String> {
+    let starting = while_starting();
     #[expect(clippy::disallowed_methods, reason = "looks at the system from outside the driver")]
-    let output = std::process::Command::new(program).args(args).output();
+    let child = std::process::Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    drop(starting);
+    let output = child.and_then(Child::wait_with_output);
     let output = output.map_err(|err| format!("{program}: {err}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() {
@@ -33,26 +59,118 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Result<String, String> {
     Err(format!("{program} {args:?}: {}: {}", output.status, text(&output.stderr)))
 }
 
-/// Makes the volume group on a disk, unless it is there, and a folder with the pools file.
-pub(crate) fn prepare(disk: &str, folder: &Path) -> Result<(), String> {
-    if run("vgs", &[GROUP]).is_err() {
-        run("pvcreate", &["--yes", "--quiet", disk])?;
-        run("vgcreate", &["--quiet", GROUP, disk])?;
-    }
-    let pools = format!(
-        "pools:\n- name: crash\n  volumeGroup: {GROUP}\n  provisioning: ThickAndThin\n  \
-         thinPool: {{ size: 1Gi, overprovision: 400 }}\n  wipe: Zero\n"
-    );
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(folder.join("pools.yaml"), pools))
-        .map_err(|err| format!("no pools file: {err}"))
+/// What the volumes are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// A volume group.
+    Group,
+    /// Directories with project quotas, on a file system of this kind.
+    Directory(&'static str),
+    /// The same in a file on a disk, in which the driver makes the file system.
+    File(&'static str),
+    /// The guest's memory; what is known of the volumes is on a disk.
+    Memory,
 }
 
-/// Takes the volume group away again.
-pub(crate) fn clear(disk: &str, folder: &Path) -> Result<(), String> {
-    run("vgremove", &["--yes", "--force", "--quiet", GROUP])?;
-    run("pvremove", &["--yes", "--quiet", disk])?;
-    fs::remove_dir_all(folder).map_err(|err| err.to_string())
+impl Ground {
+    /// Makes the volume group or the file system on a disk, unless it is there, and a folder with the pools file.
+    pub(crate) fn prepare(self, disk: &str, folder: &Path) -> Result<(), String> {
+        let shelf = shelf(folder);
+        fs::create_dir_all(&shelf).map_err(|err| format!("{}: {err}", shelf.display()))?;
+        let pool = match self {
+            Self::Group => {
+                if run("vgs", &[GROUP]).is_err() {
+                    run("pvcreate", &["--yes", "--quiet", disk])?;
+                    run("vgcreate", &["--quiet", GROUP, disk])?;
+                }
+                format!(
+                    "volumeGroup: {GROUP}\n  provisioning: ThickAndThin\n  \
+                     thinPool: {{ size: 1Gi, overprovision: 400 }}\n  wipe: Zero"
+                )
+            }
+            Self::Directory(kind) => {
+                mount_shelf(kind, disk, &shelf)?;
+                format!("directory: {{ path: {} }}", shelf.display())
+            }
+            Self::File(kind) => {
+                mount_shelf("ext4", disk, &shelf)?;
+                let path = shelf.display();
+                format!("directory: {{ path: {path}, loopFile: {{ size: 2Gi, fsType: {kind} }} }}")
+            }
+            Self::Memory => {
+                mount_shelf("ext4", disk, &shelf)?;
+                "memory: { size: 800Mi, afterRestart: Empty }".to_owned()
+            }
+        };
+        let pools = format!("pools:\n- name: crash\n  {pool}\n");
+        fs::write(folder.join("pools.yaml"), pools).map_err(|err| format!("no pools file: {err}"))
+    }
+
+    /// Takes all of it away again.
+    pub(crate) fn clear(self, disk: &str, folder: &Path) -> Result<(), String> {
+        match self {
+            Self::Group => {
+                run("vgremove", &["--yes", "--force", "--quiet", GROUP])?;
+                run("pvremove", &["--yes", "--quiet", disk])?;
+            }
+            Self::Directory(_) | Self::File(_) | Self::Memory => {
+                if let Self::File(_) = self {
+                    detach(&shelf(folder))?;
+                }
+                run("umount", &[&shelf(folder).display().to_string()])?;
+                run("wipefs", &["--all", "--quiet", disk])?;
+            }
+        }
+        fs::remove_dir_all(folder).map_err(|err| err.to_string())
+    }
+
+    /// What a worker may ask for.
+    pub(crate) fn model(self, prefix: String) -> Model {
+        match self {
+            Self::Group => Model::new(prefix),
+            Self::Directory(_) | Self::File(_) => Model::of_directories(prefix),
+            Self::Memory => Model::of_memory(prefix),
+        }
+    }
+
+    /// Where the records of a pool are that is no volume group.
+    fn records(self, folder: &Path) -> PathBuf {
+        match self {
+            Self::File(_) => shelf(folder).join("crash.mount/crash"),
+            Self::Group | Self::Directory(_) | Self::Memory => shelf(folder).join("crash"),
+        }
+    }
+}
+
+/// Where pools that are no volume group have their volumes and records.
+fn shelf(folder: &Path) -> PathBuf {
+    folder.join("volumes")
+}
+
+/// Unmounts the file with the pool's file system, and has it attached to nothing.
+fn detach(shelf: &Path) -> Result<(), String> {
+    let (mount, file) = (shelf.join("crash.mount"), shelf.join("crash.img"));
+    run("umount", &[&mount.display().to_string()])?;
+    let file = file.display().to_string();
+    let device = run("losetup", &["--noheadings", "--output", "NAME", "--associated", &file])?;
+    run("losetup", &["--detach", &device]).map(drop)
+}
+
+/// Makes the file system, unless it is there, and mounts it with project quotas (mkfs.ext4(8); xfs needs nothing more).
+fn mount_shelf(kind: &str, disk: &str, at: &Path) -> Result<(), String> {
+    if run("blkid", &["-p", disk]).is_err() {
+        match kind {
+            "ext4" => {
+                run("mkfs.ext4", &["-q", "-O", "quota,project", "-E", "quotatype=prjquota", disk])
+            }
+            _ => run("mkfs.xfs", &["-q", disk]),
+        }?;
+    }
+    let at = at.display().to_string();
+    match run("mountpoint", &["-q", &at]) {
+        Ok(_) => Ok(()),
+        Err(_) => run("mount", &["-o", "prjquota", disk, &at]).map(drop),
+    }
 }
 
 /// Everything that could be left over.
@@ -62,16 +180,25 @@ pub(crate) struct Things {
 }
 
 impl Things {
-    pub(crate) fn look(folder: &Path) -> Result<Self, String> {
+    pub(crate) fn look(ground: Ground, folder: &Path) -> Result<Self, String> {
         let mut all = BTreeSet::new();
         let mut add = |kind: &str, list: String| {
             all.extend(list.lines().map(|line| format!("{kind} {}", line.trim())));
         };
-        add("free extents", run("vgs", &["--noheadings", "-o", "vg_free_count", GROUP])?);
-        add("volume", run("lvs", &["-a", "--noheadings", "-o", "lv_full_name,lv_size"])?);
-        // The layer below a thin pool comes with the first thin volume, and stays.
-        let devices = run("dmsetup", &["info", "-c", "--noheadings", "-o", "name,suspended"])?;
-        let devices = devices.lines().filter(|line| !line.contains("-tpool"));
+        match ground {
+            Ground::Group => {
+                add("used extents", used_extents()?.to_string());
+                add("volume", run("lvs", &["-a", "--noheadings", "-o", "lv_full_name,lv_size"])?);
+            }
+            Ground::Directory(_) | Ground::File(_) | Ground::Memory => {
+                add("file", files(&ground.records(folder)).join("\n"));
+            }
+        }
+        // The layer below a thin pool comes with the first thin volume, and stays; the spare room for a thin
+        // pool's metadata, which nothing uses, is active after a move of it that was cut short.
+        let devices = mapped_devices()?;
+        let devices =
+            devices.lines().filter(|line| !line.contains("-tpool") && !line.contains("_pmspare"));
         add("device", devices.collect::<Vec<_>>().join("\n"));
         add("loop", run("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"])?);
         add("mount", run("findmnt", &["--list", "--noheadings", "-o", "TARGET,SOURCE"])?);
@@ -92,10 +219,10 @@ impl Things {
     }
 
     /// Waits until only what there was before is left.
-    pub(crate) fn await_again(&self, folder: &Path) -> Result<(), String> {
+    pub(crate) fn await_again(&self, ground: Ground, folder: &Path) -> Result<(), String> {
         let deadline = Instant::now() + WIPING;
         loop {
-            let now = Self::look(folder)?;
+            let now = Self::look(ground, folder)?;
             if now == *self {
                 return Ok(());
             }
@@ -106,6 +233,28 @@ impl Things {
             }
             thread::sleep(Duration::from_millis(200));
         }
+    }
+}
+
+/// The names of all mapped devices, and which are suspended. One that goes away while `dmsetup` lists them
+/// makes it fail; then the list is asked for again.
+fn mapped_devices() -> Result<String, String> {
+    let deadline = Instant::now() + LISTING;
+    loop {
+        match run("dmsetup", &["info", "-c", "--noheadings", "-o", "name,suspended"]) {
+            Err(why) if why.contains("does not exist") && Instant::now() < deadline => {}
+            devices => return devices,
+        }
+    }
+}
+
+/// How many extents of the group volumes have. It may have more disks than before, or fewer.
+fn used_extents() -> Result<u64, String> {
+    let counts = run("vgs", &["--noheadings", "-o", "vg_extent_count,vg_free_count", GROUP])?;
+    let counts: Vec<u64> = counts.split_whitespace().filter_map(|it| it.parse().ok()).collect();
+    match counts[..] {
+        [all, free] => Ok(all - free),
+        _ => Err(format!("vgs says {counts:?}")),
     }
 }
 
@@ -122,10 +271,15 @@ fn files(folder: &Path) -> Vec<String> {
 
 /// Compares what the driver and the system say with what the workers were told. No worker may be
 /// at work.
-pub(crate) fn check(folder: &Path, models: &[Model]) -> Result<(), String> {
+pub(crate) fn check(ground: Ground, folder: &Path, models: &[Model]) -> Result<(), String> {
     // New ones: those of before a kill may not have noticed it.
     compare_lists(&mut Clients::new(folder), models)?;
-    compare_volumes(models)?;
+    match ground {
+        Ground::Group => compare_volumes(models)?,
+        Ground::Directory(_) | Ground::File(_) | Ground::Memory => {
+            compare_records(&ground.records(folder), models)?;
+        }
+    }
     let mounts = mounted()?;
     for (name, volume) in models.iter().flat_map(|model| &model.volumes) {
         let staged = staging(folder, name);
@@ -192,6 +346,25 @@ fn compare_volumes(models: &[Model]) -> Result<(), String> {
     same("LVM has", &has, &volumes.chain(snapshots).collect())
 }
 
+/// What has a record: what the workers know, and what was deleted and waits to be removed.
+fn compare_records(records: &Path, models: &[Model]) -> Result<(), String> {
+    let mut has = BTreeSet::new();
+    for path in files(records) {
+        let path = Path::new(&path);
+        let text = match path.extension() {
+            Some(ending) if ending == "json" => fs::read_to_string(path),
+            _ => continue,
+        };
+        // What was deleted may be gone by now.
+        let Ok(text) = text else { continue };
+        if !text.contains("\"deleted\":true") {
+            has.extend(path.file_stem().map(|it| it.to_string_lossy().into_owned()));
+        }
+    }
+    let volumes = models.iter().flat_map(|it| it.volumes.values()).map(|it| it.id.clone());
+    same("there are records of", &has, &volumes.collect())
+}
+
 fn same<T: Ord + std::fmt::Debug>(
     who: &str,
     has: &BTreeSet<T>,
@@ -212,8 +385,11 @@ fn mounted() -> Result<BTreeSet<PathBuf>, String> {
 
 /// What a person would look at first when something went wrong.
 pub(crate) fn scene() -> String {
-    let commands: [(&str, &[&str]); 3] = [
-        ("lvs", &["-a", "-o", "lv_name,lv_attr,lv_size,lv_suspended,origin,lv_tags", GROUP]),
+    let fields =
+        "lv_name,lv_attr,lv_size,lv_suspended,data_percent,metadata_percent,origin,lv_tags";
+    let commands: [(&str, &[&str]); 4] = [
+        ("dmesg", &["--notime"]),
+        ("lvs", &["-a", "-o", fields, GROUP]),
         ("dmsetup", &["info", "-c"]),
         ("findmnt", &["--list", "-t", "ext4,xfs,btrfs,devtmpfs"]),
     ];

@@ -94,6 +94,12 @@ pub(crate) struct Model {
     prefix: String,
     count: u32,
     forgotten: Option<String>,
+    /// Nothing is made for which LVM needs a copy-on-write snapshot: such a one keeps disks from leaving.
+    no_thick_copies: bool,
+    /// Only what is no device of its own.
+    only_directories: bool,
+    /// A power cut takes all contents.
+    in_memory: bool,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
 }
@@ -102,6 +108,21 @@ impl Model {
     /// Nothing exists yet; new names begin with `prefix`, which no other model may have.
     pub(crate) fn new(prefix: String) -> Self {
         Self { prefix, ..Self::default() }
+    }
+
+    /// Thick volumes are neither copied nor snapshotted.
+    pub(crate) fn without_thick_copies(self) -> Self {
+        Self { no_thick_copies: true, ..self }
+    }
+
+    /// Only what pools can make whose volumes are directories.
+    pub(crate) fn of_directories(prefix: String) -> Self {
+        Self { only_directories: true, ..Self::new(prefix).without_thick_copies() }
+    }
+
+    /// The same, and what is in them is gone with a power cut.
+    pub(crate) fn of_memory(prefix: String) -> Self {
+        Self { in_memory: true, ..Self::of_directories(prefix) }
     }
 
     /// From now on, names begin with `prefix`.
@@ -148,7 +169,7 @@ impl Model {
         let name = name.to_owned();
         // Thick snapshots hang on their volume: it can neither grow nor be deleted.
         let held = self.snapshots.values().any(|it| it.of == name && !it.thin);
-        if self.snapshots.len() < MOST / 2 {
+        if self.snapshots.len() < MOST / 2 && (volume.thin || !self.no_thick_copies) {
             let op = Op::Snapshot { name: self.new_name(dice), of: name.clone() };
             options.push((if volume.content.is_empty() { 1 } else { 3 }, op));
         }
@@ -182,6 +203,7 @@ impl Model {
     fn fresh(&mut self, dice: &mut Dice) -> Op {
         let large = self.volumes.values().any(|it| is_large(it.usage));
         let usage = match dice.below(24) {
+            _ if self.only_directories => Use::Ext4,
             0 if !large => Use::Xfs,
             1 if !large => Use::Btrfs,
             2..9 => Use::Block,
@@ -193,7 +215,8 @@ impl Model {
             Use::Block => (1 + dice.below(4)) * 4 * MIB,
             Use::Ext4 => (3 + dice.below(4)) * 4 * MIB,
         };
-        Op::Create { name: self.new_name(dice), size, usage, thin: dice.one_in(2), from: None }
+        let thin = !self.only_directories && dice.one_in(2);
+        Op::Create { name: self.new_name(dice), size, usage, thin, from: None }
     }
 
     fn copy(&mut self, from: Origin, dice: &mut Dice) -> Option<Op> {
@@ -207,7 +230,7 @@ impl Model {
                 (it.size, it.usage, it.thin)
             }
         };
-        if is_large(usage) && !thin {
+        if !thin && (is_large(usage) || self.no_thick_copies) {
             return None;
         }
         let size = if dice.one_in(3) { size + 8 * MIB } else { size };
@@ -320,6 +343,9 @@ impl Model {
         for volume in self.volumes.values_mut() {
             volume.staged = false;
             volume.published = None;
+            if self.in_memory {
+                volume.content.clear();
+            }
         }
     }
 }

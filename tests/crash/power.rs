@@ -12,39 +12,66 @@ use super::{
     board::Board,
     client::Clients,
     dice::{self, Dice},
-    driver::Driver,
-    ground::{self, Things},
+    disks::Disks,
+    driver::Death,
+    ground::{self, Ground, Things},
     journal::Journal,
-    model::{Model, Op},
+    model::Op,
+    moments,
     worker::Worker,
 };
 
-/// Checks what earlier lives left, says so in `checked`, and then works until the plug is pulled;
-/// or, in the last life, takes everything away.
-pub(crate) fn live(folder: &Path, shared: &Path, last: bool) -> Result<(), String> {
-    ground::prepare(DISK, folder)?;
-    let driver = Driver::start(folder)?;
+/// Checks what earlier lives left, says so in `checked`, and then works until the plug is pulled, among disks
+/// with a new wish; or, in the last life, takes everything away.
+pub(crate) fn live(
+    ground: Ground,
+    folder: &Path,
+    shared: &Path,
+    among_disks: bool,
+    last: bool,
+) -> Result<(), String> {
+    let mut dice = Dice::new(dice::seed());
+    let mut disks = match among_disks {
+        true => Some(disks_of(folder, shared, last)?),
+        false => ground.prepare(DISK, folder).map(|()| None)?,
+    };
+    let mut driver = super::start(folder)?;
     let board = Arc::new(Board::new(WORKERS));
     board.ask_for_pause();
-    let mut dice = Dice::new(dice::seed());
     let workers = (0..WORKERS).map(|number| {
-        let worker = worker(folder, shared, number, &board, &mut dice)?;
-        Ok(thread::spawn(move || work(worker, number, last)))
+        let (mut worker, again) = worker(ground, folder, shared, number, (&board, &mut dice))?;
+        if among_disks {
+            worker.model = worker.model.without_thick_copies();
+        }
+        Ok(thread::spawn(move || work((worker, again), number, last)))
     });
     let workers = workers.collect::<Result<Vec<_>, String>>()?;
     let models = board.pause()?;
-    ground::check(folder, &models)?;
+    ground::check(ground, folder, &models)?;
+    disks.iter().try_for_each(Disks::check_foreign)?;
     let baseline = shared.join("baseline");
     if !baseline.is_file() {
-        write(&baseline, &Things::look(folder)?.to_text())?;
+        write(&baseline, &Things::look(ground, folder)?.to_text())?;
     }
     let (mut volumes, mut snapshots) = (0, 0);
     for model in &models {
         volumes += model.volumes.len();
         snapshots += model.snapshots.len();
     }
+    let with_a_new_wish = disks.as_mut().filter(|_| !last);
+    if let Some(disks) = with_a_new_wish {
+        // It reads at its start what is wished.
+        driver.kill(Death::WithItsPrograms)?;
+        announce(disks, shared, &mut dice)?;
+        driver = super::launch(folder)?;
+    }
     write(&shared.join("checked"), &format!("{volumes} volumes and {snapshots} snapshots"))?;
     if last {
+        disks.iter().try_for_each(|it| {
+            it.await_wish()?;
+            it.check_foreign()?;
+            it.check_that_the_others_were_refused()
+        })?;
         board.end();
     }
     board.resume();
@@ -52,21 +79,46 @@ pub(crate) fn live(folder: &Path, shared: &Path, last: bool) -> Result<(), Strin
         worker.join().map_err(|_| "a worker panicked".to_owned())??;
     }
     let before = fs::read_to_string(&baseline).map_err(|err| err.to_string())?;
-    Things::from_text(&before).await_again(folder)?;
+    Things::from_text(&before).await_again(ground, folder)?;
     driver.stop().map(drop)
+}
+
+/// The disks as the power cut has left them; in the last life, all are to be in the pool.
+fn disks_of(folder: &Path, shared: &Path, last: bool) -> Result<Disks, String> {
+    let mut disks = Disks::after_a_power_cut(folder, shared)?;
+    println!("disks: {}", disks.what_was_cut()?);
+    if last {
+        disks.wish_that_leaves(None)?;
+    }
+    moments::announce_in(folder, &shared.join("moments"))?;
+    Ok(disks)
+}
+
+/// Wishes something else, and says in `awaited` during which program the plug is to be pulled: one in which
+/// it was not yet (`TARN_POWER_LACKS`), where one comes. From now on all
+/// of them are noted.
+fn announce(disks: &mut Disks, shared: &Path, dice: &mut Dice) -> Result<(), String> {
+    disks.wish_anew(dice)?;
+    disks.remember(shared)?;
+    write(&shared.join("moments"), "")?;
+    let comes = disks.what_comes()?;
+    let lacks = std::env::var("TARN_POWER_LACKS").unwrap_or_default();
+    let lacks = comes.iter().find(|it| lacks.split(' ').any(|lacks| lacks == **it));
+    let one = usize::try_from(dice.below(comes.len().max(1) as u64)).unwrap_or_default();
+    write(&shared.join("awaited"), lacks.or(comes.get(one)).unwrap_or(&""))
 }
 
 /// A worker that remembers what its earlier lives did. The step in which the power was cut is asked
 /// for again, unless it was about a mount, of which none is left.
 fn worker(
+    ground: Ground,
     folder: &Path,
     shared: &Path,
     number: usize,
-    board: &Arc<Board>,
-    dice: &mut Dice,
+    (board, dice): (&Arc<Board>, &mut Dice),
 ) -> Result<(Worker, Option<Op>), String> {
     let path = shared.join(format!("journal-{number}"));
-    let mut model = Model::new(format!("w{number}-{:x}", dice.next()));
+    let mut model = ground.model(format!("w{number}-{:x}", dice.next()));
     let cut = Journal::read(&path, &mut model)?;
     model.power_cut(cut.as_ref());
     let again = cut.filter(|op| {
@@ -102,7 +154,12 @@ fn work(
         }
         worker.read_everything()?;
         worker.walk()?;
-        if last { worker.tear_down() } else { Ok(()) }
+        if !last {
+            return Ok(());
+        }
+        // Once more, after all disks have come to their places.
+        worker.read_everything()?;
+        worker.tear_down()
     };
     let result = live();
     result.inspect_err(|why| worker.board.fail(format!("worker {number}: {why}")))

@@ -21,6 +21,7 @@ use super::{
     board::Board,
     client::{Clients, Services, is_cut_off},
     dice::Dice,
+    ground::while_open,
     journal::Journal,
     model::{Model, Op, Origin, Outcome, SLOT, Use, Volume},
 };
@@ -58,7 +59,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Looks whether what was written to any volume or snapshot is still there.
+    /// Looks whether what was written to any volume or snapshot is still there. No volume is in use after it.
     pub(crate) fn read_everything(&mut self) -> Result<(), String> {
         let names: Vec<String> = self.model.volumes.keys().cloned().collect();
         for name in names {
@@ -80,6 +81,13 @@ impl Worker {
 
     fn read_volume(&mut self, name: &str) -> Result<(), String> {
         let name = name.to_owned();
+        let Volume { staged, published, .. } = self.volume(&name)?;
+        if published.is_some() {
+            self.step(Op::Unpublish { name: name.clone() })?;
+        }
+        if staged {
+            self.step(Op::Unstage { name: name.clone() })?;
+        }
         self.step(Op::Stage { name: name.clone() })?;
         self.step(Op::Publish { name: name.clone(), read_only: false })?;
         self.step(Op::Read { name: name.clone() })?;
@@ -140,12 +148,14 @@ impl Worker {
             }
             Op::Write { name, slot, seed } => {
                 let volume = self.volume(name)?;
+                let _open = while_open();
                 write(&self.target(name), volume.usage, *slot, *seed)
                     .map_err(|err| err.to_string())?;
                 Ok(Outcome::Done)
             }
             Op::Read { name } => {
                 let volume = self.volume(name)?;
+                let _open = while_open();
                 read(&self.target(name), &volume)?;
                 Ok(Outcome::Done)
             }
@@ -281,8 +291,7 @@ impl Worker {
         self.ask(call).map(|_| Outcome::Done).map_err(|status| said(&status))
     }
 
-    /// Asks until there is a final answer: again when the driver died, again when it says that
-    /// something is still under way.
+    /// Asks until there is a final answer: again when the driver died, again when what it says will pass.
     fn ask<T>(
         &mut self,
         mut call: impl AsyncFnMut(&mut Services) -> Result<T, Status>,
@@ -298,7 +307,7 @@ impl Worker {
                         format!("no final answer within {PATIENCE:?}, only {}", said(&status)),
                     ));
                 }
-                Err(status) if is_cut_off(&status) || status.code() == Code::Aborted => {
+                Err(status) if is_cut_off(&status) || is_passing(&status) => {
                     self.board.asked_again();
                     thread::sleep(PAUSE);
                 }
@@ -306,6 +315,14 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether something is still under way, or a program that a killed driver has left still holds the volume: nobody
+/// else uses it.
+fn is_passing(status: &Status) -> bool {
+    let is_held =
+        status.code() == Code::FailedPrecondition && status.message().ends_with(" is in use");
+    is_held || status.code() == Code::Aborted
 }
 
 /// What a worker's volume is staged at.

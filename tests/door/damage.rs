@@ -168,6 +168,17 @@ fn a_thin_pool_that_has_given_up_is_there_again_when_nobody_uses_it() {
 }
 
 #[test]
+fn a_thin_pool_that_gave_up_before_a_restart_is_there_again_after_it() {
+    let mut ground = Ground::thin();
+    let id = ground.made(volume("a"));
+    ground.lvm.fail_pool("vg0", "tarn-thin");
+    ground.lvm.reboot();
+    ground.start();
+    assert_eq!(health(&ground), ("Ready", Vec::new()));
+    ground.stage(staging(&id, &ground.path("s"))).unwrap();
+}
+
+#[test]
 fn a_driver_that_was_away_meanwhile_leads_volumes_to_their_disks() {
     let mut ground = Ground::thick();
     let (lost, intact) = one_on_each(&ground);

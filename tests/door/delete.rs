@@ -150,8 +150,8 @@ fn a_wipe_that_fails_is_tried_again() {
     let id = ground.made(volume("a"));
     ground.delete(&id).unwrap();
     ground.devices.fail_once(tarn::device::fake::Call::Wipe);
-    assert!(!ground.host().empty_trash_now());
-    assert!(ground.host().empty_trash_now());
+    assert!(!ground.host().groups().empty_trash_now());
+    assert!(ground.host().groups().empty_trash_now());
     assert_eq!(ground.free(), free);
 }
 

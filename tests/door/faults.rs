@@ -39,7 +39,7 @@ fn insist<T>(ground: &mut Ground, then: Then, call: impl Fn(&Ground) -> Result<T
             Then::Reboot => ground.reboot(),
         }
         // By the time that a caller asks again, what was deleted is wiped, or tried to be.
-        ground.host().empty_trash_now();
+        ground.host().groups().empty_trash_now();
     }
     call(ground).unwrap_or_else(|status| panic!("still {status:?}"))
 }

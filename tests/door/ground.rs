@@ -4,6 +4,7 @@
 //! test asks for it: chores and wiping are done by [`Ground::settle`].
 
 use std::{
+    collections::BTreeSet,
     fmt::Debug,
     io,
     path::{Path, PathBuf},
@@ -27,12 +28,13 @@ use tarn::{
     },
     device::fake::FakeDevices,
     fs::{DeviceNumber, Mount, fake::FakeFs},
-    host::{Host, LocalProvisioner, Tools},
+    host::Tools,
     lvm::{Kind, LogicalVolume, fake::FakeLvm},
+    machine::{LocalProvisioner, Machine},
     pool::PoolEntry,
     telemetry::Metrics,
     units::Bytes,
-    volume::{Driver, Turns, chain},
+    volume::{Driver, Turns, VolumeId},
 };
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -79,7 +81,7 @@ pub(crate) struct Ground {
 
 /// The driver, from one start to the next.
 struct Life {
-    host: Arc<Host>,
+    host: Arc<Machine>,
     turns: Turns,
     channel: Channel,
     server: JoinHandle<()>,
@@ -147,8 +149,10 @@ impl Ground {
             old.host.stop();
         }
         let pools = entries(&self.pools);
+        let home = self.folder.path().join("volumes");
         let driver: Driver = "local.tarn.dev".parse().unwrap();
-        let host = Host::open(self.tools(), NODE.parse().unwrap(), driver.name(), pools).unwrap();
+        let host = Machine::open(self.tools(), NODE.parse().unwrap(), driver.name(), pools, &home)
+            .unwrap();
         let host = Arc::new(host);
         let turns = Turns::default();
         let socket = self.folder.path().join("csi.sock");
@@ -161,7 +165,7 @@ impl Ground {
     pub(crate) fn set_pools(&mut self, pools: Vec<(&'static str, Value)>) -> Vec<String> {
         let failed = self.host().set_pools(entries(&pools));
         self.pools = pools;
-        failed.values().map(|err| chain(err)).collect()
+        failed.into_values().collect()
     }
 
     fn life(&self) -> &Life {
@@ -169,7 +173,7 @@ impl Ground {
     }
 
     /// The machine's tools behind the door.
-    pub(crate) fn host(&self) -> &Arc<Host> {
+    pub(crate) fn host(&self) -> &Arc<Machine> {
         &self.life().host
     }
 
@@ -178,10 +182,23 @@ impl Ground {
         self.host().start_background(&self.life().turns).unwrap();
     }
 
+    /// Who is being worked on.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.life().turns
+    }
+
+    /// Trims what had its moment in between; gives back what is to be tried again.
+    pub(crate) fn trim(&self, after: i64, until: i64) -> BTreeSet<VolumeId> {
+        let groups = self.host().groups();
+        groups.trim(self.turns(), groups.due_between(after, until))
+    }
+
     /// Does everything that waits to be done in the background.
     pub(crate) fn settle(&self) {
-        self.host().do_chores_now();
-        while self.host().empty_trash_now() && self.lvs().iter().any(|it| it.starts_with("x-")) {}
+        self.host().groups().do_chores_now();
+        while self.host().groups().empty_trash_now()
+            && self.lvs().iter().any(|it| it.starts_with("x-"))
+        {}
     }
 
     /// The machine starts anew: no mounts, no active volumes; then the driver.
@@ -292,7 +309,7 @@ impl Drop for Ground {
 
 async fn serve(
     driver: &Driver,
-    host: &Arc<Host>,
+    host: &Arc<Machine>,
     turns: &Turns,
     socket: PathBuf,
 ) -> (Channel, JoinHandle<()>) {
@@ -317,7 +334,7 @@ async fn serve(
 /// The two services that work on volumes.
 pub(crate) fn services(
     driver: &Driver,
-    host: &Arc<Host>,
+    host: &Arc<Machine>,
     turns: &Turns,
 ) -> (ControllerService<LocalProvisioner>, NodeService) {
     let provisioner = Arc::new(LocalProvisioner::new(Arc::clone(host)));

@@ -11,7 +11,7 @@ use tarn::{
         proto::{CreateVolumeRequest, controller_server::Controller, node_server::Node},
     },
     fs::{Filesystems, Mount},
-    host::LocalProvisioner,
+    machine::LocalProvisioner,
     volume::Turns,
 };
 use tonic::{Code, Request, Response, Status};

@@ -33,6 +33,8 @@ mod restart;
 mod snapshot;
 mod stage;
 mod stats;
+mod thin_raid;
 mod traps;
+mod trim;
 mod turns;
 mod validate;

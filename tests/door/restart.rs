@@ -39,6 +39,17 @@ fn a_volume_without_a_device_node_gets_one() {
     assert_eq!(ground.lvm.count("refresh"), 1);
 }
 
+/// What was prepared must not come into force, whatever is resumed.
+#[test]
+fn what_an_interrupted_command_has_prepared_is_dropped_before_anything_else() {
+    let mut ground = Ground::thick();
+    let a = ground.made(volume("a"));
+    ground.lvm.prepare("vg0", &a);
+    ground.lvm.suspend("vg0", &a);
+    ground.start();
+    assert!(!ground.lv(&a).suspended && ground.lvm.is_led_well("vg0", &a));
+}
+
 /// A volume that was never staged was not acknowledged either, also when it has its source's
 /// content.
 #[rstest]

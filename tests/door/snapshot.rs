@@ -129,7 +129,7 @@ fn a_deleted_thick_snapshot_frees_its_volume_at_once() {
     assert_eq!(code(ground.create(copy("b", &snapshot))), Code::NotFound);
     ground.expand(expansion(&id, 128 * MIB)).unwrap();
     assert_eq!(ground.lvs().len(), 2, "its blocks wait to be wiped");
-    let emptied = ground.commands(|| assert!(ground.host().empty_trash_now()));
+    let emptied = ground.commands(|| assert!(ground.host().groups().empty_trash_now()));
     assert_eq!(emptied, ["remove"]);
     assert_eq!(ground.lvs(), [id]);
 }
@@ -141,11 +141,11 @@ fn a_snapshot_keeps_its_name_until_it_is_wiped() {
     let snapshot = ground.snapshot("s", &id).unwrap().snapshot_id;
     ground.delete_snapshot(&snapshot).unwrap();
     ground.devices.fail_once(tarn::device::fake::Call::Wipe);
-    assert!(!ground.host().empty_trash_now());
+    assert!(!ground.host().groups().empty_trash_now());
     assert_eq!(code(ground.snapshot("s", &id)), Code::Aborted);
-    assert!(ground.host().empty_trash_now());
+    assert!(ground.host().groups().empty_trash_now());
     ground.snapshot("s", &id).unwrap();
-    assert!(ground.host().empty_trash_now());
+    assert!(ground.host().groups().empty_trash_now());
     ground.delete_snapshot(&snapshot).unwrap();
     assert_eq!(ground.lvs().len(), 2, "the new one was left alone, then deleted as the first");
 }
@@ -161,10 +161,10 @@ fn what_a_cut_short_snapshot_leaves_is_wiped() {
     let path = ground.device(&snapshot);
     ground.devices.set_size(&path, tarn::units::Bytes::mib(64));
     ground.devices.fail_once(tarn::device::fake::Call::Wipe);
-    let emptied = ground.commands(|| assert!(!ground.host().empty_trash_now()));
+    let emptied = ground.commands(|| assert!(!ground.host().groups().empty_trash_now()));
     assert_eq!(emptied, ["deactivate", "activate"]);
     ground.devices.remove_device(&path);
-    let emptied = ground.commands(|| assert!(ground.host().empty_trash_now()));
+    let emptied = ground.commands(|| assert!(ground.host().groups().empty_trash_now()));
     assert_eq!(emptied, ["remove"]);
 }
 

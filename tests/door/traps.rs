@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 1 | mkfs where the probe was wrong or the device unreadable | `trap_01_only_an_empty_new_volume_is_formatted` |
 //! | 2 | staged again as another file system | `trap_02_staged_again_as_another_file_system` |
-//! | 3 | a crash between mkfs and writing that down | `trap_03_crash_between_mkfs_and_recording`, `trap_03_crash_within_mkfs` |
+//! | 3 | a crash between mkfs and writing that down | `trap_03_crash_between_mkfs_and_recording`, `trap_03_crash_within_mkfs`, `trap_03_a_new_volume_of_the_same_name_was_never_staged` |
 //! | 4 | the next tenant reads the last one's data | `trap_04_nothing_is_free_before_it_is_wiped` |
 //! | 5 | unpublish or unstage of a path that is not there fails | `trap_05_a_missing_path_is_fine` |
 //! | 6 | `readonly` is passed over | `trap_06_read_only_is_read_only` |
@@ -111,6 +111,28 @@ fn trap_03_crash_between_mkfs_and_recording() {
     ground.settle();
     assert!(!ground.has_tag(&id, "tarn.fresh"));
     assert_eq!(ground.fs.made(), 1);
+}
+
+#[rstest]
+#[case::thick(Ground::thick())]
+#[case::thin(Ground::thin())]
+fn trap_03_a_new_volume_of_the_same_name_was_never_staged(#[case] ground: Ground) {
+    let at = ground.path("staging");
+    let use_it = |id: &str| {
+        ground.stage(staging(id, &at)).unwrap();
+        ground.unstage(id, &at).unwrap();
+    };
+    let id = ground.made(volume("a"));
+    use_it(&id);
+    ground.delete(&id).unwrap();
+    assert_eq!(ground.made(volume("a")), id);
+    ground.settle();
+    assert!(
+        ground.has_tag(&id, "tarn.fresh"),
+        "what was to be recorded of the one before is not of this"
+    );
+    use_it(&id);
+    assert_eq!(ground.fs.made(), 2);
 }
 
 #[test]
@@ -394,10 +416,10 @@ fn trap_22_a_thin_pool_grows_and_then_takes_no_more() {
     let ground = Ground::with(vec![("disks", pool)]);
     let id = ground.made(volume("a"));
     ground.lvm.fill_pool("vg0", "tarn-thin", 81.0, 10.0);
-    ground.host().do_chores_now();
+    ground.host().groups().do_chores_now();
     assert_eq!(ground.lv("tarn-thin").size, Bytes::gib(3));
     ground.lvm.fill_pool("vg0", "tarn-thin", 100.0, 10.0);
-    ground.host().do_chores_now();
+    ground.host().groups().do_chores_now();
     assert_eq!(code(ground.create(volume("b"))), Code::ResourceExhausted);
     assert_eq!(code(ground.snapshot("s", &id)), Code::ResourceExhausted);
     assert_eq!(ground.capacity(Default::default()).unwrap().available_capacity, 0);

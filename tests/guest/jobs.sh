@@ -82,12 +82,14 @@ test_programs() {
 # add_test_jobs KIND PROGRAMS SHARDS: deals the ignored tests of the programs (lines of test_programs) out over
 # at most SHARDS jobs named KIND-1, KIND-2, ... Tests of one program keep together where they can.
 add_test_jobs() {
-    local kind=$1 programs=$2 shards=$3 target program test index=0 total
+    local kind=$1 programs=$2 shards=$3 target program test index=0 total rest=4G
+    # Those tests read four of their disks, which are others', again and again.
+    [[ $kind != crash ]] || rest=96M
     while read -r target program; do
         [[ -n $target ]] || continue
         while read -r test; do
-            # That one is for tests/guest/powercut.
-            [[ $test == *"$chosen"* && $test != until_the_power_is_cut ]] || continue
+            # Those are for tests/guest/powercut.
+            [[ $test == *"$chosen"* && $test != until_the_power_is_cut* ]] || continue
             echo "$program $test" >>"$queue/$kind.$((index % shards)).list"
             index=$((index + 1))
         done < <("$program" --list --ignored --format terse | sed -n 's/: test$//p')
@@ -99,7 +101,7 @@ add_test_jobs() {
         # The list travels in the checkout: the guest's /tmp is its own.
         mv "$queue/$kind.$index.list" "$logs/$kind-$((index + 1)).list"
         add_job "$kind-$((index + 1))" "$root/tests/guest/boot" --mem 2G --timeout "${TARN_TEST_LIMIT:-2400}" \
-            --disk 4G --disk 4G --disk 4G --disk 4G --disk 4G --disk 4G \
+            --disk 4G --disk 4G --disk $rest --disk $rest --disk $rest --disk $rest \
             -- "$root/tests/guest/run-tests" "$root" "$logs/$kind-$((index + 1)).list"
     done
 }
@@ -107,12 +109,16 @@ add_test_jobs() {
 # add_sanity_jobs PROGRAM TARN: one job for each kind of file system and provisioning.
 add_sanity_jobs() {
     local kind provisioning pool
-    for kind in xfs btrfs ext4 block; do
-        for provisioning in thin thick; do
+    for kind in xfs btrfs ext4 block tmpfs; do
+        for provisioning in thin thick memory directory; do
+            [[ $kind == tmpfs || $provisioning != memory ]] || continue
+            [[ $kind != tmpfs || $provisioning == memory ]] || continue
+            [[ $kind == xfs || $provisioning != directory ]] || continue
             [[ $kind-$provisioning == *"$chosen"* ]] || continue
             # Both kinds of pool see thick and thin volumes.
             pool=disk
             [[ $kind-$provisioning != ext4-thick && $kind-$provisioning != block-thin ]] || pool=loop
+            [[ $provisioning != memory && $provisioning != directory ]] || pool=$provisioning
             add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 400 --disk 16G --share "$logs" \
                 -- "$root/tests/guest/sanity" "$1" "$2" "$kind" "$provisioning" "$pool" \
                 "$logs/sanity-$kind-$provisioning.driver.log"

@@ -11,7 +11,7 @@ use tarn::csi::proto::*;
 use tonic::Code;
 
 use crate::support::{
-    Wish,
+    Scene, Wish,
     content::{holds, put},
     disks::{Disks, Scsi, disk},
     machine::{run, wait_until},
@@ -125,6 +125,52 @@ fn a_thin_pool_that_has_given_up_is_there_again_when_its_volumes_are_free() {
     wait_until("it is whole again", || figure("volumes_on_missing_disks") == 0.0);
     scene.take_up(&volume);
     assert!(holds(&at, 1, 1));
+}
+
+/// The kernel makes a thin pool read-only whose data it could not write, and notes that in its metadata.
+#[test]
+#[ignore = "guest: pulls a disk"]
+fn a_thin_pool_that_lost_its_data_for_a_while_takes_new_blocks_when_its_volumes_are_free() {
+    let mut scsi = Scsi::new();
+    let thin = ", provisioning: Thin, thinPool: {size: 100Mi}";
+    let (_emptied, mut scene) = Disks::new(1).scene(DEVICES, thin, &PAGES);
+    let layers = run("lvs", &["-a", "--noheadings", "-o", "lv_name,devices", "tarn-pool"]);
+    let on = |layer: &str| layers.lines().find(|it| it.contains(layer)).unwrap().to_owned();
+    assert!(on("tdata]").contains(&scsi.path) && on("tmeta]").contains(&disk(0)), "{layers}");
+    let mut number = 0;
+    let mut lose_its_data = |scene: &Scene, at: &Path| {
+        number += 1;
+        put(at, number, number);
+        run("sync", &[]);
+        scsi.pull();
+        let written = || fs::write(at.join("x"), "x").and_then(|()| sync(at));
+        wait_until("writes fail", || written().is_err());
+        await_figure("disks_missing", 1.0);
+        scsi.plug_in();
+        await_figure("disks_missing", 0.0);
+        wait_until("it has a note that it must be checked", || {
+            run("dmsetup", &["status", "tarn--pool-tarn--thin-tpool"]).contains("needs_check")
+        });
+        wait_until("that is known", || scene.capacity(&[]).0 == 0);
+    };
+    let (volume, at) = scene.make_used(&Wish::new("v", "ext4", mib(64)));
+    lose_its_data(&scene, &at);
+    assert_eq!(figure("volumes_on_missing_disks"), 2.0, "the pool and what is in it");
+    scene.put_down(&volume);
+    wait_until("it is whole again", || figure("volumes_on_missing_disks") == 0.0);
+    scene.take_up(&volume);
+    assert!(holds(&at, 1, 1));
+    lose_its_data(&scene, &at);
+    // Also where all that was mounted went while the driver was away.
+    scene.kill();
+    run("umount", &["--all-targets", scene_device(&volume.id).to_str().unwrap()]);
+    run("vgchange", &["-qq", "-an", "tarn-pool"]);
+    scene.start();
+    assert_eq!(figure("volumes_on_missing_disks"), 0.0);
+    scene.take_up(&volume);
+    assert!(holds(&at, 1, 1) && holds(&at, 2, 2));
+    put(&at, 3, 3);
+    scene.make(&Wish::new("new", "ext4", mib(16)));
 }
 
 fn sync(at: &Path) -> std::io::Result<()> {

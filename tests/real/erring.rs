@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use rstest::rstest;
 use tonic::Code;
 
 use crate::support::{
@@ -159,20 +160,25 @@ fn what_lies_on_other_disks_is_served_while_a_disk_errs_and_all_is_well_when_it_
     scene.make(&Wish::new("new", "block", mib(8)));
 }
 
-#[test]
+#[rstest]
+#[case::thick("layout: Raid1", None)]
+#[case::thin("provisioning: Thin, thinPool: {size: 64Mi, layout: Raid1}", Some("tarn-thin_tdata"))]
 #[ignore = "guest: has a disk err"]
-fn a_mirror_goes_on_without_a_disk_that_errs_and_takes_it_again_when_it_is_well() {
+fn a_mirror_goes_on_without_a_disk_that_errs_and_takes_it_again_when_it_is_well(
+    #[case] spec: &str,
+    #[case] layer: Option<&str>,
+) {
     let ground = Ground::new(&[300]);
     let erring = Erring::new(disk(1));
     let vg = ground.vg.clone();
     run("pvcreate", &["-qq", "-y", "--metadatasize", "63m", "/dev/mapper/erring"]);
     run("vgextend", &["-qq", &vg, "/dev/mapper/erring"]);
-    let pools = format!("pools: [{{name: pool, volumeGroup: {vg}, wipe: None, layout: Raid1}}]\n");
+    let pools = format!("pools: [{{name: pool, volumeGroup: {vg}, wipe: None, {spec}}}]\n");
     let mut scene = Scene::on(ground, &pools, &PAGES);
     let (volume, at) = scene.make_used(&Wish::new("mirror", "block", mib(40)));
     let spare = scene.make(&Wish::new("spare", "block", mib(8)));
-    let health =
-        || run("lvs", &["--noheadings", "-o", "lv_health_status", &format!("{vg}/{}", volume.id)]);
+    let mirror = format!("{vg}/{}", layer.unwrap_or(&volume.id));
+    let health = || run("lvs", &["--noheadings", "-o", "lv_health_status", &mirror]);
     wait_until("the mirror is full", || figure("volumes_filling") == 0.0);
 
     let stop = AtomicBool::new(false);

@@ -35,23 +35,39 @@ fn mapped(scene: &Scene, layer: &str) -> String {
 }
 
 /// Waits until every leg has what it is to have: before that none may be lost.
-fn wait_for_sync(scene: &Scene, volume: &Volume) {
-    let name = format!("{}/{}", scene.ground.vg, volume.id);
+pub(crate) fn wait_for_sync(scene: &Scene, raid: &str) {
+    let name = format!("{}/{raid}", scene.ground.vg);
     wait_until("the legs are the same", || {
         run("lvs", &["--noheadings", "-o", "copy_percent", &name]).trim() == "100.00"
     });
 }
 
 /// Has a leg's disk fail: every read and write of what the leg has on it is an error.
-fn fail_leg(scene: &Scene, volume: &Volume, leg: usize) {
+pub(crate) fn fail_leg(scene: &Scene, raid: &str, leg: usize) {
     for layer in ["rimage", "rmeta"] {
-        let name = mapped(scene, &format!("{}_{layer}_{leg}", volume.id));
+        let name = mapped(scene, &format!("{raid}_{layer}_{leg}"));
         let sectors = run("blockdev", &["--getsz", &format!("/dev/mapper/{name}")]);
         let table = format!("0 {} error", sectors.trim());
         run("dmsetup", &["suspend", "--noflush", "--nolockfs", &name]);
         run("dmsetup", &["load", &name, "--table", &table]);
         run("dmsetup", &["resume", &name]);
     }
+}
+
+/// What is written to a volume is there, and more can be, when every one of these RAIDs has lost so many legs.
+pub(crate) fn assert_bears_loss(scene: &Scene, target: &Path, raids: &[&str], losses: usize) {
+    put(target, 0, 1);
+    run("sync", &[]);
+    for raid in raids {
+        wait_for_sync(scene, raid);
+        (0..losses).for_each(|leg| fail_leg(scene, raid, leg));
+    }
+    forget_cached();
+    assert!(holds(target, 0, 1));
+    put(target, 1, 2);
+    run("sync", &[]);
+    forget_cached();
+    assert!(holds(target, 0, 1) && holds(target, 1, 2));
 }
 
 #[rstest]
@@ -64,18 +80,7 @@ fn fail_leg(scene: &Scene, volume: &Volume, leg: usize) {
 fn the_disks_that_it_can_lose_are_lost(#[case] class: Class, #[case] legs: usize) {
     let scene = scene("wipe: None");
     let (volume, target) = scene.make_used(&wish("v", "ext4", mib(24), class));
-    put(&target, 0, 1);
-    run("sync", &[]);
-    wait_for_sync(&scene, &volume);
-    for leg in 0..legs {
-        fail_leg(&scene, &volume, leg);
-    }
-    forget_cached();
-    assert!(holds(&target, 0, 1));
-    put(&target, 1, 2);
-    run("sync", &[]);
-    forget_cached();
-    assert!(holds(&target, 0, 1) && holds(&target, 1, 2));
+    assert_bears_loss(&scene, &target, &[&volume.id], legs);
     scene.put_down(&volume);
     scene.delete(&volume).unwrap();
 }

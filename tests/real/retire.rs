@@ -21,15 +21,8 @@ fn retire(scene: &Scene, more: &str, leaving: bool) {
     fs::write(scene.home().join("pools.yaml"), text).unwrap();
 }
 
-fn is_physical(disk: &str) -> bool {
-    run("pvs", &["--noheadings", "-o", "pv_name"]).contains(disk)
-}
-
-#[test]
-#[ignore = "guest: moves extents of whole disks"]
-fn a_disk_is_emptied_under_a_pod_also_when_the_move_is_killed() {
-    let scsi = Scsi::new();
-    let disks = Disks::new(1);
+/// Has the first `pvmove` killed in its middle, and with it the driver.
+fn kill_in_first_move(disks: &Disks) {
     let flag = disks.ground.home.join("killed");
     let flag = flag.display();
     disks.wrap(
@@ -41,6 +34,18 @@ fn a_disk_is_emptied_under_a_pod_also_when_the_move_is_killed() {
             exec "$real" "$@""#
         ),
     );
+}
+
+fn is_physical(disk: &str) -> bool {
+    run("pvs", &["--noheadings", "-o", "pv_name"]).contains(disk)
+}
+
+#[test]
+#[ignore = "guest: moves extents of whole disks"]
+fn a_disk_is_emptied_under_a_pod_also_when_the_move_is_killed() {
+    let scsi = Scsi::new();
+    let disks = Disks::new(1);
+    kill_in_first_move(&disks);
     let devices = r#"{paths: ["/dev/ubda", "/dev/sd*"]}"#;
     let (_emptied, mut scene) = disks.scene(devices, "", &[]);
     let (volume, at) = scene.make_used(&Wish::new("v", "ext4", mib(200)));
@@ -91,4 +96,59 @@ fn a_disk_with_a_thin_pool_and_its_spare_is_emptied() {
     wait_until("it is no physical volume any more", || !is_physical(&scsi.path));
     forget_cached();
     assert!((0..11).all(|slot| holds(&at, slot, slot + 1)), "not a byte is lost");
+}
+
+/// Every leg of the RAID volumes, with its disk.
+fn legs() -> Vec<(String, String)> {
+    let layers = run("pvs", &["--segments", "--noheadings", "-o", "lv_name,pv_name"]);
+    let pairs = layers.lines().filter(|line| line.contains("_r")).map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next().unwrap().to_owned(), words.next().unwrap().to_owned())
+    });
+    pairs.collect()
+}
+
+#[test]
+#[ignore = "guest: moves legs of RAID volumes"]
+fn a_leg_of_a_raid_is_moved_apart_from_the_others_also_when_that_is_killed() {
+    let scsi = Scsi::new();
+    let disks = Disks::new(2);
+    kill_in_first_move(&disks);
+    let devices = r#"{paths: ["/dev/ubd[ab]", "/dev/sd*"]}"#;
+    let three = ", layout: Raid1, mirrors: 2";
+    let (_emptied, mut scene) = disks.scene(devices, three, &[]);
+    // On all three; then a copy of it is taken off a disk by hand, so that there is one to go to.
+    let (volume, at) = scene.make_used(&Wish::new("v", "ext4", mib(150)));
+    (0..20).for_each(|slot| put(&at, slot, slot + 1));
+    let name = format!("{GROUP}/{}", volume.id);
+    wait_until("its legs are the same", || {
+        run("lvs", &["--noheadings", "-o", "copy_percent", &name]).trim() == "100.00"
+    });
+    run("lvconvert", &["--yes", "--mirrors", "1", &name, &disk(1)]);
+    scene.stop();
+    let devices = devices.replace('}', ", retire: [\"2000\"]}");
+    let text = format!("pools: [{{name: pool, devices: {devices}{three}}}]\n");
+    fs::write(scene.home().join("pools.yaml"), text).unwrap();
+    scene.start();
+    let ended = scene.driver().ended();
+    assert_eq!(ended.code(), None, "it was not killed: {ended}");
+    put(&at, 20, 21);
+    scene.start();
+    wait_until("the disk has left", || members(GROUP) == [disk(0), disk(1)]);
+    wait_until("it is no physical volume any more", || !is_physical(&scsi.path));
+    let legs = legs();
+    for leg in 0..2 {
+        let its = legs.iter().filter(|(name, _)| name.contains(&format!("_{leg}]")));
+        let mut on: Vec<&String> = its.map(|(_, disk)| disk).collect();
+        on.dedup();
+        assert_eq!(on.len(), 1, "{legs:?}");
+    }
+    forget_cached();
+    assert!((0..21).all(|slot| holds(&at, slot, slot + 1)), "not a byte is lost");
+    scene.put_down(&volume);
+    scene.take_up(&volume);
+    assert!((0..21).all(|slot| holds(&at, slot, slot + 1)));
+    scene.put_down(&volume);
+    scene.delete(&volume).unwrap();
+    fs::remove_file(scene.home().join("killed")).unwrap();
 }

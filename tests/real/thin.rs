@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use rstest::rstest;
 use tonic::Code;
 
 use crate::support::{
@@ -52,18 +53,23 @@ fn pool_size(scene: &Scene) -> u64 {
     mib(format!("{size:.0}").parse().unwrap())
 }
 
-#[test]
+#[rstest]
+#[case::linear(&[300], "Linear")]
+#[case::mirrored(&[300, 300], "Raid1")]
+#[case::with_parity(&[200, 200, 200], "Raid5")]
 #[ignore = "guest: a real thin pool"]
-fn a_pool_grows_before_it_is_full() {
-    let spec = "provisioning: Thin, reserve: 100Mi, thinPool: {size: 100Mi, overprovision: 400, \
-                autoextend: {threshold: 60, percent: 50}}";
-    let scene = Scene::new(&[300], spec);
-    let promised = scene.capacity(&[]).0;
+fn a_pool_grows_before_it_is_full(#[case] disks: &[u64], #[case] layout: &str) {
+    let spec = format!(
+        "provisioning: Thin, reserve: 100Mi, thinPool: {{size: 100Mi, layout: {layout}, \
+         overprovision: 400, autoextend: {{threshold: 60, percent: 50}}}}"
+    );
+    let scene = Scene::new(disks, &spec);
+    let (promised, before) = (scene.capacity(&[]).0, pool_size(&scene));
     let (volume, target) = scene.make_used(&Wish::new("v", "block", mib(200)));
     fill(&target, 72);
     // The next change is followed by a look at the pool.
     scene.make(&Wish::new("other", "block", mib(4)));
-    wait_until("the thin pool has grown", || pool_size(&scene) > mib(100));
+    wait_until("the thin pool has grown", || pool_size(&scene) > before);
     // It may grow by half at a time, and not into the reserve.
     let grown = pool_size(&scene);
     assert!(grown >= mib(140) && grown <= mib(200), "{grown}");
@@ -98,16 +104,21 @@ fn a_full_pool_takes_no_volumes_and_loses_no_bytes() {
     scene.make(&more("more"));
 }
 
-#[test]
+#[rstest]
+#[case::linear(&[300], "Linear")]
+#[case::mirrored(&[300, 300], "Raid1")]
 #[ignore = "guest: a real full thin pool"]
-fn a_pool_filled_to_the_brim_loses_nothing_acknowledged_and_recovers_when_it_is_grown() {
+fn a_pool_filled_to_the_brim_loses_nothing_acknowledged_and_recovers_when_it_is_grown(
+    #[case] disks: &[u64],
+    #[case] layout: &str,
+) {
     let pools = |vg: &str, size: &str| {
         format!(
             "pools: [{{name: pool, volumeGroup: {vg}, provisioning: Thin, thinPool: {{size: {size}, \
-             overprovision: 1000}}}}]\n"
+             layout: {layout}, overprovision: 1000}}}}]\n"
         )
     };
-    let ground = Ground::new(&[300]);
+    let ground = Ground::new(disks);
     let vg = ground.vg.clone();
     let mut scene = Scene::on(ground, &pools(&vg, "64Mi"), &[]);
     let (files, directory) = scene.make_used(&Wish::new("files", "ext4", mib(32)));

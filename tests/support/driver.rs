@@ -34,8 +34,18 @@ pub(crate) struct Driver {
 impl Driver {
     /// Starts the driver in a folder that holds `pools.yaml`, and waits until it serves.
     pub(crate) fn start(folder: &Path) -> Result<Self, String> {
+        let mut driver = Self::launch(folder)?;
+        driver.await_ready()?;
+        Ok(driver)
+    }
+
+    /// Starts the driver, which need not serve yet.
+    pub(crate) fn launch(folder: &Path) -> Result<Self, String> {
         let log = OpenOptions::new().create(true).append(true).open(folder.join("driver.log"));
         let log = log.map_err(|err| format!("no log: {err}"))?;
+        // Some tests put programs before those of the machine.
+        let paths =
+            [folder.join("bin").display().to_string(), std::env::var("PATH").unwrap_or_default()];
         #[expect(clippy::disallowed_methods, reason = "runs the program itself")]
         let child = std::process::Command::new(env!("CARGO_BIN_EXE_tarn"))
             .arg("standalone")
@@ -44,19 +54,20 @@ impl Driver {
             .arg("--endpoint")
             .arg(socket(folder))
             .args(["--node-id", "guest"])
+            .arg("--volumes-dir")
+            .arg(folder.join("volumes"))
+            .env("PATH", paths.join(":"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .process_group(0)
             .spawn()
             .map_err(|err| format!("tarn does not start: {err}"))?;
-        let mut driver = Self { child, folder: folder.to_owned() };
-        driver.await_ready()?;
-        Ok(driver)
+        Ok(Self { child, folder: folder.to_owned() })
     }
 
     /// Waits until the driver answers.
-    fn await_ready(&mut self) -> Result<(), String> {
+    pub(crate) fn await_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut clients = Clients::new(&self.folder);
         loop {

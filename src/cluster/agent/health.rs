@@ -11,8 +11,7 @@ use super::{
 };
 use crate::{
     cluster::objects::{Condition, LogicalVolume, LogicalVolumeStatus, Phase},
-    host::PoolStatus,
-    pool::health::Health,
+    pool::{PoolStatus, health::Health},
     volume::{PoolName, chain},
 };
 
@@ -22,6 +21,7 @@ const INTACT: &str = "Intact";
 const DISK_MISSING: &str = "DiskMissing";
 const DISK_ERRS: &str = "DiskErrs";
 const UNREADABLE: &str = "VolumeGroupUnreadable";
+const CONTENTS_LOST: &str = "ContentsLost";
 
 /// Whether no pool misses a disk.
 pub(super) fn condition(pools: &[PoolStatus]) -> Condition {
@@ -47,6 +47,11 @@ fn harm(health: &Health, id: &str) -> Option<(&'static str, String)> {
         None if health.lost.iter().any(|it| it == id) => {
             Some((DISK_MISSING, health.of_a_lost_volume()))
         }
+        None if health.emptied.iter().any(|it| it == id) => {
+            let why = "its contents are gone: they were in memory when its node was restarted, or their directory \
+                       is not there";
+            Some((CONTENTS_LOST, why.to_owned()))
+        }
         None => {
             let disk = health.erring.iter().find(|it| it.volumes.iter().any(|it| it == id))?;
             Some((DISK_ERRS, disk.of_a_volume()))
@@ -59,12 +64,9 @@ fn wanted(has: &[Condition], harm: Option<(&'static str, String)>) -> Option<Con
     let old = has.iter().find(|it| it.kind == INTACT);
     let mut new = match harm {
         Some((reason, message)) => Condition::new(INTACT, false, reason, message),
-        None if old.is_some() => Condition::new(
-            INTACT,
-            true,
-            "AllThere",
-            "every disk that it lies on is there".to_owned(),
-        ),
+        None if old.is_some() => {
+            Condition::new(INTACT, true, "AllThere", "all that it lies on is there".to_owned())
+        }
         None => return None,
     };
     new.keep_time(has);
@@ -183,6 +185,8 @@ mod tests {
             "{message}"
         );
         assert_eq!(harm(&missing(), "v-b"), None);
+        let emptied = Health { emptied: vec!["v-b".to_owned()], ..missing() };
+        assert_eq!(harm(&emptied, "v-b").unwrap().0, CONTENTS_LOST);
         let unread = Health { unread: Some("I/O error".to_owned()), ..missing() };
         assert_eq!(harm(&unread, "v-b").unwrap().0, UNREADABLE);
         let erring = Erring { disk: "/dev/sdc".to_owned(), volumes: vec!["v-b".to_owned()] };

@@ -47,7 +47,7 @@ pub fn recalled_groups(state: &Path) -> BTreeMap<VgName, String> {
 
 /// Remembers the groups for the next start, where they are others than before.
 pub(super) async fn remember_groups(shared: &Shared, before: &mut Option<Groups>) {
-    let known = shared.agent.host.known_groups();
+    let known = shared.agent.machine.groups().known_groups();
     if before.as_ref() == Some(&known) {
         return;
     }
@@ -100,7 +100,7 @@ pub(super) async fn learn(shared: &Arc<Shared>) {
         }
         tokio::time::sleep(AGAIN).await;
     };
-    let (host, state) = (Arc::clone(&shared.agent.host), shared.agent.state.clone());
+    let (host, state) = (Arc::clone(shared.agent.machine.groups()), shared.agent.state.clone());
     let done = tokio::task::spawn_blocking(move || {
         if let Err(err) = remember(&state, REMEMBERED, &id) {
             tracing::warn!(directory = %state.display(), %err, "the cluster is not remembered");

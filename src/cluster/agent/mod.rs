@@ -9,6 +9,7 @@ mod brake;
 mod devices;
 mod freed;
 mod fuller;
+mod fullness;
 mod health;
 mod identity;
 mod permission;
@@ -40,7 +41,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::{lease, objects::LogicalVolume};
 use crate::{
-    host::Host,
+    machine::Machine,
     volume::{NodeId, Turns},
 };
 use brake::Brake;
@@ -62,7 +63,7 @@ pub struct Agent {
     /// Its node's name in the API.
     pub node_name: String,
     /// What carries the wishes out.
-    pub host: Arc<Host>,
+    pub machine: Arc<Machine>,
     /// Shared with the front door: one call a volume at a time.
     pub turns: Turns,
     /// A directory where the pools are remembered for a start without the API.
@@ -160,9 +161,9 @@ impl Agent {
     /// Serves the pools that were known when the last life ended, so that volumes can be staged and
     /// published before the API is there.
     pub fn recall_pools(&self) {
-        identity::recall(&self.host, &self.state);
-        self.host.show_disks();
-        pools::recall(&self.host, &self.state);
+        identity::recall(self.machine.groups(), &self.state);
+        self.machine.groups().show_disks();
+        pools::recall(&self.machine, &self.state);
     }
 
     /// Does the agent's work until dropped.
@@ -171,7 +172,7 @@ impl Agent {
             Reporter { controller: self.driver.clone(), instance: Some(self.node_name.clone()) };
         let changes = watch::Sender::new(());
         let listener = changes.clone();
-        self.host.on_change(move |_| listener.send_replace(()));
+        self.machine.on_change(move |_| listener.send_replace(()));
         let renewal = lease::renew(
             self.client.clone(),
             self.namespace.clone(),

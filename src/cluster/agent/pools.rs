@@ -18,9 +18,9 @@ use tokio_stream::StreamExt as _;
 use super::{Shared, locked, retired::Retired};
 use crate::{
     cluster::objects::{Condition, StoragePool, StoragePoolSpec},
-    host::Host,
+    machine::Machine,
     pool::{PoolEntry, PoolSpec},
-    volume::{PoolName, chain},
+    volume::PoolName,
 };
 
 /// Where the pools are remembered, below the directory for state.
@@ -76,7 +76,7 @@ struct Remembered {
 }
 
 /// Serves the pools that were remembered. What cannot be is told when the API asks for it again.
-pub(super) fn recall(host: &Host, state: &Path) {
+pub(super) fn recall(machine: &Machine, state: &Path) {
     let path = state.join(REMEMBERED);
     let text = match fs::read(&path) {
         Ok(text) => text,
@@ -87,9 +87,9 @@ pub(super) fn recall(host: &Host, state: &Path) {
         Ok(pools) => {
             let entry =
                 |it: Remembered| Some(PoolEntry { name: it.name.parse().ok()?, spec: it.spec });
-            let failed = host.set_pools(pools.into_iter().filter_map(entry).collect());
+            let failed = machine.set_pools(pools.into_iter().filter_map(entry).collect());
             for (pool, err) in failed {
-                tracing::warn!(%pool, error = chain(&err), "the pool is not served");
+                tracing::warn!(%pool, why = err, "the pool is not served");
             }
         }
         Err(err) => tracing::warn!(path = %path.display(), %err, "not remembered"),
@@ -224,8 +224,8 @@ impl Said {
 
 async fn apply(shared: &Arc<Shared>, said: &Said) {
     let (own, bad) = said.own();
-    let (host, state) = (Arc::clone(&shared.agent.host), shared.agent.state.clone());
-    let done = tokio::task::spawn_blocking(move || serve(&host, &state, own)).await;
+    let (machine, state) = (Arc::clone(&shared.agent.machine), shared.agent.state.clone());
+    let done = tokio::task::spawn_blocking(move || serve(&machine, &state, own)).await;
     if let Err(err) = done {
         tracing::error!(%err, "pools were not changed");
     }
@@ -239,11 +239,11 @@ async fn apply(shared: &Arc<Shared>, said: &Said) {
     }
 }
 
-fn serve(host: &Host, state: &Path, own: Vec<PoolEntry>) {
+fn serve(machine: &Machine, state: &Path, own: Vec<PoolEntry>) {
     if let Err(err) = remember(state, &own) {
         tracing::warn!(directory = %state.display(), %err, "the pools are not remembered");
     }
-    for (pool, err) in host.set_pools(own) {
-        tracing::warn!(%pool, error = chain(&err), "the pool is not served");
+    for (pool, err) in machine.set_pools(own) {
+        tracing::warn!(%pool, why = err, "the pool is not served");
     }
 }

@@ -13,21 +13,24 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    Concerns, Shared, brake::Deletion, devices, fuller, health, identity, locked, strays::Strays,
+    Concerns, Shared, brake::Deletion, devices, fuller, fullness, health, identity, locked,
+    strays::Strays,
 };
 use crate::{
     cluster::objects::{
         DiskReport, FillingReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus,
         PoolReport, StrayReport, ThinReport, without_owners_of_fields,
     },
-    host::{Filling, PoolStatus, Status},
+    machine::Status,
+    pool::{Filling, PoolStatus},
     volume::chain,
 };
 
 /// Changes come in bunches: so long after the first of one the report is written.
 const BUNCH: Duration = Duration::from_millis(100);
-/// So long it can wait that there is less room because volumes were made: who chooses nodes knows of them.
-const FULLER: Duration = Duration::from_secs(10);
+/// So long it can wait that there is less room because volumes were made: who chooses nodes knows of them, and of
+/// 5,000 nodes with a new volume each now and then the API server would have as many reports as volumes.
+const FULLER: Duration = Duration::from_secs(60);
 /// When a report that was not taken is written again.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// So many lost volumes are named of each pool: an object in the API may have 1.5 MiB.
@@ -39,9 +42,11 @@ const LOOK: Duration = Duration::from_secs(30);
 pub(super) async fn keep(shared: &Shared) {
     let mut changes = shared.changes.subscribe();
     let mut written: Option<NodeLocalStorageStatus> = None;
+    let mut version = None;
     let mut fuller_since: Option<Instant> = None;
     let mut strays = Strays::default();
     let mut told = health::Told::default();
+    let mut fullness = fullness::Told::default();
     let mut groups = None;
     loop {
         changes.mark_unchanged();
@@ -49,9 +54,11 @@ pub(super) async fn keep(shared: &Shared) {
         let found = strays.look(shared, Instant::now());
         let concerns = Concerns { strays: found.len() as u64, held: held(shared) };
         (shared.agent.on_concerns)(concerns);
-        let of_host = shared.agent.host.status();
+        let of_host = shared.agent.machine.status();
         told.tell(shared, &of_host.pools).await;
+        fullness.tell(shared, &of_host.pools).await;
         let mut status = compose(shared, &of_host, found);
+        status.conditions.push(fullness.condition());
         if let Some(last) = &written {
             status.conditions.iter_mut().for_each(|it| it.keep_time(&last.conditions));
         }
@@ -60,8 +67,9 @@ pub(super) async fn keep(shared: &Shared) {
         let since = is_only_fuller.then(|| *fuller_since.get_or_insert_with(Instant::now));
         let can_wait = since.map_or(Duration::ZERO, |since| FULLER.saturating_sub(since.elapsed()));
         if is_doubtful || can_wait.is_zero() && written.as_ref() != Some(&status) {
-            match write(shared, &status).await {
+            match write(shared, &status, version.take()).await {
                 Ok(object) => {
+                    version.clone_from(&object.metadata.resource_version);
                     strays.tell(shared, &object, &status.strays).await;
                     written = Some(status);
                     fuller_since = None;
@@ -91,9 +99,9 @@ fn held(shared: &Shared) -> u64 {
 }
 
 fn compose(shared: &Shared, status: &Status, strays: Vec<StrayReport>) -> NodeLocalStorageStatus {
-    let host = &shared.agent.host;
-    let (plan, unseen) = host.disks();
-    let unserved = host.unserved();
+    let machine = &shared.agent.machine;
+    let (plan, unseen) = machine.groups().disks();
+    let unserved = machine.unserved();
     let trouble = locked(&shared.trouble);
     NodeLocalStorageStatus {
         sequence: i64::try_from(status.sequence).unwrap_or(i64::MAX),
@@ -113,7 +121,7 @@ fn compose(shared: &Shared, status: &Status, strays: Vec<StrayReport>) -> NodeLo
 fn pool_report(pool: &PoolStatus) -> PoolReport {
     PoolReport {
         name: pool.name.to_string(),
-        volume_group: pool.group.to_string(),
+        volume_group: pool.group.as_ref().map(ToString::to_string),
         size: pool.size,
         free: pool.free,
         largest_thick: pool.largest_thick,
@@ -137,6 +145,7 @@ fn pool_report(pool: &PoolStatus) -> PoolReport {
                 device: disk.device.display().to_string(),
                 missing: disk.missing,
                 allocatable: disk.allocatable,
+                erring: disk.erring,
                 extents: disk.extents,
                 free_runs: disk.free_runs.iter().map(|run| run.length).collect(),
             })
@@ -154,19 +163,34 @@ fn filling_report(filling: &Filling) -> FillingReport {
     FillingReport { volume: filling.volume.clone(), percent: filling.whole_percent() }
 }
 
+/// Writes the report. Where nobody else has written the object since that version it is replaced, as a patch
+/// costs the API server almost twice as much.
 async fn write(
     shared: &Shared,
     status: &NodeLocalStorageStatus,
+    version: Option<String>,
 ) -> Result<NodeLocalStorage, kube::Error> {
     let api: Api<NodeLocalStorage> = Api::all(shared.agent.client.clone());
     let name = shared.agent.node.as_str();
+    let object = |metadata, status| NodeLocalStorage {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..metadata },
+        spec: NodeLocalStorageSpec {},
+        status,
+    };
+    if version.is_some() {
+        let metadata = ObjectMeta { resource_version: version, ..without_owners_of_fields() };
+        let whole = object(metadata, Some(status.clone()));
+        match api.replace_status(name, &PostParams::default(), &whole).await {
+            Err(kube::Error::Api(err)) if err.code == 404 || err.code == 409 => (),
+            other => return other,
+        }
+    }
     let patch = json!({ "metadata": without_owners_of_fields(), "status": status });
     let params = PatchParams::default();
     match api.patch_status(name, &params, &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(err)) if err.code == 404 => {
-            let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-            let object = NodeLocalStorage { metadata, spec: NodeLocalStorageSpec {}, status: None };
-            api.create(&PostParams::default(), &object).await?;
+            let bare = object(ObjectMeta::default(), None);
+            api.create(&PostParams::default(), &bare).await?;
             api.patch_status(name, &params, &Patch::Merge(&patch)).await
         }
         other => other,

@@ -34,7 +34,7 @@ impl Retired {
 impl Shared {
     /// Warns of what the annotation names and this node has not: perhaps a serial that was misspelled.
     pub(super) async fn warn_of_unknown(&self, retired: &Retired) {
-        let (plan, _) = self.agent.host.disks();
+        let (plan, _) = self.agent.machine.groups().disks();
         if plan.disks.is_empty() {
             return;
         }

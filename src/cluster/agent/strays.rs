@@ -15,7 +15,8 @@ use crate::{
         objects::{LogicalVolume, LogicalVolumeSpec, NodeLocalStorage, StrayReport},
         wish::{lost_spec, stray_of},
     },
-    host::{Host, Kept},
+    machine::Machine,
+    pool::Kept,
     units::Bytes,
     volume::{Error, NodeId},
 };
@@ -40,7 +41,7 @@ impl Strays {
     pub(super) fn look(&mut self, shared: &Shared, now: Instant) -> Vec<StrayReport> {
         let Some(objects) = shared.objects.get() else { return Vec::new() };
         let is_lost = |id: &str| objects.get(&ObjectRef::<LogicalVolume>::new(id)).is_none();
-        self.due(shared.agent.host.kept(is_lost), now)
+        self.due(shared.agent.machine.kept(is_lost), now)
     }
 
     /// Those of `lost` that have been so for [`A_WHILE`].
@@ -94,12 +95,12 @@ impl Strays {
 /// that cannot be read.
 /// [`Error::Precondition`] when it is something else.
 pub(super) fn adopt(
-    host: &Host,
+    machine: &Machine,
     node: &NodeId,
     id: &str,
     spec: &LogicalVolumeSpec,
 ) -> Result<(Bytes, Option<i64>), Error> {
-    let kept = host.kept_now(&spec.pool, id)?;
+    let kept = machine.kept_now(&spec.pool, id)?;
     let has = lost_spec(node, &stray_of(&kept));
     // It may have grown since.
     let has = LogicalVolumeSpec { size: spec.size.clone(), claim: spec.claim.clone(), ..has };

@@ -29,7 +29,7 @@ use crate::{
         },
         wish::{Wish, refusal_of, wish_of},
     },
-    host::Host,
+    machine::Machine,
     units::Bytes,
     volume::{Error, SizeRange, SnapshotId, VolumeId, chain},
 };
@@ -95,7 +95,7 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
         Ok(step) => step,
         Err(err) => return work.refuse(&object, &err).await,
     };
-    let serves = shared.agent.host.serves_pool(&object.spec.pool);
+    let serves = shared.agent.machine.serves_pool(&object.spec.pool);
     let done = match step {
         Step::Nothing => Ok(Action::await_change()),
         Step::TakeUp if !serves => work.refuse(&object, &no_pool(&object)).await,
@@ -162,13 +162,13 @@ impl Work<'_> {
     /// before anybody is told of the result, since their next call needs it.
     async fn on_host<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Host) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Machine) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let turn = self.shared.agent.turns.take(&self.id)?;
-        let host = Arc::clone(&self.shared.agent.host);
+        let machine = Arc::clone(&self.shared.agent.machine);
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            work(&host)
+            work(&machine)
         });
         done.await.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
     }
@@ -203,13 +203,14 @@ impl Work<'_> {
     fn format_ahead(&self) {
         let Ok(id) = self.id.parse::<VolumeId>() else { return };
         let one_by_one = Arc::clone(&self.shared.formatting);
-        let (host, turns) = (Arc::clone(&self.shared.agent.host), self.shared.agent.turns.clone());
+        let (machine, turns) =
+            (Arc::clone(&self.shared.agent.machine), self.shared.agent.turns.clone());
         tokio::spawn(async move {
             let Ok(_permit) = one_by_one.acquire().await else { return };
             let format = move || {
                 // A call that has it in hand, as its first stage, does all that is to be done.
                 let Ok(_turn) = turns.take_in_background(id.as_str()) else { return };
-                host.format_ahead(&id);
+                machine.format_ahead(&id);
             };
             if let Err(err) = tokio::task::spawn_blocking(format).await {
                 tracing::error!(%err, "formatting a volume ahead of its first stage");
@@ -221,7 +222,7 @@ impl Work<'_> {
         let id = self.id.clone();
         if object.annotations().contains_key(FOUND) {
             let (node, spec) = (self.shared.agent.node.clone(), object.spec.clone());
-            return self.on_host(move |host| adopt(host, &node, &id, &spec)).await;
+            return self.on_host(move |machine| adopt(machine, &node, &id, &spec)).await;
         }
         let own = |of_name: &str| match of_name == id {
             true => Ok(()),
@@ -233,15 +234,15 @@ impl Work<'_> {
         match wish_of(&object.spec)? {
             Wish::Volume(wanted) => {
                 own(VolumeId::of(&wanted.name).as_str())?;
-                let made = self.on_host(move |host| host.create(&wanted)).await?;
+                let made = self.on_host(move |machine| machine.create(&wanted)).await?;
                 Ok((made.size, None))
             }
             Wish::Snapshot(wanted) => {
                 own(SnapshotId::of(&wanted.name).as_str())?;
                 let of_source = self.shared.agent.turns.take(wanted.source.as_str())?;
-                let take = move |host: &Host| {
+                let take = move |machine: &Machine| {
                     let _of_source = of_source;
-                    host.snapshot(&wanted)
+                    machine.snapshot(&wanted)
                 };
                 let taken = self.on_host(take).await?;
                 Ok((taken.size, Some(taken.created)))
@@ -272,7 +273,9 @@ impl Work<'_> {
     async fn grow(&self, object: &LogicalVolume, size: Bytes) -> Result<Action, Unwritten> {
         let there = object.status.clone().unwrap_or_default();
         let result = match self.id.parse::<VolumeId>() {
-            Ok(id) => self.on_host(move |host| host.expand(&id, SizeRange::at_least(size))).await,
+            Ok(id) => {
+                self.on_host(move |machine| machine.expand(&id, SizeRange::at_least(size))).await
+            }
             Err(_) => Err(Error::Precondition("a snapshot does not grow".to_owned())),
         };
         let status = match result {
@@ -351,9 +354,9 @@ impl Work<'_> {
         self.shared.freed.forget(&self.id);
         let id = self.id.clone();
         let result = self
-            .on_host(move |host| match (id.parse::<VolumeId>(), id.parse::<SnapshotId>()) {
-                (Ok(id), _) => host.delete(&id),
-                (_, Ok(id)) => host.delete_snapshot(&id),
+            .on_host(move |machine| match (id.parse::<VolumeId>(), id.parse::<SnapshotId>()) {
+                (Ok(id), _) => machine.delete(&id),
+                (_, Ok(id)) => machine.delete_snapshot(&id),
                 // Nothing can be there under such a name.
                 (Err(_), Err(_)) => Ok(()),
             })
@@ -393,7 +396,7 @@ impl Work<'_> {
     }
 
     fn sequence(&self) -> i64 {
-        i64::try_from(self.shared.agent.host.sequence()).unwrap_or(i64::MAX)
+        i64::try_from(self.shared.agent.machine.sequence()).unwrap_or(i64::MAX)
     }
 
     /// An Event about the object.

@@ -8,8 +8,11 @@ use super::Condition;
 use crate::{
     device::Wipe,
     units::Bytes,
-    volume::{LayoutWish, Provisioning},
+    volume::{AfterRestart, LayoutWish, Provisioning},
 };
+
+/// The rule for a field that is not changed once the object is there, and what who changes it is told.
+const FIXED: (&str, &str) = ("self == oldSelf", "a volume keeps it; only `size` changes");
 
 /// One volume or snapshot. The controller writes the spec, the node that has it the status.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,58 +42,75 @@ use crate::{
     )
 )]
 #[serde(rename_all = "camelCase")]
+// What is fixed says so itself, as the API server looks at a field of `self` far more slowly than at `self`.
 #[x_kube(
-    validation = ("self.nodeName == oldSelf.nodeName && self.pool == oldSelf.pool && self.csiName == oldSelf.csiName && self.volumeMode == oldSelf.volumeMode && self.provisioning == oldSelf.provisioning && self.layout == oldSelf.layout && self.wipe == oldSelf.wipe", "a volume keeps its node, pool, name, mode, provisioning, layout and wipe; only `size` changes"),
-    validation = ("has(self.fsType) == has(oldSelf.fsType) && (!has(self.fsType) || self.fsType == oldSelf.fsType) && has(self.mirrors) == has(oldSelf.mirrors) && (!has(self.mirrors) || self.mirrors == oldSelf.mirrors) && has(self.stripes) == has(oldSelf.stripes) && (!has(self.stripes) || self.stripes == oldSelf.stripes) && has(self.stripeSize) == has(oldSelf.stripeSize) && (!has(self.stripeSize) || self.stripeSize == oldSelf.stripeSize) && has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source) && has(self.snapshotOf) == has(oldSelf.snapshotOf) && (!has(self.snapshotOf) || self.snapshotOf == oldSelf.snapshotOf)", "a volume keeps its file system, mirrors, stripes and source; only `size` changes"),
+    validation = ("has(self.fsType) == has(oldSelf.fsType) && has(self.mirrors) == has(oldSelf.mirrors) && has(self.stripes) == has(oldSelf.stripes) && has(self.stripeSize) == has(oldSelf.stripeSize) && has(self.afterRestart) == has(oldSelf.afterRestart) && has(self.source) == has(oldSelf.source) && has(self.snapshotOf) == has(oldSelf.snapshotOf)", "a volume keeps its file system, mirrors, stripes, source and what becomes of it after a restart; only `size` changes"),
     validation = ("has(self.fsType) == (self.volumeMode == 'Filesystem')", "`fsType` is for `volumeMode: Filesystem`, and needed there"),
     validation = ("!(has(self.source) && has(self.snapshotOf))", "a snapshot (`snapshotOf`) has no `source`")
 )]
 pub struct LogicalVolumeSpec {
     /// The node that has it, as its topology label says.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = FIXED)]
     pub node_name: String,
     /// The pool of that node that it is made in.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = FIXED)]
     pub pool: String,
     /// The name by which the CSI client asked for it.
     #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = FIXED)]
     pub csi_name: String,
     /// How large it is to be. It may grow, and go back to `status.size` when growing was refused.
     #[schemars(with = "Bytes", length(max = 20))]
     pub size: String,
     /// Whether it is used as a file system or as a raw block device.
+    #[x_kube(validation = FIXED)]
     pub volume_mode: VolumeMode,
     /// Which file system: ext4, xfs or btrfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
+    #[x_kube(validation = FIXED)]
     pub fs_type: Option<String>,
     /// With room of its own, or in the pool's thin pool.
+    #[x_kube(validation = FIXED)]
     pub provisioning: Provisioning,
     /// How a thick volume lies on the disks.
     #[serde(default)]
+    #[x_kube(validation = FIXED)]
     pub layout: LayoutWish,
     /// How many copies of its data a mirrored volume has beside the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = FIXED)]
     pub mirrors: Option<u32>,
     /// Over how many disks the data of a striped volume lie, those of parity and mirrors not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = FIXED)]
     pub stripes: Option<u32>,
     /// How much is written to one disk before the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Bytes>", length(max = 20))]
+    #[x_kube(validation = FIXED)]
     pub stripe_size: Option<String>,
     /// What is done to its bytes when it is deleted.
+    #[x_kube(validation = FIXED)]
     pub wipe: Wipe,
     /// Options for mkfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub mkfs_options: Option<String>,
+    /// What becomes of a volume in memory whose contents are gone, where its class says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = FIXED)]
+    pub after_restart: Option<AfterRestart>,
     /// What its content is copied from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = FIXED)]
     pub source: Option<CopySource>,
     /// Makes this a snapshot: of which volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
+    #[x_kube(validation = FIXED)]
     pub snapshot_of: Option<String>,
     /// The claim that it was made for, as namespace/name, where the CSI client says so. For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,7 +13,7 @@ use crate::{
         capacity::{Stock, ThinStock},
     },
     units::Bytes,
-    volume::{LayoutWish, Provisioning},
+    volume::{AfterRestart, LayoutWish, Provisioning},
 };
 
 /// Nothing: all of it is status.
@@ -75,7 +75,8 @@ pub struct NodeLocalStorageStatus {
     #[serde(default)]
     pub plan: Vec<String>,
     /// `Ready`: every pool that is to be here is. `PoolsWhole`: none of them misses a disk.
-    /// `DisksTaken`: every disk that a pool selects is in its volume group.
+    /// `DisksTaken`: every disk that a pool selects is in its volume group. `ThinPoolsRoomy`: no thin pool
+    /// is nearly full.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -86,8 +87,9 @@ pub struct NodeLocalStorageStatus {
 pub struct PoolReport {
     /// The name of its StoragePool.
     pub name: String,
-    /// The volume group.
-    pub volume_group: String,
+    /// The volume group, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_group: Option<String>,
     /// All of it.
     pub size: Bytes,
     /// What of it no volume has, the reserve left out.
@@ -155,6 +157,9 @@ pub struct DiskReport {
     pub missing: bool,
     /// Whether volumes may be put on it.
     pub allocatable: bool,
+    /// Whether it answers RAID volumes with errors: it gets no further legs then.
+    #[serde(default)]
+    pub erring: bool,
     /// Extents in all.
     pub extents: u64,
     /// The lengths of its free runs, in extents, in order of their place.
@@ -256,6 +261,9 @@ pub struct StrayReport {
     /// Options for mkfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mkfs_options: Option<String>,
+    /// What becomes of a volume in memory whose contents are gone, where its class says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_restart: Option<AfterRestart>,
     /// What its content was copied from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<CopySource>,
@@ -299,6 +307,7 @@ impl DiskReport {
             uuid: String::new(),
             missing: self.missing,
             allocatable: self.allocatable,
+            erring: self.erring,
             extents: self.extents,
             free_runs,
         }

@@ -20,13 +20,21 @@ use crate::pool::PoolSpec;
     printcolumn(name = "Provisioning", type_ = "string", json_path = ".spec.provisioning"),
     printcolumn(name = "Volume group", type_ = "string", json_path = ".spec.volumeGroup"),
     printcolumn(name = "Loop file", type_ = "string", json_path = ".spec.loopFile.size"),
+    printcolumn(name = "Directory", type_ = "string", json_path = ".spec.directory.path"),
+    printcolumn(name = "Memory", type_ = "string", json_path = ".spec.memory.size"),
+    printcolumn(
+        name = "Whole devices",
+        type_ = "string",
+        json_path = ".spec.wholeDevices.directories"
+    ),
     printcolumn(name = "Devices", type_ = "string", json_path = ".spec.devices.paths"),
     printcolumn(name = "Wipe", type_ = "string", json_path = ".spec.wipe"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("[has(self.volumeGroup), has(self.loopFile), has(self.devices)].filter(it, it).size() == 1", "give `volumeGroup`, `loopFile` or `devices`, and only one of them"),
+    validation = ("[has(self.volumeGroup), has(self.loopFile), has(self.devices), has(self.directory), has(self.memory), has(self.wholeDevices)].filter(it, it).size() == 1", "give `volumeGroup`, `loopFile`, `devices`, `directory`, `memory` or `wholeDevices`, and only one of them"),
+    validation = ("!has(self.wholeDevices) || !has(self.wipe) || self.wipe != 'None'", "a whole device is given out again only clean: `wipe: Zero` or `Discard`"),
     validation = ("!has(self.devices) || has(self.devices.paths) || has(self.devices.models) || has(self.devices.transports) || has(self.devices.rotational) || has(self.devices.minSize) || has(self.devices.maxSize)", "`devices` must say which disks; every empty one is `paths: [/dev/*]`"),
     validation = ("has(self.thinPool) == (has(self.provisioning) && self.provisioning != 'Thick')", "`thinPool` is for `provisioning: Thin` or `ThickAndThin`, and needed there"),
     validation = ("has(self.volumeGroup) == has(oldSelf.volumeGroup) && (!has(self.volumeGroup) || self.volumeGroup == oldSelf.volumeGroup) && has(self.devices) == has(oldSelf.devices)", "a pool keeps its volume group; make another pool")

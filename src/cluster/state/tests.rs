@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     cluster::{FOUND, objects::LogicalVolume},
-    volume::{LayoutWish, SizeRange, VolumeName},
+    volume::{AfterRestart, LayoutWish, SizeRange, VolumeName},
 };
 
 const EXTENT: u64 = 4 << 20;
@@ -352,6 +352,31 @@ fn another_wish_under_the_same_name_is_refused() {
     for other in [other_size, other_node, other_class, other_purpose] {
         let refused = state.ensure_same(&id, &other).unwrap_err();
         assert!(matches!(refused, Error::Exists { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn what_a_class_says_of_a_restart_goes_to_the_node() {
+    let now = Instant::now();
+    let mut state = two_nodes(now);
+    let says = |word| Wanted {
+        parameters: Parameters { after_restart: word, ..Parameters::default() },
+        ..wanted("pvc", Bytes::GIB, Some(&["a"]))
+    };
+    let (empty, fail) = (says(Some(AfterRestart::Empty)), says(Some(AfterRestart::Fail)));
+    let refused = state.place(&empty, &[], now).unwrap_err();
+    assert!(refused.to_string().starts_with("parameters[afterRestart]"), "{refused}");
+    assert_eq!(state.capacity(&empty.parameters, Some(&node("a")), now), Capacity::default());
+
+    let mut status = serde_json::to_value(report("ram", Bytes::gib(10), 100)).unwrap();
+    status["pools"][0]["spec"] = json!({ "memory": { "size": "10Gi" } });
+    state.report(&node("a"), &serde_json::from_value(status).unwrap());
+    let id = write(&mut state, "pvc", &empty, now).unwrap();
+    assert_eq!(state.entry(&id).unwrap().spec.after_restart, Some(AfterRestart::Empty));
+    state.ensure_same(&id, &empty).unwrap();
+    for other in [fail, says(None)] {
+        let refused = state.ensure_same(&id, &other).unwrap_err();
+        assert!(refused.to_string().contains("another afterRestart"), "{refused}");
     }
 }
 

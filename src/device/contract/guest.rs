@@ -3,8 +3,10 @@
 use std::{
     cell::RefCell,
     fs::{self, File},
-    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
 };
+
+use nix::libc;
 
 use super::*;
 use crate::{device::host::HostDevices, process::Invocation};
@@ -132,6 +134,22 @@ fn guest_a_loop_file_is_private_sparse_and_told_by_its_inode() {
     std::os::unix::fs::symlink(&file, &path).unwrap();
     HostDevices.ensure_loop(&path, SIZE).unwrap_err();
     HostDevices.ensure_loop(&guest.home, SIZE).unwrap_err();
+}
+
+#[test]
+#[ignore = "guest: needs root and loop devices"]
+fn guest_of_several_loop_devices_the_one_in_use_is_taken() {
+    let guest = Guest::new();
+    let file = guest.file();
+    let first = HostDevices.ensure_loop(&file, SIZE).unwrap();
+    let attach = ["--find", "--show", file.to_str().unwrap()];
+    let second = PathBuf::from(run("losetup", &attach).trim());
+    assert_ne!(second, first);
+    for used in [&first, &second] {
+        let held = File::options().read(true).custom_flags(libc::O_EXCL).open(used).unwrap();
+        assert_eq!(HostDevices.ensure_loop(&file, SIZE).unwrap(), *used);
+        drop(held);
+    }
 }
 
 #[test]

@@ -1,20 +1,26 @@
 //! The rules: what each call does to the fake's devices and mounts.
 
-use std::{io, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
 use nix::{errno::Errno, mount::MsFlags};
 
 use super::{Call, FakeFs, Mounted, lock};
 use crate::{
     fs::{
-        Access, Content, DeviceNumber, Edges, Error, Family, Filesystems, FsKind, Look,
-        MkfsOptions, Mount, MountHow, Share, Signature, Usage,
+        Access, Content, DeviceNumber, Edges, Error, Family, Filesystems, FsKind, HugePages, Look,
+        MemoryHow, MemoryOption, MkfsOptions, Mount, MountHow, ProjectLimit, Quota, Share,
+        Signature, Stretch, Usage,
     },
     process::{Cause, Failure},
+    units::Bytes,
 };
 
 /// The device number of the fake's device files' own file system.
 const DEVTMPFS: DeviceNumber = DeviceNumber { major: 0, minor: 6 };
+/// How much memory the fake's machine has.
+const MEMORY: Bytes = Bytes::gib(8);
+/// The minor numbers of file systems in memory begin after this one.
+const FIRST_MEMORY: u64 = 100;
 /// What is mounted where nothing of ours is.
 const ROOT: DeviceNumber = DeviceNumber { major: 0, minor: 1 };
 
@@ -135,8 +141,99 @@ impl Filesystems for FakeFs {
         if state.at(&mount.at).is_some_and(|there| there.mount.device == number) {
             return Err(fail(Errno::EBUSY));
         }
+        if let Content::Filesystem { size, .. } = state.content(number)
+            && how.options.project_quotas()
+        {
+            state.keep_quotas_of(&mount, size);
+        }
         state.mounts.push(Mounted { mount, node: None, mark: Some(how.options.mark()) });
         Ok(())
+    }
+
+    fn mount_memory(&self, _: &str, at: &Path, how: &MemoryHow) -> Result<(), Error> {
+        let mut state = self.enter(Call::MountMemory, at)?;
+        let fail = |errno| failed("mount a file system in memory at", at, errno);
+        let at = at.canonicalize().map_err(|_| fail(Errno::ENOENT))?;
+        if !at.is_dir() {
+            return Err(fail(Errno::ENOTDIR));
+        }
+        let is_plain = how.huge_pages == HugePages::Never && how.swap;
+        if state.lacks_options && !is_plain {
+            return Err(fail(Errno::EINVAL));
+        }
+        state.memories += 1;
+        let device = DeviceNumber { major: 0, minor: FIRST_MEMORY + state.memories };
+        state.memory.insert(device, *how);
+        let mount = Mount {
+            device,
+            root: "/".into(),
+            at,
+            access: Access::ReadWrite,
+            flags: MsFlags::empty(),
+            fs_type: "tmpfs".to_owned(),
+        };
+        state.mounts.push(Mounted { mount, node: None, mark: None });
+        Ok(())
+    }
+
+    fn resize_memory(&self, at: &Path, how: &MemoryHow) -> Result<(), Error> {
+        let mut state = self.enter(Call::ResizeMemory, at)?;
+        let real = at.canonicalize().unwrap_or_else(|_| at.to_owned());
+        let device = state.at(&real).map(|it| it.mount.device);
+        match device.and_then(|it| state.memory.get_mut(&it)) {
+            Some(has) => {
+                (has.size, has.inodes) = (how.size, how.inodes);
+                Ok(())
+            }
+            None => Err(failed("resize the file system in memory at", at, Errno::EINVAL)),
+        }
+    }
+
+    fn lacks_in_memory(&self, option: MemoryOption) -> Result<Option<String>, Error> {
+        let state = self.enter(Call::LacksInMemory, Path::new("tmpfs"))?;
+        let parameter = match option {
+            MemoryOption::Huge(HugePages::Never) => return Ok(None),
+            MemoryOption::Huge(_) => "huge",
+            MemoryOption::NoSwap => "noswap",
+        };
+        Ok(state.lacks_options.then(|| format!("tmpfs: Unknown parameter '{parameter}'")))
+    }
+
+    fn memory(&self) -> Result<Bytes, Error> {
+        drop(self.enter(Call::Memory, Path::new("the machine's memory"))?);
+        Ok(MEMORY)
+    }
+
+    fn quota_at(&self, at: &Path) -> Result<Quota, Error> {
+        let state = self.enter(Call::QuotaAt, at)?;
+        Ok(match state.quotas_around(at) {
+            Some((mount, _)) => Quota::Enforced { mount: mount.clone() },
+            None => Quota::Off("project quotas are off".to_owned()),
+        })
+    }
+
+    fn set_project(&self, at: &Path, project: u32) -> Result<(), Error> {
+        let mut state = self.enter(Call::SetProject, at)?;
+        let real = at.canonicalize().map_err(|_| failed("give a project to", at, Errno::ENOENT))?;
+        state.projects.insert(real, project);
+        Ok(())
+    }
+
+    fn limit_project(&self, mount: &Path, project: u32, limit: ProjectLimit) -> Result<(), Error> {
+        let mut state = self.enter(Call::LimitProject, mount)?;
+        if !state.quotas.contains_key(mount) {
+            return Err(failed("work on the quotas of", mount, Errno::ESRCH));
+        }
+        match limit == ProjectLimit::default() {
+            true => drop(state.limits.remove(&project)),
+            false => drop(state.limits.insert(project, limit)),
+        }
+        Ok(())
+    }
+
+    fn used_projects(&self, mount: &Path) -> Result<BTreeSet<u32>, Error> {
+        let state = self.enter(Call::UsedProjects, mount)?;
+        Ok(state.limits.keys().copied().collect())
     }
 
     fn bind(&self, from: &Path, at: &Path, access: Access) -> Result<(), Error> {
@@ -172,7 +269,9 @@ impl Filesystems for FakeFs {
         if above || state.held.contains(at) || state.held.contains(&real) {
             return Err(Error::InUse(at.to_owned()));
         }
-        state.mounts.remove(top);
+        let gone = state.mounts.remove(top);
+        state.forget_quotas_of(&gone);
+        state.forget_memory_of(&gone);
         Ok(())
     }
 
@@ -200,7 +299,9 @@ impl Filesystems for FakeFs {
         }
         match state.contents.get_mut(&number) {
             Some((Content::Filesystem { kind: found, size: has }, _)) if *found == kind => {
-                *has = size.max(*has);
+                let grown = size.max(*has);
+                *has = grown;
+                state.quotas.entry(real).and_modify(|it| *it = grown);
                 Ok(())
             }
             _ => Err(refused("grow", device, "resize", "bad magic number")),
@@ -219,7 +320,22 @@ impl Filesystems for FakeFs {
             path: at.to_owned(),
             source,
         })?;
+        let limit = state.limit_of(&state.in_its_own_mount(&real));
+        if let Some(limit) = limit {
+            let bytes = Share { total: limit.bytes.0, used: 0, available: limit.bytes.0 };
+            let inodes = Share { total: limit.inodes, used: 1, available: limit.inodes - 1 };
+            return Ok(Usage { bytes, inodes });
+        }
+        if let Some((_, size)) = state.quotas_around(&real) {
+            let bytes = Share { total: size.0, used: 0, available: size.0 };
+            return Ok(Usage { bytes, inodes: Share::default() });
+        }
         let device = state.around(&real).map(|it| it.mount.device);
+        if let Some(how) = device.and_then(|it| state.memory.get(&it)) {
+            let bytes = Share { total: how.size.0, used: 0, available: how.size.0 };
+            let inodes = Share { total: how.inodes, used: 1, available: how.inodes - 1 };
+            return Ok(Usage { bytes, inodes });
+        }
         match device.map(|it| state.content(it)) {
             Some(Content::Filesystem { kind, size }) => {
                 let bytes = Share { total: size.0, used: size.0 / 10, available: size.0 / 10 * 9 };
@@ -229,6 +345,22 @@ impl Filesystems for FakeFs {
             }
             _ => Ok(Usage { bytes: Share::default(), inodes: Share::default() }),
         }
+    }
+
+    fn trim(&self, at: &Path, stretch: Stretch) -> Result<Bytes, Error> {
+        self.gate.pass();
+        let mut state = self.enter(Call::Trim, at)?;
+        let real = at.canonicalize().unwrap_or_else(|_| at.to_owned());
+        let device = state.at(&real).map(|it| it.mount.device);
+        let Some(Content::Filesystem { size, .. }) = device.map(|it| state.content(it)) else {
+            return Err(refused("trim", at, "fstrim", "the discard operation is not supported"));
+        };
+        let rest = size.saturating_sub(stretch.from);
+        if rest == Bytes::ZERO {
+            return Err(refused("trim", at, "fstrim", "Invalid argument"));
+        }
+        state.trims.push((real, stretch));
+        Ok(rest.min(stretch.length.unwrap_or(rest)).percent(90))
     }
 }
 

@@ -211,6 +211,17 @@ impl MkfsOptions {
         Ok(Self(flags))
     }
 
+    /// Those that a file system needs that is to keep project quotas (mke2fs(8), `quotatype`; xfs needs none).
+    pub fn with_project_quotas(kind: FsKind) -> Self {
+        let flag = |name, value: &str| Flag { name, value: Some(value.to_owned()) };
+        match kind {
+            FsKind::Ext4 => {
+                Self(vec![flag("-O", "quota,project"), flag("-E", "quotatype=prjquota")])
+            }
+            FsKind::Xfs | FsKind::Btrfs => Self::default(),
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

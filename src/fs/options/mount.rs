@@ -123,9 +123,25 @@ impl MountOptions {
         }
     }
 
+    /// Those with which ext4 and xfs hold projects to their quotas (ext4(5), xfs(5)).
+    pub fn with_project_quotas() -> Self {
+        Self(vec!["prjquota".to_owned()])
+    }
+
+    /// Whether they ask for project quotas.
+    pub(in crate::fs) fn project_quotas(&self) -> bool {
+        self.0.iter().any(|it| it == "prjquota")
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether they say nothing but whether the mount may be written to.
+    pub fn is_only_access(&self) -> bool {
+        let (flags, text) = self.for_kernel();
+        (flags - MsFlags::MS_RDONLY).is_empty() && text.is_empty()
     }
 
     /// Whether they ask for reading only (`ro`; the last of `ro` and `rw` counts, as in mount(8)).

@@ -2,6 +2,7 @@
 
 mod erring;
 mod lost;
+mod thin_raid;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::{
         fake::{FailAt, FakeLvm},
         places,
     },
-    pool::survey::example::disk,
+    pool::{NoReserves, PoolKind as _, survey::example::disk},
     units::Bytes,
 };
 
@@ -51,7 +52,8 @@ impl Machine {
             devices: Arc::clone(&self.devices) as _,
             clock: || 0,
         };
-        Host::open(tools, "n1".parse().unwrap(), "local.tarn.dev", pools)
+        let shared = (&Arc::default(), Arc::new(NoReserves::default()) as _);
+        Host::open(tools, "n1".parse().unwrap(), "local.tarn.dev", pools, shared)
     }
 
     fn started(&self) -> Host {
@@ -87,7 +89,7 @@ fn empty_disks_are_served_as_a_pool() {
     assert_eq!(machine.members(), ["/dev/sda"]);
     assert_eq!(state(&host, "sda").0, "Member");
     assert_eq!(state(&host, "sdb").0, "Refused");
-    assert!(host.serves_pool("fast"));
+    assert!(host.served().contains(&"fast".parse().unwrap()));
     let tags = machine.lvm.report(&"tarn-fast".parse().unwrap()).unwrap().tags;
     let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
     assert_eq!(tags, ["tarn.pool=fast", "tarn.node=n1", "tarn.by=local.tarn.dev"]);
@@ -112,24 +114,24 @@ fn a_start_without_a_disk_says_why() {
 fn a_disk_that_is_plugged_in_joins() {
     let machine = Machine::with(&["sda"]);
     let host = machine.started();
-    let before = host.status().pools[0].size;
+    let before = host.status()[0].size;
     machine.plug_in("sdb");
     host.look_at_disks();
     assert_eq!(machine.members(), ["/dev/sda", "/dev/sdb"]);
-    assert!(host.status().pools[0].size > before, "the pool is larger at once");
-    let sequence = host.sequence();
+    assert!(host.status()[0].size > before, "the pool is larger at once");
+    let sequence = host.sequence.now();
     host.look_at_disks();
-    assert_eq!(host.sequence(), sequence, "nothing new is nothing to report");
+    assert_eq!(host.sequence.now(), sequence, "nothing new is nothing to report");
 }
 
 #[test]
 fn a_disk_that_has_grown_gives_the_pool_what_is_new() {
     let machine = Machine::with(&["sda"]);
     let host = machine.started();
-    let before = host.status().pools[0].size;
+    let before = host.status()[0].size;
     machine.lvm.resize_device("/dev/sda", Bytes::gib(150));
     host.look_at_disks();
-    assert_eq!(host.status().pools[0].size, Bytes(before.0 + Bytes::gib(50).0));
+    assert_eq!(host.status()[0].size, Bytes(before.0 + Bytes::gib(50).0));
     assert_eq!(machine.lvm.count("resize_physical_volume"), 1);
     // Less than an extent is nothing, and a smaller disk is left alone.
     for size in [Bytes(Bytes::gib(150).0 + Bytes::KIB.0), Bytes::gib(10)] {
@@ -140,22 +142,22 @@ fn a_disk_that_has_grown_gives_the_pool_what_is_new() {
     // Once more, while nobody looked.
     drop(host);
     machine.lvm.resize_device("/dev/sda", Bytes::gib(160));
-    assert_eq!(machine.started().status().pools[0].size, Bytes(before.0 + Bytes::gib(60).0));
+    assert_eq!(machine.started().status()[0].size, Bytes(before.0 + Bytes::gib(60).0));
 }
 
 #[test]
 fn a_disk_that_cannot_be_grown_is_told_and_tried_again() {
     let machine = Machine::with(&["sda"]);
     let host = machine.started();
-    let before = host.status().pools[0].size;
+    let before = host.status()[0].size;
     machine.lvm.resize_device("/dev/sda", Bytes::gib(150));
     machine.lvm.fail_once("resize_physical_volume", FailAt::Before);
     host.look_at_disks();
     let (state_of, why) = state(&host, "sda");
     assert!(state_of == "Member" && why.contains("making the physical volume larger"), "{why}");
-    assert_eq!(host.status().pools[0].size, before);
+    assert_eq!(host.status()[0].size, before);
     host.look_at_disks();
-    assert!(host.status().pools[0].size > before && state(&host, "sda").1.ends_with("pool fast"));
+    assert!(host.status()[0].size > before && state(&host, "sda").1.ends_with("pool fast"));
 }
 
 #[test]
@@ -181,7 +183,7 @@ fn a_pool_is_opened_when_its_first_disk_comes() {
     assert_eq!((failed.len(), host.unserved().len()), (1, 1));
     machine.plug_in("sda");
     host.look_at_disks();
-    assert!(host.serves_pool("fast") && host.unserved().is_empty());
+    assert!(host.served().contains(&"fast".parse().unwrap()) && host.unserved().is_empty());
 }
 
 #[test]
@@ -243,7 +245,8 @@ fn between_plan_and_deed_it_is_looked_again() {
     let machine = Machine::with(&["sda"]);
     let host = machine.open(Vec::new()).unwrap();
     let owner = host.owner().unwrap();
-    let plan = plan_disks(&host.tools, &[fast()], &owner, &BTreeMap::new()).unwrap();
+    let none = NoReserves::default();
+    let plan = plan_disks(&host.tools, &[fast()], &owner, &BTreeMap::new(), &none).unwrap();
     assert_eq!(machine.lvm.commands(), ["version", "physical_volumes"], "a plan changes nothing");
     // Somebody was faster, or has put another disk in its place.
     machine.fill("sda", "xfs");
@@ -427,33 +430,55 @@ fn a_disk_that_is_retired_is_emptied_and_given_up() {
     });
     let group = machine.lvm.peek("tarn-fast");
     assert_eq!(group.extents - group.free, 100, "what lay on it lies on the other");
-    assert_eq!(host.status().pools[0].stock.extents, group.extents);
+    assert_eq!(host.status()[0].stock.extents, group.extents);
     assert_eq!(state(&host, "sda").0, "Unselected");
     host.look_at_disks();
     assert_eq!(machine.members(), ["/dev/sdb"]);
 }
 
-/// LVM could put two legs on one disk.
-#[test]
-fn a_disk_with_a_leg_of_a_raid_is_not_emptied() {
-    let (machine, host) = with_a_volume(&["sdb", "sdc"]);
+/// A mirror on the first two disks, which are `sda` and `sdb`, of so many extents.
+fn make_mirror(machine: &Machine, extents: u64) {
     let group = machine.lvm.peek("tarn-fast");
     let disks: Vec<_> = group.physical.iter().take(2).collect();
     let raid = Raid { level: RaidLevel::Raid1, stripes: 1, mirrors: 1, stripe_size: None };
     let mirror = CreateVolume {
         vg: group.name.clone(),
         name: "mirror".parse().unwrap(),
-        size: group.extent,
+        size: Bytes(extents * group.extent.0),
         backing: Backing::Thick(Layout::Raid(raid)),
-        on: places(&disks, 2).unwrap(),
+        on: places(&disks, extents + 1).unwrap(),
         tags: Vec::new(),
     };
     machine.lvm.create_volume(&mirror).unwrap();
+}
+
+#[test]
+fn a_leg_of_a_raid_goes_to_a_disk_that_has_nothing_of_it() {
+    let (machine, host) = with_a_volume(&["sdb", "sdc"]);
+    make_mirror(&machine, 70);
     host.set_pools(vec![without_sda()]);
-    until("the move has failed", || {
+    until("the disk has left", || {
         host.look_at_disks();
-        host.disks.moves.failure("/dev/sda".as_ref()).is_some_and(|why| why.contains("RAID"))
+        machine.members() == ["/dev/sdb", "/dev/sdc"]
     });
+    let legs = machine.lvm.peek_at("tarn-fast", "mirror").unwrap().legs.unwrap();
+    let want: [std::path::PathBuf; 2] = ["/dev/sdc".into(), "/dev/sdb".into()];
+    assert_eq!((&legs.disks[..], legs.beside), (&want[..], Vec::new()));
+}
+
+#[test]
+fn a_leg_that_fits_on_no_other_disk_stays_and_says_how_much_is_missing() {
+    let (machine, host) = with_a_volume(&["sdb"]);
+    make_mirror(&machine, 70);
+    host.do_chores_now();
+    host.set_pools(vec![without_sda()]);
+    host.look_at_disks();
+    let (word, why) = state(&host, "sda");
+    assert!(word == "Leaving" && why.contains("284Mi are missing"), "{why}");
+    let (owner, known) = (host.owner().unwrap(), BTreeMap::new());
+    let none = NoReserves::default();
+    let outside = plan_disks(&host.tools, &[without_sda()], &owner, &known, &none).unwrap();
+    assert!(outside.to_string().contains("284Mi are missing"), "{outside}");
     assert_eq!(machine.lvm.count("move_extents"), 0);
 }
 

@@ -77,7 +77,7 @@ pub(super) fn a_disk_is_emptied_and_leaves(ground: &Ground<'_>) {
     ground.remove(&second).unwrap();
     let third = ground.report().physical[2].device.clone();
     let has = |group: &Group| group.physical.iter().find(|it| it.device == third).cloned();
-    let all = MoveExtents { vg: vg.clone(), device: third.clone(), first: 0, count: 256 };
+    let all = MoveExtents { vg: vg.clone(), device: third.clone(), first: 0, count: 256, on: None };
     let all = MoveExtents { count: has(&ground.report()).unwrap().extents, ..all };
     lvm.set_leaving(&third, true).unwrap();
     assert!(!has(&ground.report()).unwrap().allocatable);

@@ -33,12 +33,18 @@ pub(crate) trait Fate {
     fn set_open(&self, lv: &str, open: bool);
     /// An interrupted command leaves it suspended.
     fn suspend(&self, lv: &str);
+    /// An interrupted command leaves a table of it that leads nowhere, loaded beside the one in force.
+    fn prepare(&self, lv: &str);
+    /// Whether the table of it that is in force is the right one.
+    fn is_led_well(&self, lv: &str) -> bool;
     /// An interrupted command leaves a thin volume in the group but not in its pool.
     fn lose_in_pool(&self, lv: &str);
     /// The disk of that number goes away from the group, or comes back.
     fn set_missing(&self, disk: usize, missing: bool);
     /// The disk of that number, which was missing and is forgotten, is there again, and empty.
     fn empty(&self, disk: usize);
+    /// The data of a thin pool cannot be written for a while, in which something is written to `lv` of it.
+    fn give_up(&self, pool: &str, lv: &str);
     /// An interrupted activation leaves a RAID volume's legs active, and it is not.
     fn cut_activation(&self, lv: &str);
     /// Waits until the legs of a RAID volume are the same: before that none may be missing.
@@ -69,6 +75,16 @@ pub(crate) fn raid(level: RaidLevel, stripes: u32) -> Raid {
 impl Ground<'_> {
     pub(crate) fn report(&self) -> Group {
         self.lvm.report(&self.vg).unwrap()
+    }
+
+    /// Empties what was the first disk of the group, and has it join anew.
+    pub(super) fn bring_back_empty(&self, before: &Group) {
+        self.fate.empty(0);
+        let device = before.physical[0].device.clone();
+        let (mark, metadata) = (PvMark::of("a test"), Bytes::mib(4));
+        let anew = CreatePhysicalVolume { device: device.clone(), mark, metadata };
+        self.lvm.create_physical_volume(&anew).unwrap();
+        self.lvm.extend_group(&self.vg, &[device]).unwrap();
     }
 
     pub(super) fn free(&self) -> u64 {
@@ -171,6 +187,14 @@ impl Fate for FakeLvm {
         Self::suspend(self, FAKE, lv);
     }
 
+    fn prepare(&self, lv: &str) {
+        Self::prepare(self, FAKE, lv);
+    }
+
+    fn is_led_well(&self, lv: &str) -> bool {
+        Self::is_led_well(self, FAKE, lv)
+    }
+
     fn lose_in_pool(&self, lv: &str) {
         Self::lose_in_pool(self, FAKE, lv);
     }
@@ -181,6 +205,10 @@ impl Fate for FakeLvm {
 
     fn empty(&self, disk: usize) {
         self.resize_device(format!("/dev/fake-{FAKE}-{disk}"), extents(257));
+    }
+
+    fn give_up(&self, pool: &str, _: &str) {
+        self.fail_pool(FAKE, pool);
     }
 
     fn cut_activation(&self, lv: &str) {
@@ -250,6 +278,27 @@ impl Fate for ScratchGroup {
         by_hand("dmsetup", ["suspend", &self.mapped(lv)]);
     }
 
+    /// It leads to a device that has no table in force, as that of a move that has not begun.
+    fn prepare(&self, lv: &str) {
+        let (of, left) = (self.mapped(lv), self.mapped("left"));
+        let group = by_hand("vgs", ["--noheadings", "--options", "vg_uuid", self.vg.as_str()]);
+        let uuid = format!("LVM-{}{}", group.trim().replace('-', ""), "x".repeat(32));
+        let table = by_hand("dmsetup", ["table", &of]);
+        let size = table.split(' ').nth(1).unwrap();
+        // One that LVM has put in force before, and that nothing leads to any more.
+        drop(attempt("dmsetup", ["remove", &left]));
+        by_hand("dmsetup", ["create", &left, "--notable", "--uuid", &uuid]);
+        by_hand("dmsetup", ["load", &left, "--table", &format!("0 {size} zero")]);
+        let number = by_hand("dmsetup", ["info", "-c", "--noheadings", "-o", "major,minor", &left]);
+        let table = format!("0 {size} linear {} 0", number.trim());
+        by_hand("dmsetup", ["load", &of, "--table", &table]);
+    }
+
+    fn is_led_well(&self, lv: &str) -> bool {
+        let from = format!("if=/dev/{}/{lv}", self.vg);
+        attempt("dd", [from.as_str(), "of=/dev/null", "bs=4096", "count=1", "iflag=direct"]).is_ok()
+    }
+
     fn lose_in_pool(&self, lv: &str) {
         let name = format!("{}/{lv}", self.vg);
         let id = by_hand("lvs", ["--noheadings", "--options", "thin_id", &name]);
@@ -271,6 +320,25 @@ impl Fate for ScratchGroup {
     fn empty(&self, disk: usize) {
         self.set_missing(disk, false);
         by_hand("wipefs", ["--all", "--quiet", &self.devices[disk]]);
+    }
+
+    /// The pool has given a block back, and cannot note it: before that it has its data written, which fails.
+    fn give_up(&self, pool: &str, lv: &str) {
+        let data = self.mapped(&format!("{pool}_tdata"));
+        let reload = |table: &str| {
+            by_hand("dmsetup", ["load", &data, "--table", table]);
+            by_hand("dmsetup", ["suspend", "--nolockfs", "--noflush", &data]);
+            by_hand("dmsetup", ["resume", &data]);
+        };
+        let device = format!("/dev/{}/{lv}", self.vg);
+        let to = format!("of={device}");
+        let write = |count| ["if=/dev/zero", &to, "bs=1M", count, "oflag=direct", "conv=fsync"];
+        by_hand("dd", write("count=1"));
+        let whole = by_hand("dmsetup", ["table", &data]);
+        reload(&format!("{} 0 60 1 error_writes", whole.trim().replace("linear", "flakey")));
+        by_hand("blkdiscard", ["--length", "1MiB", &device]);
+        attempt("dd", write("count=0")).unwrap_err();
+        reload(whole.trim());
     }
 
     fn cut_activation(&self, lv: &str) {

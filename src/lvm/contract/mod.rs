@@ -4,6 +4,7 @@
 mod disks;
 mod ground;
 mod raids;
+mod thin_raids;
 
 pub(crate) use ground::{Ground, ScratchGroup, extents, raid, striped};
 use ground::{lv, tags};
@@ -385,6 +386,20 @@ fn a_suspended_volume_is_seen_and_cured(ground: &Ground<'_>) {
     assert!(!ground.seen("v").suspended);
 }
 
+fn what_an_interrupted_command_has_prepared_is_dropped(ground: &Ground<'_>) {
+    let (lvm, vg, fate) = (ground.lvm, &ground.vg, ground.fate);
+    ground.thick("v", 2).unwrap();
+    fate.prepare("v");
+    lvm.refresh(vg, &lv("v")).unwrap();
+    assert!(!fate.is_led_well("v"), "LVM does not drop it");
+    lvm.refresh(vg, &lv("v")).unwrap();
+    (0..2).for_each(|_| lvm.forget_prepared(vg).unwrap());
+    fate.prepare("v");
+    lvm.forget_prepared(vg).unwrap();
+    lvm.refresh(vg, &lv("v")).unwrap();
+    assert!(fate.is_led_well("v"));
+}
+
 fn a_thin_volume_lost_in_its_pool_can_only_go(ground: &Ground<'_>) {
     ground.pool(8, Layout::Linear).unwrap();
     ground.thin("v", extents(4)).unwrap();
@@ -398,6 +413,25 @@ fn a_thin_volume_lost_in_its_pool_can_only_go(ground: &Ground<'_>) {
     assert_eq!(ground.find("s"), None);
     ground.remove("v").unwrap();
     ground.thin("v", extents(4)).unwrap();
+}
+
+fn a_thin_pool_that_has_given_up_is_activated_anew(ground: &Ground<'_>) {
+    let (lvm, vg, pool, v) = (ground.lvm, &ground.vg, &lv("pool"), &lv("v"));
+    let sleep = || [v, pool].into_iter().for_each(|it| lvm.deactivate(vg, it).unwrap());
+    let failed = || [pool, v].map(|it| ground.seen(it.as_str()).failed);
+    ground.pool(8, Layout::Linear).unwrap();
+    ground.thin("v", extents(4)).unwrap();
+    ground.fate.give_up("pool", "v");
+    assert_eq!(failed(), [true; 2]);
+    sleep();
+    [pool, v].into_iter().for_each(|it| lvm.activate(vg, it).unwrap());
+    assert_eq!(failed(), [true; 2], "it has a note of it");
+    ground.thin("w", extents(1)).unwrap_err();
+    sleep();
+    (0..2).for_each(|_| lvm.activate_anew(vg, pool).unwrap());
+    lvm.activate(vg, v).unwrap();
+    assert_eq!(failed(), [false; 2]);
+    ground.thin("w", extents(1)).unwrap();
 }
 
 const RULES: &[fn(&Ground<'_>)] = &[
@@ -426,7 +460,9 @@ const RULES: &[fn(&Ground<'_>)] = &[
     kinds_do_not_mix,
     an_open_volume_stays,
     a_suspended_volume_is_seen_and_cured,
+    what_an_interrupted_command_has_prepared_is_dropped,
     a_thin_volume_lost_in_its_pool_can_only_go,
+    a_thin_pool_that_has_given_up_is_activated_anew,
     disks::a_group_that_misses_a_disk_is_hardly_changed,
     disks::a_disk_that_was_away_during_a_change_is_marked_until_it_is_taken_back,
     disks::a_disk_is_emptied_and_leaves,
@@ -434,7 +470,7 @@ const RULES: &[fn(&Ground<'_>)] = &[
 
 #[test]
 fn fake_keeps_the_contract() {
-    for rule in RULES.iter().chain(raids::RULES) {
+    for rule in RULES.iter().chain(raids::RULES).chain(thin_raids::RULES) {
         let lvm = FakeLvm::default().with_group(ground::FAKE, EXTENT, &[256, 256, 256]);
         rule(&Ground { lvm: &lvm, vg: ground::FAKE.parse().unwrap(), fate: &lvm });
     }
@@ -444,7 +480,7 @@ fn fake_keeps_the_contract() {
 #[ignore = "guest: needs root and LVM"]
 fn guest_lvm_keeps_the_contract() {
     let group = ScratchGroup::new(3);
-    for rule in RULES.iter().chain(raids::RULES) {
+    for rule in RULES.iter().chain(raids::RULES).chain(thin_raids::RULES) {
         rule(&group.ground());
         group.clear();
     }

@@ -5,12 +5,9 @@ use super::{
     ground::{lv, tags},
     raid,
 };
-use crate::{
-    lvm::{
-        CreatePhysicalVolume, Error, Kind, LEG_METADATA, Legs, LostLeg, PvMark, Raid, RaidLevel,
-        RepairRaid, SnapshotKind, physical::is_unknown, places,
-    },
-    units::Bytes,
+use crate::lvm::{
+    Error, Group, Kind, LEG_METADATA, LegStretch, Legs, LostLeg, MoveExtents, Place, Raid,
+    RaidLevel, RepairRaid, SnapshotKind, Stretch, physical::is_unknown, places,
 };
 
 fn mirror() -> Raid {
@@ -177,13 +174,43 @@ fn a_lost_leg_is_replaced_and_its_disk_forgotten(ground: &Ground<'_>) {
         ground.remove(name).unwrap();
     }
     assert_eq!(used(ground), [0; 2]);
-    ground.fate.empty(0);
-    let device = whole.physical[0].device.clone();
-    let (mark, metadata) = (PvMark::of("a test"), Bytes::mib(4));
-    let anew = CreatePhysicalVolume { device: device.clone(), mark, metadata };
-    lvm.create_physical_volume(&anew).unwrap();
-    lvm.extend_group(vg, &[device]).unwrap();
+    ground.bring_back_empty(&whole);
     assert_eq!(used(ground), [0; 3]);
+}
+
+fn a_leg_goes_where_it_is_told(ground: &Ground<'_>) {
+    ground.raid("v", 4, mirror()).unwrap();
+    ground.fate.wait_for_sync("v");
+    let before = ground.report();
+    let its = legs(ground, "v");
+    let third = before.physical.iter().find(|it| !its.disks.contains(&it.device)).unwrap();
+    let from = before.physical.iter().find(|it| it.device == its.disks[0]).unwrap();
+    let on = |group: &Group, uuid: &str| -> Vec<LegStretch> {
+        group.legs.iter().filter(|it| it.disk == uuid).cloned().collect()
+    };
+    let leg = on(&before, &from.uuid)[0].leg;
+    assert!(on(&before, &from.uuid).iter().all(|it| (&it.volume, it.leg) == (&lv("v"), leg)));
+    assert!(on(&before, &third.uuid).is_empty());
+    // Piece by piece, so that a leg lies on two disks meanwhile, to the end of the free room.
+    let mut end = third.extents;
+    while let Some(piece) = on(&ground.report(), &from.uuid).first() {
+        let stretch = Stretch { start: end - 1, length: 1 };
+        let there = Place { device: third.device.clone(), stretches: vec![stretch] };
+        let (vg, device) = (ground.vg.clone(), from.device.clone());
+        let first = piece.stretch.start;
+        let wanted = MoveExtents { vg, device, first, count: 1, on: Some(there) };
+        ground.lvm.move_extents(&wanted).unwrap();
+        end -= 1;
+        let group = ground.report();
+        let theirs = on(&group, &third.uuid);
+        assert!(theirs.iter().all(|it| (&it.volume, it.leg) == (&lv("v"), leg)), "{theirs:?}");
+        assert_eq!(theirs.iter().map(|it| it.stretch.start).min(), Some(end));
+        assert_eq!(group.moving.len(), 0, "nothing is left half-way");
+    }
+    assert_eq!(third.extents - end, 4 + LEG_METADATA);
+    let disks = vec![third.device.clone(), its.disks[1].clone()];
+    assert_eq!(legs(ground, "v"), Legs { disks, ..its });
+    ground.remove("v").unwrap();
 }
 
 fn a_snapshot_of_a_raid_is_as_of_any_thick_volume(ground: &Ground<'_>) {
@@ -214,6 +241,7 @@ pub(super) const RULES: &[fn(&Ground<'_>)] = &[
     a_raid_whose_activation_was_cut_short_is_activated,
     a_raid_works_without_a_leg,
     a_snapshot_of_a_raid_is_as_of_any_thick_volume,
+    a_leg_goes_where_it_is_told,
     // The disks are in another order afterwards.
     a_lost_leg_is_replaced_and_its_disk_forgotten,
 ];

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     lvm::{
-        Footprint, PhysicalVolume, Place, Stretch,
+        Footprint, MoveExtents, PhysicalVolume, Place, Stretch,
         allocation::{Run, allocate},
         physical::UNKNOWN,
     },
@@ -95,6 +95,8 @@ impl Disk {
             uuid: self.uuid.clone(),
             missing: self.is_missing(),
             allocatable: self.allocatable,
+            // Told by the legs of the group's volumes.
+            erring: false,
             extents: self.extents.len() as u64,
             free_runs: self.free_runs().into_iter().map(stretch).collect(),
         }
@@ -164,7 +166,16 @@ pub(super) fn take(disks: &mut [Disk], owner: Owner, rows: u64, beside: usize) -
 
 /// Moves what is on some extents of a disk to the others, as far as LVM would; `None` where it does not
 /// fit.
-pub(super) fn move_away(disks: &mut [Disk], at: usize, first: u64, count: u64) -> Option<()> {
+pub(super) fn move_away(disks: &mut [Disk], at: usize, wanted: &MoveExtents) -> Option<()> {
+    let MoveExtents { first, count, on, .. } = wanted;
+    let (first, count) = (*first, *count);
+    let is_named = |disk: &Disk, place: usize| {
+        on.as_ref().is_none_or(|on| {
+            let mut its = on.stretches.iter();
+            let is_in = |it: &Stretch| (it.start..it.start + it.length).contains(&(place as u64));
+            on.device == disk.device && its.any(is_in)
+        })
+    };
     let in_range = |place: usize| (first..first + count).contains(&(place as u64));
     let mut moved = Vec::new();
     let from = disks.get_mut(at)?;
@@ -175,6 +186,7 @@ pub(super) fn move_away(disks: &mut [Disk], at: usize, first: u64, count: u64) -
     let free: Vec<(usize, usize)> = others
         .flat_map(|(it, disk)| {
             let free = disk.extents.iter().enumerate().filter(|(_, owner)| owner.is_none());
+            let free = free.filter(|(place, _)| is_named(disk, *place));
             free.map(move |(place, _)| (it, place))
         })
         .collect();
@@ -186,6 +198,19 @@ pub(super) fn move_away(disks: &mut [Disk], at: usize, first: u64, count: u64) -
         *disks.get_mut(at)?.extents.get_mut(place)? = None;
     }
     Some(())
+}
+
+/// Where `owner` has extents on a disk.
+pub(super) fn stretches(disk: &Disk, owner: Owner) -> Vec<Stretch> {
+    let mut start = 0;
+    let mut found = Vec::new();
+    for run in disk.extents.chunk_by(|a, b| a == b) {
+        if run.first() == Some(&Some(owner)) {
+            found.push(stretch((start, run.len())));
+        }
+        start += run.len();
+    }
+    found
 }
 
 /// Takes `each` extents of every place for `owner`, of those that are free. Takes nothing when one has

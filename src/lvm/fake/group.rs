@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     lvm::{
-        Backing, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group, Kind, LEG_METADATA,
-        Layout, LogicalVolume, LvName, Place, Raid, SeenGroup, SeenPhysicalVolume, SnapshotKind,
-        Tag, VgName, cow_size,
+        Backing, CreateSnapshot, CreateVolume, Error, Group, Kind, LEG_METADATA, Layout,
+        LogicalVolume, LvName, Place, Raid, SeenGroup, SeenPhysicalVolume, SnapshotKind, Tag,
+        VgName, cow_size, raid::note_erring,
     },
     units::Bytes,
 };
@@ -38,10 +38,14 @@ pub(super) struct FakeVolume {
     pub(super) metadata: Option<Owner>,
     pub(super) layout: Layout,
     pub(super) open: bool,
+    /// It is the data or the metadata of a thin pool.
+    pub(super) hidden: bool,
     pub(super) skipped: bool,
     pub(super) lost_in_pool: bool,
     /// It is active with a table that leads to a disk which is gone.
     pub(super) astray: bool,
+    /// A table that leads nowhere is loaded beside the one in force.
+    pub(super) prepared: bool,
 }
 
 impl FakeGroup {
@@ -59,9 +63,11 @@ impl FakeGroup {
             | Kind::HalfMade
             | Kind::Other(_) => None,
         };
-        let failed = pool.unwrap_or(volume).seen.failed;
-        let legs = self.legs_of(volume);
-        LogicalVolume { lost: self.is_lost(volume), failed, legs, ..volume.seen.clone() }
+        // That a pool has given up shows as long as it is active, and stays.
+        let pool = &pool.unwrap_or(volume).seen;
+        let failed = pool.failed && pool.active;
+        let (legs, active) = (self.legs_of(volume), self.is_active(volume));
+        LogicalVolume { lost: self.is_lost(volume), failed, legs, active, ..volume.seen.clone() }
     }
 
     /// What `pvs` shows of its disks, on devices of these sizes.
@@ -91,8 +97,15 @@ impl FakeGroup {
 
     pub(super) fn reported(&self) -> Group {
         let sum = |count: fn(&Disk) -> usize| self.disks.iter().map(count).sum::<usize>() as u64;
-        let mut logical: Vec<_> = self.volumes.iter().map(|it| self.shown(it)).collect();
-        logical.sort_by(|a, b| a.name.cmp(&b.name));
+        let (layers, shown): (Vec<_>, Vec<_>) = self.volumes.iter().partition(|it| it.hidden);
+        let in_order = |volumes: Vec<&FakeVolume>| {
+            let mut all: Vec<_> = volumes.into_iter().map(|it| self.shown(it)).collect();
+            all.sort_by(|a, b| a.name.cmp(&b.name));
+            all
+        };
+        let (logical, layers) = (in_order(shown), in_order(layers));
+        let mut physical: Vec<_> = self.disks.iter().map(Disk::reported).collect();
+        note_erring(&mut physical, logical.iter().chain(&layers));
         Group {
             name: self.name.clone(),
             uuid: format!("fake-vg-{}", self.name),
@@ -100,8 +113,11 @@ impl FakeGroup {
             extents: sum(Disk::extents),
             free: sum(Disk::free),
             tags: self.tags.clone(),
-            physical: self.disks.iter().map(Disk::reported).collect(),
+            physical,
             logical,
+            layers,
+            legs: self.leg_stretches(),
+            moving: BTreeMap::new(),
         }
     }
 
@@ -146,29 +162,6 @@ impl FakeGroup {
         }
     }
 
-    /// Data, metadata (64 bytes for each chunk of 64 KiB), and a spare as large as the metadata.
-    pub(super) fn create_thin_pool(&mut self, wanted: &CreateThinPool) -> Result<(), Error> {
-        self.ensure_unused(&wanted.name)?;
-        let extents = self.extents_for(wanted.size)?;
-        let metadata = Bytes(wanted.size.0 / 1024).max(Bytes::mib(2));
-        let metadata = self.extents_for(metadata)?;
-        let kind = Kind::ThinPool { data_percent: Some(0.0), metadata_percent: Some(0.0) };
-        let mut volume = self.new_volume(&wanted.name, wanted.size, kind, &[]);
-        volume.layout = wanted.layout;
-        let spare = metadata.saturating_sub(disks::owned(&self.disks, SPARE));
-        let hidden = self.next_owner();
-        volume.metadata = Some(hidden);
-        let room = self.take(SPARE, spare, Layout::Linear);
-        let room = room.and_then(|()| self.take(volume.owner, extents, wanted.layout));
-        let room = room.and_then(|()| self.take(hidden, metadata, Layout::Linear));
-        if let Err(full) = room {
-            self.give_back(&volume);
-            return Err(full);
-        }
-        self.volumes.push(volume);
-        Ok(())
-    }
-
     pub(super) fn create_snapshot(&mut self, wanted: &CreateSnapshot) -> Result<(), Error> {
         let origin = self.volume(&wanted.origin)?;
         let lost = origin.lost_in_pool;
@@ -206,6 +199,7 @@ impl FakeGroup {
     }
 
     pub(super) fn extend(&mut self, lv: &LvName, size: Bytes, on: &[Place]) -> Result<(), Error> {
+        let lv = &self.what_grows(lv);
         let in_use = self.in_use(lv);
         let extents = self.extents_for(size)?;
         let snapshots = self.snapshots_of(lv) > 0;
@@ -233,6 +227,7 @@ impl FakeGroup {
         let at = self.volumes.iter().position(|it| it.seen.name == *lv);
         let grown = at.and_then(|at| self.volumes.get(at)).map(|it| self.size_of(it));
         self.volume(lv)?.seen.size = grown.unwrap_or(size);
+        self.follow_data();
         Ok(())
     }
 
@@ -269,7 +264,10 @@ impl FakeGroup {
 
     /// Removes a volume without asking whether it lies on a missing disk.
     pub(super) fn discard(&mut self, lv: &LvName) {
-        for gone in self.volumes.extract_if(.., |it| it.seen.name == *lv).collect::<Vec<_>>() {
+        let layers = [lv.thin_data(), lv.thin_metadata()];
+        let is_its =
+            |it: &FakeVolume| it.seen.name == *lv || (it.hidden && layers.contains(&it.seen.name));
+        for gone in self.volumes.extract_if(.., |it| is_its(it)).collect::<Vec<_>>() {
             self.give_back(&gone);
         }
     }
@@ -350,22 +348,31 @@ impl FakeGroup {
     }
 
     pub(super) fn refresh(&mut self, lv: &LvName) -> Result<(), Error> {
-        self.volume(lv)?;
+        if self.volume(lv)?.hidden {
+            return Err(tool("refresh", "Operation not permitted on hidden LV."));
+        }
         self.ensure_not(lv, Self::is_out_of_reach)?;
         let volume = self.volume(lv)?;
         volume.seen.suspended = false;
-        volume.astray = false;
-        self.shut_out(lv);
+        // What is right already is not loaded anew.
+        volume.astray = !volume.astray && volume.prepared;
+        volume.prepared = false;
+        for it in [lv.clone(), lv.thin_data(), lv.thin_metadata()] {
+            self.shut_out(&it);
+        }
         Ok(())
     }
 
-    fn set_active(&mut self, lv: &LvName, active: bool) {
+    pub(super) fn forget_prepared(&mut self) {
+        self.volumes.iter_mut().for_each(|it| it.prepared = false);
+    }
+
+    pub(super) fn set_active(&mut self, lv: &LvName, active: bool) {
         let family = self.family(lv);
         let family = |it: &&mut FakeVolume| family.contains(&it.seen.name);
         for volume in self.volumes.iter_mut().filter(family) {
             volume.seen.active = active;
             volume.astray &= active;
-            volume.seen.failed &= active;
         }
     }
 
@@ -384,30 +391,18 @@ impl FakeGroup {
         cow.filter(|it| it.seen.origin.as_ref() == Some(lv)).count()
     }
 
-    fn ensure_unused(&self, lv: &LvName) -> Result<(), Error> {
+    pub(super) fn ensure_unused(&self, lv: &LvName) -> Result<(), Error> {
         if self.volumes.iter().any(|it| it.seen.name == *lv) {
             return Err(Error::Exists { vg: self.name.clone(), lv: lv.clone() });
         }
         Ok(())
     }
 
-    /// A full pool takes no new volumes; those that it has may still grow.
-    fn ensure_room_in(&mut self, pool: &LvName) -> Result<(), Error> {
-        let full = Error::NoSpace { vg: self.name.clone() };
-        match self.volume(pool)?.seen.kind {
-            Kind::ThinPool { data_percent: Some(used), .. } if used >= 100.0 => Err(full),
-            Kind::ThinPool { .. } => Ok(()),
-            Kind::Thick | Kind::Thin(_) | Kind::CopyOnWrite | Kind::HalfMade | Kind::Other(_) => {
-                Err(tool("create_volume", "Logical volume is not a thin pool."))
-            }
-        }
-    }
-
-    fn in_use(&self, lv: &LvName) -> Error {
+    pub(super) fn in_use(&self, lv: &LvName) -> Error {
         Error::InUse { vg: self.name.clone(), lv: lv.clone() }
     }
 
-    fn take(&mut self, owner: Owner, extents: u64, layout: Layout) -> Result<(), Error> {
+    pub(super) fn take(&mut self, owner: Owner, extents: u64, layout: Layout) -> Result<(), Error> {
         let rows = extents.div_ceil(layout.row());
         let beside = usize::try_from(layout.row()).unwrap_or(usize::MAX);
         match disks::take(&mut self.disks, owner, rows, beside) {
@@ -424,7 +419,7 @@ impl FakeGroup {
     }
 
     /// Frees a volume's extents, and the spare with the last thin pool's.
-    fn give_back(&mut self, volume: &FakeVolume) {
+    pub(super) fn give_back(&mut self, volume: &FakeVolume) {
         disks::give_back(&mut self.disks, volume.owner);
         if let Some(metadata) = volume.metadata {
             disks::give_back(&mut self.disks, metadata);
@@ -444,37 +439,34 @@ impl FakeGroup {
         Bytes(extents * self.extent.0)
     }
 
-    fn extents_for(&self, size: Bytes) -> Result<u64, Error> {
+    pub(super) fn extents_for(&self, size: Bytes) -> Result<u64, Error> {
         let size = size.round_up(self.extent).filter(|size| size.0 > 0);
         let size = size.ok_or_else(|| tool("size", "Size may not be zero or past the end."))?;
         Ok(size.whole(self.extent))
     }
 
-    fn next_owner(&mut self) -> Owner {
+    pub(super) fn next_owner(&mut self) -> Owner {
         self.serial += 1;
         self.serial
     }
 
-    fn new_volume(&mut self, name: &LvName, size: Bytes, kind: Kind, tags: &[Tag]) -> FakeVolume {
+    pub(super) fn new_volume(
+        &mut self,
+        name: &LvName,
+        size: Bytes,
+        kind: Kind,
+        tags: &[Tag],
+    ) -> FakeVolume {
         let owner = self.next_owner();
         let mut tags = tags.to_vec();
         tags.sort();
         tags.dedup();
         let is_thin = matches!(kind, Kind::Thin(_));
         let seen = LogicalVolume {
-            name: name.clone(),
             uuid: format!("fake-{}-{owner}", self.name),
-            size,
-            kind,
-            origin: None,
-            legs: None,
-            synced: None,
             thin_id: is_thin.then(|| u32::try_from(owner).unwrap_or(u32::MAX)),
-            active: true,
-            suspended: false,
-            lost: false,
-            failed: false,
             tags,
+            ..LogicalVolume::new(name.clone(), size, kind)
         };
         FakeVolume {
             seen,
@@ -482,9 +474,11 @@ impl FakeGroup {
             metadata: None,
             layout: Layout::Linear,
             open: false,
+            hidden: false,
             skipped: false,
             lost_in_pool: false,
             astray: false,
+            prepared: false,
         }
     }
 }

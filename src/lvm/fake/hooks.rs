@@ -101,7 +101,7 @@ impl FakeLvm {
     pub fn peek_volumes(&self, vg: &str) -> Vec<LogicalVolume> {
         let state = self.state();
         let Some(group) = state.groups.get(&name(vg)) else { return Vec::new() };
-        group.volumes.iter().map(|it| group.shown(it)).collect()
+        group.volumes.iter().filter(|it| !it.hidden).map(|it| group.shown(it)).collect()
     }
 
     /// The volume as a report would show it, if it is there.
@@ -141,6 +141,18 @@ impl FakeLvm {
     /// Leaves a volume suspended, as an interrupted command does.
     pub fn suspend(&self, vg: &str, lv: &str) {
         self.with_volume(vg, lv, |volume| volume.seen.suspended = true);
+    }
+
+    /// Loads a table beside the one that is in force, as a command does that is then killed.
+    pub fn prepare(&self, vg: &str, lv: &str) {
+        self.with_volume(vg, lv, |volume| volume.prepared = true);
+    }
+
+    /// Whether the table of a volume that is in force is the right one.
+    pub fn is_led_well(&self, vg: &str, lv: &str) -> bool {
+        let mut well = false;
+        self.with_volume(vg, lv, |volume| well = !volume.astray);
+        well
     }
 
     /// Makes the thin pool forget a thin volume that the group still has.

@@ -7,7 +7,7 @@ use super::{
     group::{FakeGroup, FakeVolume},
     tool,
 };
-use crate::lvm::{Error, Kind, Layout, Legs, LostLeg, LvName, Place, RepairRaid};
+use crate::lvm::{Error, Kind, Layout, LegStretch, Legs, LostLeg, LvName, Place, RepairRaid};
 
 impl FakeGroup {
     /// LVM makes few changes of a group that misses a disk.
@@ -38,7 +38,8 @@ impl FakeGroup {
     pub(super) fn is_lost(&self, volume: &FakeVolume) -> bool {
         let its = |owner: Owner| disks::is_lost(&self.disks, owner);
         let named = |name: &LvName| self.volumes.iter().find(|it| it.seen.name == *name);
-        let own = its(volume.owner) || volume.metadata.is_some_and(its);
+        let own =
+            its(volume.owner) || volume.metadata.is_some_and(its) || self.has_lost_layer(volume);
         own || match &volume.seen.kind {
             Kind::Thin(pool) => named(pool).is_some_and(|it| self.is_lost(it)),
             Kind::CopyOnWrite => {
@@ -78,6 +79,43 @@ impl FakeGroup {
         Some(Legs { disks, beside, works, lost, ..legs })
     }
 
+    /// Where the legs of its RAID volumes lie. What is on a disk of none is of the leg that is being moved:
+    /// the one with the fewest extents where it was.
+    pub(super) fn leg_stretches(&self) -> Vec<LegStretch> {
+        let mut found = Vec::new();
+        for volume in &self.volumes {
+            let Some(legs) = &volume.seen.legs else { continue };
+            let has = |device: &PathBuf| {
+                let disk = self.disks.iter().find(|it| it.device == *device);
+                let its = disk.map(|it| disks::stretches(it, volume.owner)).unwrap_or_default();
+                its.iter().map(|it| it.length).sum::<u64>()
+            };
+            let least = (0..legs.disks.len()).min_by_key(|at| legs.disks.get(*at).map(has));
+            for disk in &self.disks {
+                let leg = legs.disks.iter().position(|it| *it == disk.device).or(least);
+                let leg = leg.and_then(|at| u32::try_from(at).ok()).unwrap_or(0);
+                found.extend(disks::stretches(disk, volume.owner).into_iter().map(|stretch| {
+                    let (name, uuid) = (volume.seen.name.clone(), disk.uuid.clone());
+                    LegStretch { volume: name, leg, disk: uuid, stretch }
+                }));
+            }
+        }
+        found
+    }
+
+    /// A leg of which nothing is left on a disk is where it was moved to.
+    pub(super) fn follow_legs(&mut self, from: &Path, to: Option<&Place>) {
+        let Some(to) = to else { return };
+        let left = self.disks.iter().find(|it| it.device == from);
+        for volume in &mut self.volumes {
+            let is_left = left.is_some_and(|it| it.has(volume.owner));
+            let legs = volume.seen.legs.iter_mut().flat_map(|legs| &mut legs.disks);
+            for disk in legs.filter(|it| !is_left && it.as_path() == from) {
+                disk.clone_from(&to.device);
+            }
+        }
+    }
+
     /// Puts a new leg on each of these places for one that is missing, on disks that have nothing of the
     /// volume.
     pub(super) fn repair(&mut self, wanted: &RepairRaid) -> Result<(), Error> {
@@ -88,6 +126,9 @@ impl FakeGroup {
         let legs = legs.ok_or_else(|| tool("repair", "Cannot repair a volume of that type."))?;
         if legs.lost.is_empty() {
             return Ok(());
+        }
+        if !at.and_then(|at| self.volumes.get(at)).is_some_and(|it| self.is_active(it)) {
+            return Err(tool("repair", "It must be active to perform this operation."));
         }
         if !legs.works || legs.lost.len() != wanted.on.len() {
             return Err(tool("repair", "Unable to replace so many devices."));
@@ -133,7 +174,8 @@ impl FakeGroup {
 
     /// Every active volume that needs a disk which is missing leads nowhere from now on.
     pub(super) fn lead_astray(&mut self) {
-        let is_lost: Vec<bool> = self.volumes.iter().map(|it| self.is_out_of_reach(it)).collect();
+        let is_astray = |it| self.is_out_of_reach(it) && !self.lies_on_what_works(it);
+        let is_lost: Vec<bool> = self.volumes.iter().map(is_astray).collect();
         for (volume, is_lost) in self.volumes.iter_mut().zip(is_lost) {
             volume.astray |= is_lost && volume.seen.active;
         }

@@ -12,6 +12,7 @@ mod disks;
 mod group;
 mod hooks;
 mod missing;
+mod thin;
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +23,9 @@ use std::{
 };
 
 use super::{
-    CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool, CreateVolume, Error, Group,
-    LvName, Lvm, MoveExtents, Place, RepairRaid, SeenPhysicalVolume, Tag, VgName,
+    ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool,
+    CreateVolume, Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid, SeenPhysicalVolume,
+    Tag, VgName,
 };
 use crate::{
     process::{Cause, Failure},
@@ -228,8 +230,10 @@ impl State {
 
     fn move_extents(&mut self, wanted: &MoveExtents) -> Result<(), Error> {
         let (group, at) = self.member("move_extents", &wanted.device)?;
-        let moved = disks::move_away(&mut group.disks, at, wanted.first, wanted.count);
-        moved.ok_or_else(|| Error::NoSpace { vg: wanted.vg.clone() })
+        let moved = disks::move_away(&mut group.disks, at, wanted);
+        moved.ok_or_else(|| Error::NoSpace { vg: wanted.vg.clone() })?;
+        group.follow_legs(&wanted.device, wanted.on.as_ref());
+        Ok(())
     }
 
     fn reduce(&mut self, device: &Path) -> Result<(), Error> {
@@ -347,6 +351,11 @@ impl Lvm for FakeLvm {
         self.change("create_thin_pool", &wanted.vg, |group| group.create_thin_pool(wanted))
     }
 
+    fn convert_to_thin_pool(&self, wanted: &ConvertToThinPool) -> Result<(), Error> {
+        let verb = "convert_to_thin_pool";
+        self.change(verb, &wanted.vg, |group| group.convert_to_thin_pool(wanted))
+    }
+
     fn create_volume(&self, wanted: &CreateVolume) -> Result<(), Error> {
         self.change("create_volume", &wanted.vg, |group| group.create_volume(wanted))
     }
@@ -385,12 +394,32 @@ impl Lvm for FakeLvm {
         self.call("activate", |state| state.group(vg)?.activate(lv))
     }
 
+    fn activate_degraded(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
+        self.call("activate_degraded", |state| state.group(vg)?.activate_degraded(lv))
+    }
+
+    fn activate_anew(&self, vg: &VgName, pool: &LvName) -> Result<(), Error> {
+        self.call("activate_anew", |state| {
+            let group = state.group(vg)?;
+            group.activate(pool)?;
+            group.volume(pool)?.seen.failed = false;
+            Ok(())
+        })
+    }
+
     fn deactivate(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
         self.call("deactivate", |state| state.group(vg)?.deactivate(lv))
     }
 
     fn refresh(&self, vg: &VgName, lv: &LvName) -> Result<(), Error> {
         self.call("refresh", |state| state.group(vg)?.refresh(lv))
+    }
+
+    fn forget_prepared(&self, vg: &VgName) -> Result<(), Error> {
+        self.call("forget_prepared", |state| {
+            state.group(vg)?.forget_prepared();
+            Ok(())
+        })
     }
 }
 

@@ -38,6 +38,10 @@ fn raid(level: RaidLevel, stripes: u32, mirrors: u32, stripe_size: Option<Bytes>
     create_volume(&CreateVolume { vg: vg(), name: lv("v"), size, backing, on, tags })
 }
 
+fn moved(on: Option<Place>) -> MoveExtents {
+    MoveExtents { vg: vg(), device: "/dev/sda".into(), first: 8, count: 8, on }
+}
+
 fn snapshot(kind: SnapshotKind) -> Invocation {
     let (origin, name, tags) = (lv("v"), lv("s"), tags(&["a=1"]));
     create_snapshot(&CreateSnapshot { vg: vg(), origin, name, kind, tags })
@@ -62,8 +66,34 @@ fn pool(layout: Layout) -> Invocation {
     create_thin_pool(&CreateThinPool { vg: vg(), name: lv("pool"), size: Bytes::GIB, layout })
 }
 
+fn converted() -> Invocation {
+    let (data, metadata, chunk) = (lv("pool"), lv("meta"), Bytes(64 << 10));
+    convert_to_thin_pool(&ConvertToThinPool { vg: vg(), data, metadata, chunk })
+}
+
 #[rstest]
 #[case::version(version(), "lvm version")]
+#[case::a_thin_pool_of_raids(
+    converted(),
+    "lvconvert --yes --config \"activation/monitoring=0 activation/error_when_full=1\" --type thin-pool --zero y --chunksize 65536b --poolmetadata vg0/meta --poolmetadataspare n vg0/pool"
+)]
+#[case::activate_degraded(
+    activate_degraded(&vg(), &lv("v")),
+    "lvchange --yes --config activation/monitoring=0 --activate y --ignoreactivationskip --activationmode partial vg0/v"
+)]
+#[case::activate_anew(
+    activate_anew(&vg(), &lv("pool")),
+    "lvchange --yes --config \"activation/monitoring=0 global/thin_check_options=[\\\"-q\\\",\\\"--clear-needs-check-flag\\\"]\" --activate y vg0/pool"
+)]
+#[case::locking_directory(
+    locking_directory(),
+    "lvm lvmconfig --typeconfig full global/locking_dir"
+)]
+#[case::mapped_devices(
+    mapped_devices(),
+    "dmsetup info --columns --noheadings --separator : --options tables_loaded,uuid,name"
+)]
+#[case::clear_device(clear_device("vg0-v"), "dmsetup clear vg0-v")]
 #[case::dependents(
     dependents(&vg()),
     "lvs --reportformat json --options lv_name,lv_role,origin,pool_lv --options +lv_health_status vg0"
@@ -94,8 +124,12 @@ fn pool(layout: Layout) -> Invocation {
     "pvchange --yes --allocatable y --deltag tarn.leaving /dev/sda"
 )]
 #[case::moving(
-    move_extents(&MoveExtents { vg: vg(), device: "/dev/sda".into(), first: 8, count: 8 }),
+    move_extents(&moved(None)),
     "pvmove --yes --config \"activation/monitoring=0 global/use_lvmpolld=0\" --interval 1 /dev/sda:8-15"
+)]
+#[case::moving_a_leg(
+    move_extents(&moved(places().pop())),
+    "pvmove --yes --config \"activation/monitoring=0 global/use_lvmpolld=0\" --interval 1 --alloc anywhere /dev/sda:8-15 /dev/sdb:0-2:10-10"
 )]
 #[case::tag_group(
     tag_group(&vg(), &tags(&["a=1"]), &tags(&["b"])),
@@ -199,6 +233,6 @@ fn command_lines(#[case] command: Invocation, #[case] want: &str) {
 #[test]
 fn the_report_is_one_command() {
     let line = report(&vg()).to_string();
-    assert!(line.starts_with("lvm fullreport --reportformat json --units b --nosuffix"));
+    assert!(line.starts_with("lvm fullreport --all --reportformat json --units b --nosuffix"));
     assert!(line.ends_with("--configreport seg --options lv_uuid,thin_id vg0"));
 }

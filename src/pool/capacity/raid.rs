@@ -50,7 +50,7 @@ fn free(disks: &[PhysicalVolume]) -> Vec<u64> {
     if !is_whole(disks) {
         return Vec::new();
     }
-    let usable = disks.iter().filter(|pv| pv.allocatable);
+    let usable = disks.iter().filter(|pv| pv.takes_legs());
     let mut free: Vec<u64> = usable.map(PhysicalVolume::free).collect();
     free.sort_unstable_by(|a, b| b.cmp(a));
     free
@@ -154,6 +154,7 @@ mod tests {
             uuid: String::new(),
             missing: false,
             allocatable: true,
+            erring: false,
             extents: 100,
             free_runs: vec![
                 Stretch { start: 0, length: free / 2 },
@@ -195,6 +196,14 @@ mod tests {
         let stock = stock(&[10, 20]);
         let room = room(&stock, 13, &raid(RaidLevel::Raid1, 1));
         assert_eq!((room.largest, room.available), (Bytes::mib(5), Bytes::mib(5)));
+    }
+
+    #[test]
+    fn what_errs_has_no_room_for_legs() {
+        let mut stock = stock(&[10, 20, 30]);
+        stock.physical[2].erring = true;
+        let room = room(&stock, stock.free, &raid(RaidLevel::Raid1, 1));
+        assert_eq!((room.largest, room.available), (Bytes::mib(9), Bytes::mib(9)));
     }
 
     #[test]

@@ -29,6 +29,9 @@ fn in_the_way(disk: &Disk, footprint: Option<Footprint>, survey: &Survey) -> Opt
     if others.is_empty() {
         return Some("it is the only disk of its volume group".to_owned());
     }
+    if let Some(why) = survey.cramped.get(&own.uuid) {
+        return Some(why.clone());
+    }
     let open = others.iter().filter(|it| !it.leaving && !it.missing);
     let room: u64 =
         open.filter_map(|it| it.footprint).map(|it| it.extents - it.used.min(it.extents)).sum();
@@ -64,9 +67,8 @@ impl Sought<'_> {
                     } else if *left == Bytes::ZERO {
                         steps.push(Step::Leave { pool, vg, device });
                     } else if !is_moving {
-                        let extents = seen.footprint.map_or(0, |it| it.extents);
                         let uuid = seen.uuid.clone();
-                        steps.push(Step::Move { pool, vg, device, uuid, extents });
+                        steps.push(Step::Move { pool, vg, device, uuid });
                         is_moving = true;
                     }
                 }

@@ -62,6 +62,10 @@ pub enum Refusal {
     TwoPools(Vec<PoolName>),
     /// The pool's volume group is not to be changed now.
     Group(String),
+    /// It is put aside, as a volume of its own.
+    Reserved(String),
+    /// It is nothing that a volume could be.
+    NoDisk,
     /// Taking it failed.
     Failed(String),
 }
@@ -104,6 +108,8 @@ impl Refusal {
             Self::Duplicate(_) => "DuplicateId",
             Self::TwoPools(_) => "TwoPools",
             Self::Group(_) => "VolumeGroup",
+            Self::Reserved(_) => "WholeDevice",
+            Self::NoDisk => "NoDisk",
             Self::Failed(_) => "Failed",
         }
     }
@@ -139,7 +145,7 @@ impl fmt::Display for Refusal {
             ),
             Self::Unreadable(why) => write!(f, "it cannot be read: {why}"),
             Self::ReadOnly => f.write_str("it is read-only"),
-            Self::Zoned => f.write_str("it is zoned: LVM cannot write to it in any order"),
+            Self::Zoned => f.write_str("it is zoned: it cannot be written to in any order"),
             Self::TooSmall => write!(f, "it is smaller than {LEAST_DISK}"),
             Self::Duplicate(others) => write!(
                 f,
@@ -150,7 +156,10 @@ impl fmt::Display for Refusal {
                 let names: Vec<&str> = pools.iter().map(PoolName::as_str).collect();
                 write!(f, "more than one pool selects it: {}", names.join(", "))
             }
-            Self::Group(why) => f.write_str(why),
+            Self::Group(why) | Self::Reserved(why) => f.write_str(why),
+            Self::NoDisk => {
+                f.write_str("it is no disk, partition, RAID, encrypted or loop device, nor a multipath one")
+            }
             Self::Failed(why) => write!(f, "taking it failed: {why}"),
         }
     }
@@ -196,8 +205,45 @@ pub(super) fn refusals(disk: &Disk, survey: &Survey, owner: &Owner, mark: &PvMar
     if found.iter().all(Refusal::ends_with_a_wipe) {
         found.extend(disk.unheld.clone().map(Refusal::InUse));
     }
+    found.extend(disk.reserved.clone().map(Refusal::Reserved));
     found.extend(disk.failed.clone().map(Refusal::Failed));
     found
+}
+
+/// Everything that is against giving a disk as a volume, whole, the most telling first. LVM is not asked: what is
+/// its own has its mark.
+pub fn against_whole(disk: &Disk, survey: &Survey) -> Vec<Refusal> {
+    let device = &disk.device;
+    if device.kind.is_none() {
+        return vec![Refusal::NoDisk];
+    }
+    let mut found: Vec<Refusal> = disk.uses.iter().map(of_use).collect();
+    found.sort_by_key(|it| !matches!(it, Refusal::System { .. }));
+    found.extend(device.read_only.then_some(Refusal::ReadOnly));
+    found.extend(device.zoned.then_some(Refusal::Zoned));
+    found.extend((device.size < LEAST_DISK).then_some(Refusal::TooSmall));
+    let twins = twins(device, survey);
+    found.extend((!twins.is_empty()).then_some(Refusal::Duplicate(twins)));
+    if found.is_empty() {
+        found.extend(disk.unheld.clone().map(Refusal::InUse));
+    }
+    if !found.is_empty() {
+        return found;
+    }
+    let of_look = |look: &Look| match &look.signature {
+        Some(it) if it.family == Family::PhysicalVolume => {
+            Some(Refusal::InUse(format!("it is a physical volume of LVM's ({})", it.name)))
+        }
+        Some(_) | None => of_look(look),
+    };
+    match &disk.look {
+        Some(Ok(look)) => of_look(look),
+        Some(Err(why)) => Some(Refusal::Unreadable(why.clone())),
+        None if device.suspended => Some(Refusal::Unreadable("its I/O is suspended".to_owned())),
+        None => Some(Refusal::Unreadable("nobody has looked at it".to_owned())),
+    }
+    .into_iter()
+    .collect()
 }
 
 fn of_use(use_: &Use) -> Refusal {
@@ -282,7 +328,7 @@ fn twins(device: &BlockDevice, survey: &Survey) -> Vec<String> {
 }
 
 /// Reasons as one sentence.
-pub(super) fn sentence(why: &[Refusal]) -> String {
+pub fn sentence(why: &[Refusal]) -> String {
     let mut seen = BTreeMap::new();
     let mut parts = Vec::new();
     for refusal in why {

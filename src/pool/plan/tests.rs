@@ -46,6 +46,7 @@ fn empty(name: &str) -> Disk {
         physical: None,
         unheld: None,
         failed: None,
+        reserved: None,
     }
 }
 

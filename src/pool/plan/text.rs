@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    DiskPlan, GroupState, Plan, PoolPlan, Refusal, Standing, Step, refusal::sentence, words_for,
-};
+use super::{DiskPlan, GroupState, Plan, PoolPlan, Refusal, Standing, Step, sentence, words_for};
 use crate::{pool::survey::Disk, units::Bytes, volume::PoolName};
 
 /// The plan for people: for each pool what it has, gets and does not get, then the other disks, then

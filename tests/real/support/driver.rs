@@ -27,6 +27,7 @@ pub(crate) fn standalone(home: &Path) -> Command {
     command.arg("standalone").args(["--node-id", "guest"]);
     command.arg("--pools").arg(home.join("pools.yaml"));
     command.arg("--endpoint").arg(socket(home));
+    command.arg("--volumes-dir").arg(home.join("volumes"));
     // A test may put programs of its own before the real ones.
     let path = std::env::var("PATH").unwrap();
     command.env("PATH", format!("{}:{path}", home.join("bin").display()));
@@ -66,6 +67,18 @@ impl Driver {
             }
             UnixStream::connect(&self.socket).is_ok()
         });
+    }
+
+    /// Waits until it answers or has ended; gives back whether it answers.
+    #[track_caller]
+    pub(crate) fn comes_up(&mut self) -> bool {
+        let (mut answers, mut ended) = (false, false);
+        wait_until("the driver answers or ends", || {
+            answers = UnixStream::connect(&self.socket).is_ok();
+            ended = self.child.try_wait().unwrap().is_some();
+            answers || ended
+        });
+        answers
     }
 
     /// Its process.

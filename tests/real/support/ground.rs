@@ -50,6 +50,14 @@ impl Ground {
         self.disks[number]
     }
 
+    /// Takes the next scratch disk, empty and in no group.
+    pub(crate) fn take_disk(&mut self) -> &'static str {
+        let disk = DISKS[self.disks.len()];
+        run("wipefs", &["-qa", disk]);
+        self.disks.push(disk);
+        disk
+    }
+
     /// Makes a group on the scratch disk after those of this one; it goes with this one.
     pub(crate) fn second_group(&mut self, size: u64) -> String {
         let disk = DISKS[self.disks.len()];

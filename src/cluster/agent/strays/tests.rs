@@ -13,8 +13,8 @@ use crate::{
     lvm::{Lvm as _, fake::FakeLvm},
     pool::PoolEntry,
     volume::{
-        LayoutWish, Parameters, Provisioning, Purpose, SizeRange, Source, VolumeId, Wanted,
-        WantedSnapshot,
+        AfterRestart, LayoutWish, Parameters, Provisioning, Purpose, SizeRange, Source, VolumeId,
+        Wanted, WantedSnapshot,
     },
 };
 
@@ -31,12 +31,12 @@ fn device(lvm: &FakeLvm, path: &Path) -> Option<(DeviceNumber, Bytes)> {
 }
 
 /// A machine with one pool for thick and thin volumes.
-fn host() -> Host {
+fn host() -> Machine {
     host_and_lvm().0
 }
 
 /// The same, and the LVM below it, which others may use as well.
-fn host_and_lvm() -> (Host, Arc<FakeLvm>) {
+fn host_and_lvm() -> (Machine, Arc<FakeLvm>) {
     let lvm = FakeLvm::default().with_group("vg0", Bytes::mib(4), &[1024, 1024]);
     let lvm = Arc::new(lvm);
     let beside = Arc::clone(&lvm);
@@ -51,7 +51,11 @@ fn host_and_lvm() -> (Host, Arc<FakeLvm>) {
         json!({ "volumeGroup": "vg0", "provisioning": "ThickAndThin", "thinPool": thin });
     let pool =
         PoolEntry { name: "fast".parse().unwrap(), spec: serde_json::from_value(spec).unwrap() };
-    (Host::open(tools, node(), "local.tarn.dev", vec![pool]).unwrap(), beside)
+    (
+        Machine::open(tools, node(), "local.tarn.dev", vec![pool], Path::new("/nonexistent"))
+            .unwrap(),
+        beside,
+    )
 }
 
 fn wanted(name: &str, provisioning: Provisioning) -> Wanted {
@@ -72,7 +76,7 @@ fn wanted(name: &str, provisioning: Provisioning) -> Wanted {
 }
 
 /// Volumes of every kind, as the CSI calls make them.
-fn fill(host: &Host) {
+fn fill(host: &Machine) {
     for (name, provisioning) in [("thick", Provisioning::Thick), ("thin", Provisioning::Thin)] {
         let made = host.create(&wanted(name, provisioning)).unwrap();
         host.expand(&made.id, SizeRange::at_least(Bytes::mib(700))).unwrap();
@@ -109,7 +113,7 @@ fn the_object_of_every_volume_can_be_made_again() {
     let host = host();
     fill(&host);
     // From now on a report says nothing new.
-    host.do_chores_now();
+    host.groups().do_chores_now();
     let before = (host.volumes(None, 99), host.status());
     let kept = host.kept(|_| true);
     assert_eq!(kept.len(), 9);
@@ -131,6 +135,33 @@ fn the_object_of_every_volume_can_be_made_again() {
     }
     assert_eq!(before.0, host.volumes(None, 99));
     assert_eq!(before.1.pools, host.status().pools, "nothing was made");
+}
+
+/// What its class says becomes of a volume in memory is in its object, and in the one that is made again.
+#[test]
+fn a_volume_in_memory_keeps_what_its_class_says() {
+    let home = tempfile::tempdir().unwrap();
+    let (lvm, fs) = (Arc::new(FakeLvm::default()), Arc::new(FakeFs::new()));
+    let tools = Tools { lvm, fs, devices: Arc::new(FakeDevices::new()), clock: || 7 };
+    let spec = serde_json::from_value(json!({ "memory": { "size": "1Gi" } })).unwrap();
+    let pools = vec![PoolEntry { name: "ram".parse().unwrap(), spec }];
+    let machine = Machine::open(tools, node(), "local.tarn.dev", pools, home.path()).unwrap();
+    let mut wish = wanted("cache", Provisioning::Thick);
+    wish.parameters = Parameters {
+        pool: Some("ram".parse().unwrap()),
+        after_restart: Some(AfterRestart::Empty),
+        ..Parameters::default()
+    };
+    machine.create(&wish).unwrap();
+    let kept = machine.kept(|_| true).pop().unwrap();
+    let spec = lost_spec(&node(), &stray_of(&kept));
+    assert_eq!(spec.after_restart, Some(AfterRestart::Empty));
+    adopt(&machine, &node(), &kept.id, &spec).unwrap();
+    let Wish::Volume(again) = wish_of(&spec).unwrap() else { panic!("a volume") };
+    assert_eq!(machine.create(&again).unwrap().id.as_str(), kept.id);
+    let other = LogicalVolumeSpec { after_restart: None, ..spec };
+    let refused = adopt(&machine, &node(), &kept.id, &other).unwrap_err();
+    assert!(matches!(refused, Error::Precondition(_)), "{refused}");
 }
 
 #[test]

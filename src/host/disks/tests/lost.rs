@@ -23,20 +23,25 @@ fn retiring(what: &str) -> PoolEntry {
 pub(super) struct Mirrors {
     pub(super) machine: Machine,
     pub(super) host: Host,
-    volumes: Vec<VolumeId>,
+    pub(super) volumes: Vec<VolumeId>,
 }
 
 impl Mirrors {
     pub(super) fn new(count: usize) -> Self {
+        Self::of(raid(), count)
+    }
+
+    /// So many volumes in this pool.
+    pub(super) fn of(pool: PoolEntry, count: usize) -> Self {
         let machine = Machine::with(&["sda", "sdb"]);
-        let host = machine.open(vec![raid()]).unwrap();
+        let host = machine.open(vec![pool]).unwrap();
         let make = |number| host.create(&wanted(&format!("v{number}"))).unwrap().id;
         let volumes = (0..count).map(make).collect();
         Self { machine, host, volumes }
     }
 
     /// Pulls the first disk.
-    fn pull(&self) {
+    pub(super) fn pull(&self) {
         self.machine.lvm.set_missing("tarn-fast", 0, true);
         self.machine.devices.pull_out("/dev/sda");
         self.host.look_at_disks();
@@ -44,7 +49,7 @@ impl Mirrors {
     }
 
     /// It is away for longer than a disk that comes back.
-    fn wait(&self) {
+    pub(super) fn wait(&self) {
         self.host.disks.sightings.lose_patience();
     }
 
@@ -54,14 +59,14 @@ impl Mirrors {
     }
 
     pub(super) fn health(&self) -> Health {
-        self.host.status().pools[0].health.clone()
+        self.host.status()[0].health.clone()
     }
 
-    fn state(&self) -> (&'static str, usize) {
+    pub(super) fn state(&self) -> (&'static str, usize) {
         (self.health().state(), self.health().lost.len())
     }
 
-    fn says(&self) -> String {
+    pub(super) fn says(&self) -> String {
         self.health().to_string()
     }
 
@@ -155,7 +160,7 @@ fn one_that_a_start_has_not_seen_is_named_by_its_physical_volume() {
     drop(host);
     let host = machine.open(vec![retiring(&uuid)]).unwrap();
     host.do_chores_now();
-    let health = host.status().pools[0].health.clone();
+    let health = host.status()[0].health.clone();
     assert!(health.to_string().contains(&uuid), "{health}");
     assert!(health.to_string().contains("no disk without anything of it has"), "{health}");
     machine.plug_in("sdc");
@@ -164,7 +169,19 @@ fn one_that_a_start_has_not_seen_is_named_by_its_physical_volume() {
     host.disks.sightings.lose_patience();
     host.look_at_disks();
     host.do_chores_now();
-    assert_eq!(host.status().pools[0].health.state(), "Ready");
+    assert_eq!(host.status()[0].health.state(), "Ready");
+}
+
+/// After two looks the third disk has the place of the first.
+pub(super) fn assert_mended(machine: &Machine, host: &Host, about: &str) {
+    host.disks.sightings.lose_patience();
+    for _ in 0..2 {
+        host.look_at_disks();
+        host.do_chores_now();
+    }
+    let health = host.status()[0].health.clone();
+    assert_eq!(health.state(), "Ready", "{about}: {health}");
+    assert_eq!(machine.members(), ["/dev/sdb", "/dev/sdc"]);
 }
 
 #[test]
@@ -180,14 +197,7 @@ fn what_a_restart_cuts_short_goes_on() {
             let Mirrors { machine, host, .. } = it;
             drop(host);
             let host = machine.open(vec![raid()]).unwrap();
-            host.disks.sightings.lose_patience();
-            for _ in 0..2 {
-                host.look_at_disks();
-                host.do_chores_now();
-            }
-            let health = host.status().pools[0].health.clone();
-            assert_eq!(health.state(), "Ready", "{others} {at:?}: {health}");
-            assert_eq!(machine.members(), ["/dev/sdb", "/dev/sdc"]);
+            assert_mended(&machine, &host, &format!("{others} {at:?}"));
         }
     }
 }

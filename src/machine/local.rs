@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Host;
+use super::Machine;
 use crate::volume::{
     Capacity, Error, NodeId, Parameters, Provisioner, SizeRange, Snapshot, SnapshotFilter,
     SnapshotId, Volume, VolumeId, Wanted, WantedSnapshot,
@@ -11,53 +11,53 @@ use crate::volume::{
 /// Makes volumes on this machine.
 #[derive(Clone)]
 pub struct LocalProvisioner {
-    host: Arc<Host>,
+    machine: Arc<Machine>,
 }
 
 impl LocalProvisioner {
-    /// Makes volumes on `host`.
-    pub fn new(host: Arc<Host>) -> Self {
-        Self { host }
+    /// Makes volumes on `machine`.
+    pub fn new(machine: Arc<Machine>) -> Self {
+        Self { machine }
     }
 
     /// Blocking work runs to its end, also when nobody waits for it any more.
     async fn on_a_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Host) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Machine) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let host = Arc::clone(&self.host);
-        let done = tokio::task::spawn_blocking(move || work(&host)).await;
+        let machine = Arc::clone(&self.machine);
+        let done = tokio::task::spawn_blocking(move || work(&machine)).await;
         done.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
     }
 }
 
 impl Provisioner for LocalProvisioner {
     async fn create(&self, wanted: Wanted) -> Result<Volume, Error> {
-        self.on_a_thread(move |host| host.create(&wanted)).await
+        self.on_a_thread(move |machine| machine.create(&wanted)).await
     }
 
     async fn delete(&self, id: VolumeId) -> Result<(), Error> {
-        self.on_a_thread(move |host| host.delete(&id)).await
+        self.on_a_thread(move |machine| machine.delete(&id)).await
     }
 
     async fn expand(&self, id: VolumeId, size: SizeRange) -> Result<Volume, Error> {
-        self.on_a_thread(move |host| host.expand(&id, size)).await
+        self.on_a_thread(move |machine| machine.expand(&id, size)).await
     }
 
     async fn find(&self, id: VolumeId) -> Result<Option<Volume>, Error> {
-        Ok(self.host.find(&id))
+        Ok(self.machine.find(&id))
     }
 
     async fn volumes(&self, after: Option<VolumeId>, most: usize) -> Result<Vec<Volume>, Error> {
-        Ok(self.host.volumes(after.as_ref(), most))
+        Ok(self.machine.volumes(after.as_ref(), most))
     }
 
     async fn snapshot(&self, wanted: WantedSnapshot) -> Result<Snapshot, Error> {
-        self.on_a_thread(move |host| host.snapshot(&wanted)).await
+        self.on_a_thread(move |machine| machine.snapshot(&wanted)).await
     }
 
     async fn delete_snapshot(&self, id: SnapshotId) -> Result<(), Error> {
-        self.on_a_thread(move |host| host.delete_snapshot(&id)).await
+        self.on_a_thread(move |machine| machine.delete_snapshot(&id)).await
     }
 
     async fn snapshots(
@@ -66,7 +66,7 @@ impl Provisioner for LocalProvisioner {
         after: Option<SnapshotId>,
         most: usize,
     ) -> Result<Vec<Snapshot>, Error> {
-        Ok(self.host.snapshots(&filter, after.as_ref(), most))
+        Ok(self.machine.snapshots(&filter, after.as_ref(), most))
     }
 
     async fn capacity(
@@ -74,7 +74,11 @@ impl Provisioner for LocalProvisioner {
         parameters: Parameters,
         node: Option<NodeId>,
     ) -> Result<Capacity, Error> {
-        Ok(self.host.capacity(&parameters, node.as_ref()))
+        Ok(self.machine.capacity(&parameters, node.as_ref()))
+    }
+
+    fn copies(&self) -> bool {
+        self.machine.copies()
     }
 
     fn is_ready(&self) -> bool {

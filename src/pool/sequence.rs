@@ -9,13 +9,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::Host;
-
 type Listener = Box<dyn Fn(u64) + Send + Sync>;
 
 /// Grows with each change of any pool. It begins at the microseconds since 1970, so that it also
 /// grows from one life of the driver to the next: no life has a change every microsecond.
-pub(super) struct Sequence {
+pub struct Sequence {
     number: AtomicU64,
     listeners: RwLock<Vec<Listener>>,
 }
@@ -35,30 +33,23 @@ impl fmt::Debug for Sequence {
 }
 
 impl Sequence {
-    pub(super) fn now(&self) -> u64 {
+    /// How far the changes have come. What is read after this call has every change up to this one, and perhaps
+    /// later ones.
+    pub fn now(&self) -> u64 {
         self.number.load(Ordering::SeqCst)
     }
 
     /// Something has changed, and can be seen.
-    pub(super) fn grow(&self) {
+    pub fn grow(&self) {
         let number = self.number.fetch_add(1, Ordering::SeqCst) + 1;
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
         listeners.iter().for_each(|listener| listener(number));
     }
-}
 
-impl Host {
-    /// How far the changes of all pools have come. What is read from the host after this call has
-    /// every change up to this one, and perhaps later ones.
-    pub fn sequence(&self) -> u64 {
-        self.sequence.now()
-    }
-
-    /// Has `listener` called with the new [`Host::sequence`] after every change of a volume, of a
-    /// pool's figures or of the pools. It is called in the middle of the work and must only pass
-    /// the number on.
+    /// Has `listener` called with the new number after every change. It is called in the middle of the work and
+    /// must only pass the number on.
     pub fn on_change(&self, listener: impl Fn(u64) + Send + Sync + 'static) {
-        let mut listeners = self.sequence.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
         listeners.push(Box::new(listener));
     }
 }

@@ -1,0 +1,86 @@
+//! A pool of devices of which each is one volume.
+
+use std::path::{Component, Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Directories into which an admin puts block devices, or links to them: each device is one volume, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WholeDevicesSpec {
+    /// Their absolute paths: 1 to 8. What is put there is for volumes, and a pool of `devices` leaves it alone.
+    #[schemars(length(min = 1, max = 8))]
+    pub directories: Vec<PathBuf>,
+}
+
+/// How many directories there may be.
+const MOST: usize = 8;
+/// The field.
+const FIELD: &str = "wholeDevices.directories";
+/// Where the system keeps its own links and nodes: all of its disks would be for volumes.
+const SYSTEM: &[&str] = &["/dev", "/proc", "/sys"];
+
+impl WholeDevicesSpec {
+    /// Everything that is wrong with it, as in [`super::PoolSpec::mistakes`].
+    pub(super) fn mistakes(&self) -> Vec<(&'static str, String)> {
+        if !(1..=MOST).contains(&self.directories.len()) {
+            let why = format!("{} is not in 1 to {MOST} directories", self.directories.len());
+            return vec![(FIELD, why)];
+        }
+        let mut found = Vec::new();
+        for (at, path) in self.directories.iter().enumerate() {
+            let shown = path.display();
+            if !is_plain(path) {
+                found.push((FIELD, format!("`{shown}` is not an absolute path without `..`")));
+            } else if path.parent().is_none() || SYSTEM.iter().any(|it| path.starts_with(it)) {
+                let why = format!("`{shown}` is the system's; make a directory of its own");
+                found.push((FIELD, why));
+            } else if self.directories.iter().take(at).any(|it| it == path) {
+                found.push((FIELD, format!("`{shown}` is said twice")));
+            }
+        }
+        found
+    }
+}
+
+fn is_plain(path: &Path) -> bool {
+    let mut parts = path.components();
+    path.is_absolute() && parts.all(|it| matches!(it, Component::RootDir | Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use crate::pool::PoolSpec;
+
+    fn mistakes(directories: &str, more: &str) -> Vec<&'static str> {
+        let spec = format!(r#"{{"wholeDevices": {{"directories": [{directories}]}}{more}}}"#);
+        let spec: PoolSpec = serde_json::from_str(&spec).unwrap();
+        spec.mistakes().into_iter().map(|(field, _)| field).collect()
+    }
+
+    #[rstest]
+    #[case::none("")]
+    #[case::relative(r#""mnt/disks""#)]
+    #[case::dots(r#""/mnt/../dev""#)]
+    #[case::root(r#""/""#)]
+    #[case::all_disks(r#""/dev/disk/by-id""#)]
+    #[case::twice(r#""/mnt/disks", "/mnt/disks""#)]
+    #[case::too_many(r#""/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9""#)]
+    fn lists_of_directories(#[case] list: &str) {
+        assert_eq!(mistakes(list, ""), [super::FIELD]);
+    }
+
+    #[rstest]
+    #[case::as_it_should_be("", None)]
+    #[case::discard(r#", "wipe": "Discard""#, None)]
+    #[case::dirty(r#", "wipe": "None""#, Some("wipe"))]
+    #[case::layout(r#", "layout": "Raid1""#, Some("layout"))]
+    #[case::reserve(r#", "reserve": "1Gi""#, Some("reserve"))]
+    #[case::another_source(r#", "memory": {"size": "1Gi"}"#, Some("wholeDevices"))]
+    fn beside_other_fields(#[case] more: &str, #[case] field: Option<&str>) {
+        assert_eq!(mistakes(r#""/mnt/disks/fast""#, more), Vec::from_iter(field));
+    }
+}

@@ -1,0 +1,147 @@
+//! CreateVolume: the smallest free device that fits becomes the volume, when its record is written.
+
+use std::sync::Arc;
+
+use super::{Found, WholeDevices, identity::Identity, judge::State, pool::Pool, record::Record};
+use crate::{
+    device::BlockDevice,
+    fs::MkfsOptions,
+    pool::{Class, capacity::no_device, pick},
+    units::Bytes,
+    volume::{Error, Parameters, Purpose, Volume, VolumeId, Wanted, chain},
+};
+
+/// What a volume is to be, wherever it is.
+struct Draft {
+    class: Class,
+    mkfs: String,
+}
+
+impl WholeDevices {
+    /// See [`crate::pool::PoolKind::create`].
+    pub(super) fn make(&self, wanted: &Wanted) -> Result<Volume, Error> {
+        let id = VolumeId::of(&wanted.name);
+        if let Some(found) = self.look_up(&id) {
+            if found.record.deleted {
+                let why = format!("an earlier volume {id} is still being wiped");
+                return Err(Error::Busy(why));
+            }
+            self.ensure_same(&found, wanted)?;
+            return Ok(self.as_volume(&id, &found.record));
+        }
+        let pools = self.pools();
+        let named = wanted.parameters.pool.as_ref();
+        let pool = pick(&pools.served, |pool| &pool.name, named, "this node")?;
+        let draft = suitable(pool, wanted)?;
+        wanted.ensure_may_be_on(&self.node)?;
+        for anew in [false, true] {
+            if anew {
+                self.look_around(true)?;
+            }
+            if let Some(record) = self.claim(pool, &id, wanted, &draft)? {
+                return Ok(self.as_volume(&id, &record));
+            }
+        }
+        let largest = self.room(pool).largest;
+        Err(Error::NoRoom(no_device(&pool.name, wanted.size, largest)))
+    }
+
+    /// Takes a free device for the volume, if there is one that fits.
+    fn claim(
+        &self,
+        pool: &Arc<Pool>,
+        id: &VolumeId,
+        wanted: &Wanted,
+        draft: &Draft,
+    ) -> Result<Option<Record>, Error> {
+        let _turn = self.take_turn();
+        let view = self.look_around_now()?;
+        let least = wanted.purpose.filesystem().map_or(Bytes::ZERO, |kind| kind.smallest());
+        let fits =
+            |size: Bytes| size >= wanted.size.least() && size >= least && wanted.size.allows(size);
+        let free = view.of(&pool.name).iter().filter(|it| it.state == State::Free);
+        let mut fitting: Vec<_> = free
+            .filter_map(|it| Some((it.device.as_ref()?, &it.entry.path)))
+            .filter(|(device, _)| fits(device.size))
+            .collect();
+        fitting.sort_by_key(|(device, path)| (device.size, *path));
+        for (device, path) in fitting {
+            let record = Record {
+                name: wanted.name.clone(),
+                purpose: wanted.purpose,
+                size: device.size,
+                wipe: draft.class.wipe,
+                mkfs: draft.mkfs.clone(),
+                created: (self.clock)(),
+                fresh: true,
+                deleted: false,
+                device: Identity::of(device, path),
+            };
+            if self.take(pool, id, device, &record)? {
+                self.look_around_now()?;
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the record while nobody else has the device, and nothing is on it; false where that is not so.
+    fn take(
+        &self,
+        pool: &Pool,
+        id: &VolumeId,
+        device: &BlockDevice,
+        record: &Record,
+    ) -> Result<bool, Error> {
+        let hold = self.devices.hold(device);
+        let look = self.fs.look(&device.path).map_err(|err| chain(&err));
+        let is_free = hold.is_ok() && look.as_ref().is_ok_and(|look| look.is_nothing());
+        let unheld = hold.as_ref().err().map(|err| chain(err));
+        self.note_look(device, look, unheld);
+        if !is_free {
+            return Ok(false);
+        }
+        pool.put("writing the record of", id, record.clone())?;
+        tracing::info!(pool = %pool.name, volume = %id, device = %device.path.display(), "taken");
+        Ok(true)
+    }
+
+    /// Compares what an earlier call made with what is wanted under its name.
+    fn ensure_same(&self, found: &Found, wanted: &Wanted) -> Result<(), Error> {
+        let Found { id, pool, record } = found;
+        let what = || format!("volume {id}");
+        let same = |field, has: String, wants: String| match has == wants {
+            true => Ok(()),
+            false => Err(Error::exists(what(), field, has, wants)),
+        };
+        if !wanted.size.allows(record.size) {
+            return Err(Error::exists(what(), "size", record.size, wanted.size.least()));
+        }
+        same("purpose", record.purpose.to_string(), wanted.purpose.to_string())?;
+        let name = wanted.parameters.pool.as_ref().unwrap_or(&pool.name);
+        same("pool", pool.name.to_string(), name.to_string())?;
+        let draft = suitable(pool, wanted)?;
+        same("wipe", format!("{:?}", record.wipe), format!("{:?}", draft.class.wipe))?;
+        same("mkfsOptions", record.mkfs.clone(), draft.mkfs)?;
+        wanted.ensure_is_where_wanted(id, &self.node)
+    }
+}
+
+/// How volumes of these parameters are made in the pool.
+pub(super) fn class(pool: &Pool, parameters: &Parameters) -> Result<Class, Error> {
+    Class::resolve(parameters, &pool.name, &pool.spec, None)
+}
+
+/// That a volume of the pool can be what is wanted, and how it is made then.
+fn suitable(pool: &Pool, wanted: &Wanted) -> Result<Draft, Error> {
+    let class = class(pool, &wanted.parameters)?;
+    if wanted.source.is_some() {
+        let name = &pool.name;
+        let allowed =
+            format!("nothing is copied into pool {name}, whose volumes are whole devices");
+        return Err(Error::invalid("volume_content_source", "a copy", allowed));
+    }
+    let purpose: Purpose = wanted.purpose;
+    let options: MkfsOptions = wanted.parameters.mkfs_options(purpose)?;
+    Ok(Draft { class, mkfs: options.to_string() })
+}

@@ -1,0 +1,197 @@
+//! What is written of a volume, in a file of its own: the only record of it, and of which device it is.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+use crate::{
+    device::Wipe,
+    fs::durable,
+    units::Bytes,
+    volume::{PoolName, Purpose, VolumeId, VolumeName},
+};
+
+/// The end of the names of the files.
+const ENDING: &str = ".json";
+/// What is written of a raw block volume where others have their file system.
+const BLOCK: &str = "block";
+
+/// What a volume is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The name that the caller gave.
+    pub(super) name: VolumeName,
+    /// What it is for.
+    pub(super) purpose: Purpose,
+    /// How large it is.
+    pub(super) size: Bytes,
+    /// What is done to its bytes when it is deleted.
+    pub(super) wipe: Wipe,
+    /// Options for mkfs, as one text.
+    pub(super) mkfs: String,
+    /// When it was made, in seconds since 1970 UTC.
+    pub(super) created: i64,
+    /// Whether it has never been staged.
+    pub(super) fresh: bool,
+    /// It was deleted: its device is to be wiped, and then this record is to go.
+    pub(super) deleted: bool,
+    /// Its device.
+    pub(super) device: Identity,
+}
+
+/// As it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    name: String,
+    purpose: String,
+    bytes: u64,
+    wipe: Wipe,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    mkfs: String,
+    created: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    fresh: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+    device: Identity,
+}
+
+impl Record {
+    /// Writes it, so that after a power cut it is there as it was or as it is now.
+    pub(super) fn write(&self, home: &Path, id: &VolumeId) -> io::Result<()> {
+        let purpose = self.purpose.filesystem().map_or(BLOCK, |kind| kind.name());
+        let written = Written {
+            name: self.name.as_str().to_owned(),
+            purpose: purpose.to_owned(),
+            bytes: self.size.0,
+            wipe: self.wipe,
+            mkfs: self.mkfs.clone(),
+            created: self.created,
+            fresh: self.fresh,
+            deleted: self.deleted,
+            device: self.device.clone(),
+        };
+        durable::write(home, &format!("{id}{ENDING}"), &serde_json::to_vec(&written)?)
+    }
+
+    /// Removes it; one that is gone is fine.
+    pub(super) fn remove(home: &Path, id: &VolumeId) -> io::Result<()> {
+        durable::remove(home, &format!("{id}{ENDING}"))
+    }
+
+    /// Every record below `home`; there may be no such directory yet.
+    ///
+    /// # Errors
+    /// One that cannot be read is an error: its device would count as free.
+    pub(super) fn read_all(home: &Path) -> io::Result<BTreeMap<VolumeId, Self>> {
+        let mut all = BTreeMap::new();
+        for (id, path) in files(home)? {
+            let about = |err: io::Error| io::Error::other(format!("{}: {err}", path.display()));
+            let text = fs::read(&path).map_err(about)?;
+            all.insert(id, Self::parse(&text).map_err(about)?);
+        }
+        Ok(all)
+    }
+
+    /// Every record of pools below `home` but those of `known` ones, as far as they can be read: pools of other
+    /// kinds have directories there, too.
+    pub(super) fn read_of_others(home: &Path, known: &[PoolName]) -> Vec<(String, VolumeId, Self)> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+            let Ok(pool) = entry.file_name().into_string() else { continue };
+            if known.iter().any(|it| it.as_str() == pool) {
+                continue;
+            }
+            for (id, path) in files(&entry.path()).unwrap_or_default() {
+                let read = fs::read(path).and_then(|text| Self::parse(&text));
+                all.extend(read.ok().map(|record| (pool.clone(), id, record)));
+            }
+        }
+        all
+    }
+
+    fn parse(text: &[u8]) -> io::Result<Self> {
+        let Written { name, purpose, bytes, wipe, mkfs, created, fresh, deleted, device } =
+            serde_json::from_slice(text)?;
+        let purpose = match purpose.as_str() {
+            BLOCK => Purpose::Block,
+            kind => Purpose::Filesystem(kind.parse().map_err(io::Error::other)?),
+        };
+        let name = name.parse().map_err(io::Error::other)?;
+        Ok(Self { name, purpose, size: Bytes(bytes), wipe, mkfs, created, fresh, deleted, device })
+    }
+}
+
+/// The files of volumes in a directory; none where there is no such directory.
+fn files(home: &Path) -> io::Result<Vec<(VolumeId, PathBuf)>> {
+    let entries = match fs::read_dir(home) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let id = name.to_str().and_then(|it| it.strip_suffix(ENDING)?.parse().ok());
+        all.extend(id.map(|id| (id, home.join(&name))));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fs::FsKind, pool::survey::example::disk};
+
+    fn record() -> (VolumeId, Record) {
+        let name: VolumeName = "pvc-1".parse().unwrap();
+        let record = Record {
+            name: name.clone(),
+            purpose: Purpose::Filesystem(FsKind::Xfs),
+            size: Bytes::gib(100),
+            wipe: Wipe::Discard,
+            mkfs: "-m crc=1".to_owned(),
+            created: 7,
+            fresh: true,
+            deleted: false,
+            device: Identity::of(&disk("sda"), Path::new("/mnt/disks/a")),
+        };
+        (VolumeId::of(&name), record)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let pool = home.path().join("fast");
+        assert_eq!(Record::read_all(&pool).unwrap(), BTreeMap::new());
+        fs::create_dir(&pool).unwrap();
+        let (id, first) = record();
+        let block = Record { purpose: Purpose::Block, mkfs: String::new(), ..first.clone() };
+        for record in [first.clone(), block, Record { deleted: true, fresh: false, ..first }] {
+            record.write(&pool, &id).unwrap();
+            let all = BTreeMap::from([(id.clone(), record.clone())]);
+            assert_eq!(Record::read_all(&pool).unwrap(), all);
+            let others = Record::read_of_others(home.path(), &[]);
+            assert_eq!(others, [("fast".to_owned(), id.clone(), record)]);
+        }
+        assert_eq!(Record::read_of_others(home.path(), &["fast".parse().unwrap()]), []);
+        for _ in 0..2 {
+            Record::remove(&pool, &id).unwrap();
+            assert_eq!(Record::read_all(&pool).unwrap(), BTreeMap::new());
+        }
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let (id, _) = record();
+        fs::write(home.path().join(format!("{id}.json")), "{").unwrap();
+        let said = Record::read_all(home.path()).unwrap_err().to_string();
+        assert!(said.contains(id.as_str()), "{said}");
+    }
+}

@@ -1,0 +1,120 @@
+//! What a pool looks like now.
+
+use super::{WholeDevices, judge::State, pool::Pool, record::Record};
+use crate::{
+    lvm::{Layout, PhysicalVolume, Stretch},
+    pool::{
+        Kept, PoolStatus, Trimmed,
+        capacity::{SECTOR, Stock, room},
+        health::Health,
+    },
+    units::Bytes,
+    volume::{Capacity, Parameters, Provisioning, Volume, VolumeId},
+};
+
+impl WholeDevices {
+    /// The devices that the pool has, those that are free each with one free run.
+    fn stock(&self, pool: &Pool) -> Stock {
+        let view = self.view();
+        let physical = |device: &crate::device::BlockDevice, is_free: bool| {
+            let length = device.size.0 / SECTOR.0;
+            PhysicalVolume {
+                device: device.path.clone(),
+                uuid: String::new(),
+                missing: false,
+                allocatable: true,
+                erring: false,
+                extents: length,
+                free_runs: is_free.then_some(Stretch { start: 0, length }).into_iter().collect(),
+            }
+        };
+        let free = view.of(&pool.name).iter().filter(|it| it.state == State::Free);
+        let free = free.filter_map(|it| Some(physical(it.device.as_ref()?, true)));
+        let ids = pool.all();
+        let taken = ids.keys().filter_map(|id| view.volumes.get(id)?.first());
+        let taken = taken.map(|device| physical(device, false));
+        let all: Vec<PhysicalVolume> = free.chain(taken).collect();
+        let sum = |of: fn(&PhysicalVolume) -> u64| all.iter().map(of).sum();
+        Stock {
+            extent: SECTOR,
+            extents: sum(|it| it.extents),
+            free: sum(PhysicalVolume::free),
+            physical: all,
+            thin: None,
+        }
+    }
+
+    /// How much room there is for volumes of any class that the pool has at all.
+    pub(super) fn room(&self, pool: &Pool) -> Capacity {
+        let class = super::create::class(pool, &Parameters::default());
+        class.map(|class| room(&self.stock(pool), &pool.spec, &class)).unwrap_or_default()
+    }
+
+    pub(super) fn status_of(&self, pool: &Pool) -> PoolStatus {
+        let (stock, room, trash) = (self.stock(pool), self.room(pool), pool.trash());
+        PoolStatus {
+            name: pool.name.clone(),
+            group: None,
+            spec: pool.spec.clone(),
+            health: self.health(pool),
+            size: Bytes(stock.extents.saturating_mul(SECTOR.0)),
+            free: room.available,
+            largest_thick: Some(room.largest),
+            largest_thin: None,
+            volumes: pool.records(None).len() as u64,
+            snapshots: 0,
+            wipes: trash.len() as u64,
+            wipe_bytes: Bytes(trash.iter().map(|(_, record)| record.size.0).sum()),
+            to_fill: Bytes::ZERO,
+            filling: Vec::new(),
+            trimmed: Trimmed::default(),
+            stock,
+        }
+    }
+
+    /// Which disks of volumes are missing, or are there twice.
+    fn health(&self, pool: &Pool) -> Health {
+        let (view, mut health) = (self.view(), Health { apart: true, ..Health::default() });
+        for (id, record) in pool.all() {
+            let count = view.volumes.get(&id).map_or(0, Vec::len);
+            if count == 1 {
+                continue;
+            }
+            let disk = record.device.described();
+            health.disks.push(match count {
+                0 => disk,
+                _ => format!("{disk}, as which there are several"),
+            });
+            health.lost.push(id.to_string());
+        }
+        health
+    }
+
+    pub(super) fn as_volume(&self, id: &VolumeId, record: &Record) -> Volume {
+        Volume {
+            id: id.clone(),
+            size: record.size,
+            purpose: record.purpose,
+            source: None,
+            node: self.node.clone(),
+        }
+    }
+}
+
+pub(super) fn kept(pool: &Pool, id: &VolumeId, record: Record) -> Kept {
+    Kept {
+        id: id.to_string(),
+        purpose: record.purpose,
+        name: record.name,
+        pool: pool.name.clone(),
+        size: record.size,
+        provisioning: Provisioning::Thick,
+        layout: Layout::Linear,
+        wipe: record.wipe,
+        mkfs: record.mkfs,
+        after_restart: None,
+        source: None,
+        snapshot_of: None,
+        created: record.created,
+    }
+}

@@ -1,0 +1,161 @@
+//! Everything that may be found in a directory, and whom it is kept from.
+
+use super::*;
+use crate::{device::DeviceType, whole::judge::State};
+
+/// How the entry of this name stands, in a word or in the sentence that refuses it.
+fn state(whole: &WholeDevices, name: &str) -> String {
+    let view = whole.look_around(true).unwrap();
+    let mut all = view.judged.values().flatten();
+    let it = all.find(|it| it.entry.path.ends_with(name)).unwrap();
+    match &it.state {
+        State::Free => "free".to_owned(),
+        State::Used(_) => "used".to_owned(),
+        State::Cleaning(_) => "cleaning".to_owned(),
+        State::Refused(why) => why.clone(),
+    }
+}
+
+#[test]
+fn everything_but_an_empty_device_is_refused_with_a_reason() {
+    let machine = Machine::with(&[10, 10, 10]);
+    let disks = machine.path("disks");
+    std::fs::create_dir(disks.join("directory")).unwrap();
+    std::fs::create_dir(disks.join("mount")).unwrap();
+    machine.fs.mount_with_quotas(disks.join("mount"), Bytes::gib(1));
+    std::fs::write(disks.join("file"), "").unwrap();
+    std::fs::write(disks.join("node"), "").unwrap();
+    machine.link("nowhere", "/dev/gone");
+    machine.link("twice", "/dev/sda");
+    machine.fs.set_content("/dev/sdb", Content::Foreign("swap".to_owned()));
+    machine.devices.set_open("/dev/sdc", 1);
+    let others = [
+        BlockDevice { read_only: true, ..disk("sdd") },
+        BlockDevice { suspended: true, ..disk("sde") },
+        BlockDevice { size: Bytes::MIB, ..disk("sdf") },
+        BlockDevice { kind: None, ..disk("sr0") },
+        disk("sdg"),
+        BlockDevice {
+            kind: Some(DeviceType::Partition),
+            partition_of: Some("sdg".to_owned()),
+            ..disk("sdg1")
+        },
+        BlockDevice { holders: vec!["md0".to_owned()], ..disk("sdh") },
+        BlockDevice { kind: Some(DeviceType::Raid), serial: None, wwn: None, ..disk("md0") },
+        disk("sdi"),
+    ];
+    for device in &others {
+        machine.plug_in(device);
+        if device.name != "sdi" {
+            machine.link(&device.name, &device.path);
+        }
+    }
+    machine.fs.bind(Path::new("/dev/sdi"), &disks.join("node"), MountAccess::ReadWrite).unwrap();
+    let whole = machine.started();
+    let all = [
+        ("directory", "not a mount point"),
+        ("mount", "only block devices"),
+        ("file", "no block device"),
+        ("nowhere", "leads nowhere"),
+        ("sda", "free"),
+        ("twice", "the same device as"),
+        ("sdb", "it has a signature (swap)"),
+        ("sdc", "in use"),
+        ("sdd", "read-only"),
+        ("sde", "suspended"),
+        ("sdf", "smaller than"),
+        ("sr0", "no disk"),
+        ("sdg", "partitions sdg1"),
+        ("sdg1", "free"),
+        ("sdh", "below the RAID"),
+        ("md0", "free"),
+        ("node", "free"),
+    ];
+    for (name, want) in all {
+        let found = state(&whole, name);
+        assert!(found.contains(want), "{name}: {found}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there_keeps_no_volume_from_its_pod() {
+    let machine = Machine::with(&[10]);
+    let id = machine.started().create(&wanted("a", Bytes::gib(1))).unwrap().id;
+    std::fs::rename(machine.path("disks"), machine.path("away")).unwrap();
+    let whole = machine.started();
+    assert!(state(&whole, "disks").contains("cannot be read"));
+    whole.stage(&machine.stage(&id)).unwrap();
+}
+
+#[test]
+fn what_is_put_aside_is_told_to_pools_of_disks() {
+    let machine = Machine::with(&[10, 10]);
+    let part = BlockDevice {
+        kind: Some(DeviceType::Partition),
+        partition_of: Some("sdc".to_owned()),
+        ..disk("sdc1")
+    };
+    for device in [disk("sdc"), part, disk("sdd")] {
+        machine.plug_in(&device);
+    }
+    machine.link("part", "/dev/sdc1");
+    let whole = machine.started();
+    let why = |name: &str| whole.reserved().remove(&disk(name).number).unwrap_or_default();
+    assert!(why("sda").contains("disks/sda of pool whole"), "{}", why("sda"));
+    assert!(why("sdc").contains("a partition of it is put aside"), "{}", why("sdc"));
+    assert_eq!(why("sdd"), "");
+
+    // A volume is kept from others also when its entry is gone, and its pool.
+    let id = whole.create(&block("a", Bytes::gib(1))).unwrap().id;
+    std::fs::remove_file(machine.path("disks/sda")).unwrap();
+    whole.serve(Vec::new());
+    assert!(why("sda").contains(id.as_str()) && why("sdb").is_empty());
+    let whole = machine.unserved();
+    let why = whole.reserved().remove(&disk("sda").number).unwrap();
+    assert!(why.contains(id.as_str()), "{why}");
+}
+
+#[test]
+fn no_other_pool_gets_the_device_of_a_volume() {
+    let machine = Machine::with(&[10]);
+    let id = machine.started().create(&block("a", Bytes::gib(1))).unwrap().id;
+    let whole = machine.unserved();
+    assert_eq!(whole.serve(vec![machine.entry("other", json!({}))]), BTreeMap::new());
+    assert_eq!(state(&whole, "sda"), format!("it is volume {id} of pool whole"));
+    assert!(matches!(whole.create(&block("b", Bytes::gib(1))), Err(Error::NoRoom(_))));
+
+    let both = vec![machine.entry("whole", json!({})), machine.entry("other", json!({}))];
+    assert_eq!(whole.serve(both), BTreeMap::new());
+    assert!(whole.find(&id).is_some());
+    assert_eq!(room(&whole).1, Bytes::ZERO);
+}
+
+#[test]
+fn a_pool_with_a_record_that_cannot_be_read_is_not_served_and_its_devices_stay_put_aside() {
+    let machine = Machine::with(&[10]);
+    let id = machine.started().create(&block("a", Bytes::gib(1))).unwrap().id;
+    let file = machine.path("volumes/whole").join(format!("{id}.json"));
+    let text = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "{").unwrap();
+    let whole = machine.unserved();
+    let failed = whole.serve(vec![machine.entry("whole", json!({}))]);
+    assert!(failed.values().any(|why| why.contains(id.as_str())), "{failed:?}");
+    assert!(whole.reserved().contains_key(&disk("sda").number));
+    std::fs::write(&file, text).unwrap();
+    whole.do_chores_now();
+    assert!(whole.find(&id).is_some() && whole.unserved().is_empty());
+}
+
+#[test]
+fn a_device_file_that_is_bound_in_the_directory_is_not_in_use() {
+    let machine = Machine::with(&[]);
+    machine.plug_in(&disk("sda"));
+    let node = machine.path("disks").join("node");
+    std::fs::write(&node, "").unwrap();
+    machine.fs.bind(Path::new("/dev/sda"), &node, MountAccess::ReadWrite).unwrap();
+    let whole = machine.started();
+    let id = whole.create(&block("a", Bytes::gib(1))).unwrap().id;
+    whole.delete(&id).unwrap();
+    whole.do_chores_now();
+    assert_eq!((whole.has(&id), room(&whole).1), (false, Bytes::gib(100)));
+}

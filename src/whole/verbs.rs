@@ -1,0 +1,133 @@
+//! The verbs of a volume's life.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use super::{WholeDevices, create::class, pool::Pool, record::Record, status::kept};
+use crate::{
+    fs::paths,
+    mounts,
+    pool::{Kept, PoolEntry, PoolKind, PoolStatus},
+    units::Bytes,
+    volume::{
+        Capacity, Error, Parameters, PoolName, Publish, SizeRange, Stage, Stats, Volume, VolumeId,
+        Wanted,
+    },
+};
+
+impl PoolKind for WholeDevices {
+    fn serve(&self, pools: Vec<PoolEntry>) -> BTreeMap<PoolName, String> {
+        self.set_pools(pools)
+    }
+
+    fn unserved(&self) -> BTreeMap<PoolName, String> {
+        self.roster.unserved()
+    }
+
+    fn served(&self) -> Vec<PoolName> {
+        self.roster.names()
+    }
+
+    fn has(&self, id: &VolumeId) -> bool {
+        self.look_up(id).is_some()
+    }
+
+    fn create(&self, wanted: &Wanted) -> Result<Volume, Error> {
+        self.make(wanted)
+    }
+
+    fn delete(&self, id: &VolumeId) -> Result<(), Error> {
+        let Some(found) = self.look_up(id).filter(|it| !it.record.deleted) else { return Ok(()) };
+        {
+            let _turn = self.take_turn();
+            self.ensure_unused(&found)?;
+            // Another call may have changed it meanwhile.
+            let Some(record) = found.pool.find(id) else { return Ok(()) };
+            found.pool.put("deleting", id, Record { deleted: true, ..record })?;
+        }
+        self.look_around_or_say(false);
+        self.rounds.soon();
+        Ok(())
+    }
+
+    fn expand(&self, id: &VolumeId, size: SizeRange) -> Result<Volume, Error> {
+        let found = self.found(id)?;
+        let has = found.record.size;
+        if size.least() > has {
+            return Err(Error::OutOfRange(format!(
+                "volume {id} is a whole device of {has}, and does not grow to {}",
+                size.least()
+            )));
+        }
+        Ok(self.as_volume(id, &found.record))
+    }
+
+    fn find(&self, id: &VolumeId) -> Option<Volume> {
+        let found = self.found(id).ok()?;
+        Some(self.as_volume(id, &found.record))
+    }
+
+    fn volumes(&self, after: Option<&VolumeId>, most: usize) -> Vec<Volume> {
+        let pools = self.pools();
+        let all = pools.served.iter().flat_map(|pool| pool.records(after));
+        let mut all: Vec<_> = all.map(|(id, record)| self.as_volume(&id, &record)).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all.truncate(most);
+        all
+    }
+
+    fn capacity(&self, parameters: &Parameters) -> Capacity {
+        let pools = self.pools();
+        let named = |pool: &&Arc<Pool>| {
+            parameters.pool.as_ref().is_none_or(|name| *name == pool.name)
+                && class(pool, parameters).is_ok()
+        };
+        pools.served.iter().filter(named).map(|pool| self.room(pool)).sum()
+    }
+
+    fn stage(&self, wanted: &Stage) -> Result<(), Error> {
+        self.stage_volume(wanted)
+    }
+
+    fn unstage(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
+        self.unstage_volume(id, at)
+    }
+
+    fn publish(&self, wanted: &Publish) -> Result<(), Error> {
+        self.publish_volume(wanted)
+    }
+
+    fn unpublish(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
+        if self.look_up(id).is_none() {
+            return Ok(());
+        }
+        self.unstage_volume(id, at)?;
+        mounts::unpublish(&*self.fs, &paths::real(at))
+    }
+
+    fn node_expand(&self, id: &VolumeId, at: &Path, size: SizeRange) -> Result<Bytes, Error> {
+        self.expand_on_node(id, at, size)
+    }
+
+    fn stats(&self, id: &VolumeId, at: &Path) -> Result<Stats, Error> {
+        self.usage(id, at)
+    }
+
+    fn status(&self) -> Vec<PoolStatus> {
+        self.pools().served.iter().map(|pool| self.status_of(pool)).collect()
+    }
+
+    fn look_again(&self, _: &str) -> Result<(), Error> {
+        // Nobody else changes the records.
+        Ok(())
+    }
+
+    fn kept(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Kept> {
+        let pools = self.pools();
+        let of_pool = |pool: &Arc<Pool>| {
+            let all = pool.records(None).into_iter();
+            let wanted = all.filter(|(id, _)| wanted(id.as_str()));
+            wanted.map(|(id, record)| kept(pool, &id, record)).collect::<Vec<_>>()
+        };
+        pools.served.iter().flat_map(of_pool).collect()
+    }
+}

@@ -296,10 +296,11 @@ impl Devices for FakeDevices {
         if let Some(blocks) = state.blocks.get_mut(device) {
             for (number, bytes) in blocks.iter_mut() {
                 let start = number * BLOCK as u64;
-                let cells = (start..).zip(bytes.iter_mut());
-                for (_, cell) in cells.filter(|(at, _)| (part.offset.0..end).contains(at)) {
-                    *cell = 0;
-                }
+                let place = |at: u64| {
+                    usize::try_from(at.saturating_sub(start)).unwrap_or(BLOCK).min(bytes.len())
+                };
+                let (first, last) = (place(part.offset.0), place(end));
+                bytes.iter_mut().take(last).skip(first).for_each(|cell| *cell = 0);
             }
         }
         let event = state.after_wipe.take();

@@ -17,15 +17,16 @@ use super::{
     erring::Tries,
     mend::Sightings,
     moves::{Leaving, Moves},
+    reopening::Reopening,
     repairs::Repairs,
     wipes::{Wipes, ensure_still},
 };
 use crate::{
     device::{Bell, BlockDevice, Uevents},
     fs::{Edges, Look},
-    lvm::{self, Tag, VgName},
+    lvm::{self, Belonging, Tag, VgName},
     pool::{
-        PoolEntry, Reserves,
+        PoolEntry, Reserves, left,
         owner::Owner,
         plan::{GroupState, Plan, Standing, Step, plan},
         repair,
@@ -190,6 +191,7 @@ fn plan_after(
         | Step::ExtendGroup { .. }
         | Step::Grow { .. }
         | Step::Close { .. }
+        | Step::Reopen { .. }
         | Step::Move { .. }
         | Step::Leave { .. }
         | Step::GiveUp { .. }
@@ -355,12 +357,22 @@ impl Host {
         match step {
             // They go on by themselves.
             Step::Wipe { .. } | Step::Move { .. } => Ok(()),
-            Step::Close { vg, device, leaving, .. } => {
-                let closed = || lvm.set_leaving(device, *leaving);
-                self.change_group(vg, "saying whether the disk is to leave", closed)
+            Step::Close { vg, device, .. } => {
+                let closed = || lvm.set_belonging(device, Belonging::Leaves);
+                self.change_group(vg, "saying that the disk is to leave", closed)
             }
-            Step::Leave { vg, device, .. } => {
-                let reduced = || lvm.reduce_group(vg, device);
+            Step::Reopen { vg, device, uuid, joins, wipe, .. } => {
+                let disk = Reopening { vg, device, uuid, joins: *joins, wipe: *wipe };
+                self.finish_move(&disk)?;
+                let reopened = || self.reopen(&disk);
+                self.change_group(vg, "opening the disk that stays after all", reopened)?;
+                self.chores.trash_soon();
+                Ok(())
+            }
+            Step::Leave { vg, device, uuid, .. } => {
+                let note: Vec<Tag> = left::tag_for(uuid).into_iter().collect();
+                let noted = || lvm.tag_group(vg, &note, &[]);
+                let reduced = || noted().and_then(|()| lvm.reduce_group(vg, device));
                 self.change_group(vg, "taking the disk out of the volume group", reduced)
             }
             Step::GiveUp { pool, vg, uuid } => {
@@ -370,9 +382,12 @@ impl Host {
                 self.chores.report_soon(pool);
                 Ok(())
             }
-            Step::Forget { device, .. } => {
+            Step::Forget { vg, device, uuid, .. } => {
                 let removed = lvm.remove_physical_volume(device);
-                removed.map_err(|err| Error::machine("removing the physical volume", err))
+                removed.map_err(|err| Error::machine("removing the physical volume", err))?;
+                let note: Vec<Tag> = left::tag_for(uuid).into_iter().collect();
+                let forgotten = || lvm.tag_group(vg, &[], &note);
+                self.change_group(vg, "taking back the note of the disk that has left", forgotten)
             }
             // Between the survey and now the disk may have been used, or be another. `pvcreate` wants to
             // hold it itself, so it is let go of just before; it refuses a disk with a signature.
@@ -420,7 +435,7 @@ impl Host {
     }
 
     /// Changes a group, in its turn and with its ledger brought up to date where its pool is open.
-    fn change_group(
+    pub(super) fn change_group(
         &self,
         vg: &VgName,
         doing: &str,

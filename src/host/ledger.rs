@@ -3,7 +3,7 @@
 
 use super::{
     mend::Gaps,
-    record::{DELETED, Record},
+    record::{DELETED, LEFTOVERS, Record},
 };
 use crate::{
     lvm::{Group, Kind, LogicalVolume, LvName, PhysicalVolume, Stretch, Tag, cow_size, is_whole},
@@ -240,7 +240,17 @@ pub(super) fn is_split_off(lv: &LogicalVolume) -> bool {
 
 /// Whether this was deleted and waits to be wiped.
 pub(super) fn is_deleted(lv: &LogicalVolume) -> bool {
-    is_split_off(lv) || is_renamed_away(lv) || is_tagged_away(lv)
+    is_split_off(lv) || is_renamed_away(lv) || is_tagged_away(lv) || is_left_over(lv)
+}
+
+/// The name of what is wiped on a disk that was to leave, by LVM's identity of that: `x-p-`, this, and a number.
+pub(super) fn leftovers_name(disk: &str, number: u32) -> Option<LvName> {
+    format!("x-p-{disk}-{number}").parse().ok()
+}
+
+/// Whether this is what is wiped on a disk that was to leave.
+fn is_left_over(lv: &LogicalVolume) -> bool {
+    lv.name.as_str().starts_with("x-p-") && lv.tags.iter().any(|tag| tag.as_str() == LEFTOVERS)
 }
 
 /// Whether a volume of ours was deleted while LVM renamed nothing.
@@ -269,8 +279,8 @@ fn has_id(name: &str, prefix: &str) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
-    use crate::lvm::Legs;
+    use super::{super::record::wipe_tags, *};
+    use crate::{device::Wipe, lvm::Legs};
 
     fn lv(name: &str, mib: u64, kind: Kind) -> LogicalVolume {
         LogicalVolume::new(name.parse().unwrap(), Bytes::mib(mib), kind)
@@ -361,7 +371,11 @@ mod tests {
         let tags = vec![DELETED.parse().unwrap()];
         assert!(is_deleted(&LogicalVolume { tags: tags.clone(), ..thick(&format!("v-{id}")) }));
         assert!(!is_deleted(&LogicalVolume { tags, ..thick("theirs") }));
-        for name in ["x-files", "x-ray-1", "x-v-old-0", "s-data", "c-drive"] {
+        let name = leftovers_name("rat75q-fyw6-yr3g-c222-f66d-b1d1-df461b", 0).unwrap();
+        let tags = wipe_tags(Wipe::Zero, "tarn");
+        assert!(is_deleted(&LogicalVolume { tags, ..thick(name.as_str()) }));
+        assert!(!is_deleted(&thick(name.as_str())));
+        for name in ["x-files", "x-p-1", "x-ray-1", "x-v-old-0", "s-data", "c-drive"] {
             assert!(!is_deleted(&thick(name)), "{name}");
         }
     }

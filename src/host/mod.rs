@@ -26,6 +26,7 @@ mod pools;
 mod publish;
 mod record;
 mod recovery;
+mod reopening;
 mod repairs;
 mod same;
 mod snapshot;

@@ -83,7 +83,7 @@ impl Moves {
         }
     }
 
-    /// Begins unless it is on. `told` is called now and then, and at the end where all was moved.
+    /// Begins unless it is on. `told` is called now and then, and at the end unless it failed.
     pub(super) fn begin(
         &self,
         lvm: &Arc<dyn Lvm>,
@@ -107,16 +107,18 @@ impl Moves {
             tracing::info!(pool = %pool.name, disk = %path.display(), "is to leave; moving what lies on it");
             let is_stopping =
                 || stopping.load(Ordering::Relaxed) || moves.stopping.load(Ordering::Relaxed);
-            match empty(&*lvm, &pool, &disk, &is_stopping, &told) {
-                Ok(()) => {
-                    moves.lock().remove(path);
-                    told();
-                }
-                Err(why) => {
+            let emptied = empty(&*lvm, &pool, &disk, &is_stopping, &told);
+            match emptied {
+                Err(why) if !is_stopping() => {
                     tracing::warn!(pool = %pool.name, disk = %path.display(), why, "not emptied");
                     if let Some(it) = moves.lock().get_mut(path) {
                         it.failed = Some((Instant::now(), why));
                     }
+                }
+                // One that was stopped may be wished again by now.
+                Ok(()) | Err(_) => {
+                    moves.lock().remove(path);
+                    told();
                 }
             }
         };
@@ -143,6 +145,10 @@ fn empty(
             return Err("it was stopped half-way".to_owned());
         }
         let change = pool.change();
+        // While this waited for its turn, the disk may have been opened again.
+        if is_stopping() {
+            continue;
+        }
         change.settle(lvm).map_err(|err| chain(&err))?;
         // After the origin of one has moved, LVM 2.03.16 may fail further moves with an internal error.
         if change.read(|it| it.group().logical.iter().any(|lv| lv.kind == Kind::CopyOnWrite)) {

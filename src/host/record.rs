@@ -20,6 +20,9 @@ pub(super) const COPYING: &str = "tarn.copying";
 /// The volume was deleted while a disk of its group was missing, when LVM renames nothing.
 pub(super) const DELETED: &str = "tarn.deleted";
 
+/// What was moved away from a disk that was to leave still lies here; it is only to be wiped.
+pub(super) const LEFTOVERS: &str = "tarn.leftovers";
+
 /// What the tags of a volume or snapshot say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
@@ -102,6 +105,19 @@ impl Record {
             copying: has(COPYING),
         })
     }
+}
+
+/// The tags of [`LEFTOVERS`].
+pub(super) fn wipe_tags(wipe: Wipe, creator: &str) -> Vec<Tag> {
+    let wiped = format!("tarn.wipe={}", wipe_word(wipe));
+    let texts = [LEFTOVERS.to_owned(), wiped, format!("tarn.by={}", escape(creator))];
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// How what was deleted is wiped, by its tags; with zeroes where they say nothing.
+pub(super) fn wipe_said(tags: &[Tag]) -> Wipe {
+    let mut said = tags.iter().filter_map(|tag| tag.as_str().strip_prefix("tarn.wipe="));
+    said.find_map(wipe_of).unwrap_or(Wipe::Zero)
 }
 
 /// Writes any text in the letters that a tag may hold: all but `a-z A-Z 0-9 _ . -` become `+` and

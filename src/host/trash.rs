@@ -11,7 +11,7 @@ use super::{
     ledger::{Ledger, is_deleted},
     lvm_failed,
     pool::Pool,
-    record::Record,
+    record::wipe_said,
 };
 use crate::{
     device::{Wipe, parts},
@@ -105,7 +105,7 @@ impl Host {
             self.chores.trash_soon();
             return split;
         }
-        let how = Record::read(&lv.tags).map_or(Wipe::Zero, |record| record.wipe);
+        let how = wipe_said(&lv.tags);
         if matches!(lv.kind, Kind::Thick) && how != Wipe::None {
             self.wipe(pool, lv, how)?;
         }

@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    Backing, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool,
-    CreateVolume, Layout, LvName, MoveExtents, Place, RepairRaid, SnapshotKind, Tag, VgName,
+    Backing, Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
+    CreateThinPool, CreateVolume, Layout, LvName, MoveExtents, Place, RepairRaid, SnapshotKind,
+    Tag, VgName,
 };
 use crate::{process::Invocation, units::Bytes};
 
@@ -62,7 +63,7 @@ pub(super) fn dependents(vg: &VgName) -> Invocation {
 
 /// Every physical volume; the rest is read by [`super::physical::read`].
 pub(super) fn physical_volumes() -> Invocation {
-    const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,pv_tags,vg_name,vg_uuid,vg_tags,\
+    const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,pv_allocatable,pv_tags,vg_name,vg_uuid,vg_tags,\
                           vg_exported,vg_shared,vg_missing_pv_count,\
                           dev_size,pe_start,pv_pe_count,pv_pe_alloc_count,pv_mda_count,vg_extent_size";
     Invocation::reads("pvs")
@@ -99,9 +100,14 @@ pub(super) fn take_back(vg: &VgName, device: &Path) -> Invocation {
 /// The tag of a physical volume that is to leave its group.
 pub(super) const LEAVING: &str = "tarn.leaving";
 
-pub(super) fn set_leaving(device: &Path, leaving: bool) -> Invocation {
-    let (allocatable, tag) = if leaving { ("n", "--addtag") } else { ("y", "--deltag") };
-    yes("pvchange").args(["--allocatable", allocatable, tag, LEAVING]).arg(device)
+pub(super) fn set_belonging(device: &Path, belonging: Belonging) -> Invocation {
+    let command = yes("pvchange");
+    match belonging {
+        Belonging::Leaves => command.args(["--allocatable", "n", "--addtag", LEAVING]),
+        Belonging::Returns => command.args(["--allocatable", "y"]),
+        Belonging::Stays => command.args(["--deltag", LEAVING]),
+    }
+    .arg(device)
 }
 
 /// Without lvmpolld, which would die with a container: the kernel copies, and the next call finishes.

@@ -22,8 +22,8 @@ pub mod tools;
 pub use mark::PvMark;
 pub use names::{BadName, BadTag, LvName, Tag, VgName};
 pub use orders::{
-    Backing, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool,
-    CreateVolume, Layout, MoveExtents, RepairRaid, SnapshotKind, cow_size,
+    Backing, Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
+    CreateThinPool, CreateVolume, Layout, MoveExtents, RepairRaid, SnapshotKind, cow_size,
 };
 pub use physical::{Footprint, SeenGroup, SeenPhysicalVolume};
 pub use raid::{
@@ -72,9 +72,8 @@ pub trait Lvm: Send + Sync {
     /// it is written over.
     fn take_back(&self, vg: &VgName, device: &Path) -> Result<(), Error>;
 
-    /// Says whether a physical volume is to leave its group: nothing new is put on it then, and a tag says
-    /// why (`pvchange`).
-    fn set_leaving(&self, device: &Path, leaving: bool) -> Result<(), Error>;
+    /// Says how far a physical volume belongs to its group (`pvchange`).
+    fn set_belonging(&self, device: &Path, belonging: Belonging) -> Result<(), Error>;
 
     /// Moves what lies on extents of a disk to the group's other disks, in use or not, and waits for it
     /// (`pvmove`); with nothing there nothing is done. Where an interrupted call has begun something on that

@@ -16,6 +16,18 @@ pub struct CreatePhysicalVolume {
     pub metadata: Bytes,
 }
 
+/// How far a physical volume belongs to its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belonging {
+    /// It is to leave: nothing new is put on it, and a tag says why.
+    Leaves,
+    /// It has that tag, and volumes can be put on it nevertheless, so that what is left on its free extents can be
+    /// wiped as one.
+    Returns,
+    /// The tag is taken off: it is a disk like the others. After [`Self::Returns`].
+    Stays,
+}
+
 /// Some extents of a disk that are to be moved to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MoveExtents {
@@ -90,7 +102,8 @@ pub struct CreateVolume {
     pub size: Bytes,
     /// Where its blocks come from.
     pub backing: Backing,
-    /// Where the legs of a RAID volume lie, in their order. Empty for others: there LVM decides.
+    /// Where the legs of a RAID volume lie, in their order; for another the one place where it is to lie. Empty where
+    /// LVM decides.
     pub on: Vec<Place>,
     /// Written by the command that makes the volume.
     pub tags: Vec<Tag>,

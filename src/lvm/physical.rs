@@ -32,8 +32,10 @@ pub struct SeenPhysicalVolume {
     pub duplicate: bool,
     /// Whether it is missing, or marked so since it was: see [`super::PhysicalVolume::missing`].
     pub missing: bool,
-    /// Whether it is to leave its group: see [`super::Lvm::set_leaving`].
+    /// Whether it has the tag of one that is to leave its group: see [`super::Belonging`].
     pub leaving: bool,
+    /// Whether volumes can be put on it.
+    pub allocatable: bool,
     /// The group that it is in.
     pub group: Option<SeenGroup>,
     /// How it lies on its device, where it is in a group and not missing.
@@ -106,6 +108,7 @@ struct Row {
     pv_minor: String,
     pv_duplicate: String,
     pv_missing: String,
+    pv_allocatable: String,
     pv_tags: String,
     vg_name: String,
     vg_uuid: String,
@@ -145,6 +148,7 @@ impl Row {
             duplicate: self.pv_duplicate == "1",
             missing: self.pv_missing == "1",
             leaving: self.pv_tags.split(',').any(|it| it == LEAVING),
+            allocatable: self.pv_allocatable == "1",
             group,
             footprint,
         })
@@ -185,7 +189,7 @@ mod tests {
         let missing = u8::from(name == UNKNOWN);
         format!(
             r#"{{"pv_name":"{name}","pv_uuid":"u","pv_major":"{major}","pv_minor":"16","pv_duplicate":"0",
-            "pv_missing":"{missing}","pv_tags":"a,tarn.leaving",
+            "pv_missing":"{missing}","pv_allocatable":"1","pv_tags":"a,tarn.leaving",
             {group},"vg_exported":"0","vg_shared":"0","vg_missing_pv_count":"1",
             "dev_size":"104857600","pe_start":"1048576","pv_pe_count":"24","pv_pe_alloc_count":"7","pv_mda_count":"1",
             "vg_extent_size":"4194304"}}"#
@@ -217,7 +221,7 @@ mod tests {
             used: 7,
             areas: 1,
         };
-        assert!(seen[0].leaving);
+        assert!(seen[0].leaving && seen[0].allocatable);
         let footprints: Vec<_> = seen.iter().map(|it| it.footprint).collect();
         assert_eq!(footprints, [Some(footprint), None, None]);
         assert!(matches!(read(b"{}"), Err(Error::Report(_))));

@@ -10,9 +10,9 @@ use std::{
 use nix::fcntl::Flock;
 
 use super::{
-    Backing, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool,
-    CreateVolume, Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid, SeenPhysicalVolume,
-    Tag, VgName,
+    Backing, Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
+    CreateThinPool, CreateVolume, Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid,
+    SeenPhysicalVolume, Tag, VgName,
     complaints::{About, device_in_the_way, layer_in_the_way, understand},
     lines, physical,
     prepared::{self, Prepared},
@@ -163,8 +163,8 @@ impl Lvm for LvmTools {
         self.change(lines::take_back(vg, device), group(vg))
     }
 
-    fn set_leaving(&self, device: &Path, leaving: bool) -> Result<(), Error> {
-        let command = lines::set_leaving(device, leaving);
+    fn set_belonging(&self, device: &Path, belonging: Belonging) -> Result<(), Error> {
+        let command = lines::set_belonging(device, belonging);
         self.courier.carry(command).map(drop).map_err(Error::Tool)
     }
 

@@ -7,6 +7,7 @@ mod file;
 pub mod fullness;
 pub mod health;
 mod kind;
+pub mod left;
 pub mod owner;
 pub mod plan;
 pub mod repair;

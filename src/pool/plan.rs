@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 use super::{
     DevicesSpec, Mismatch, PoolEntry,
     capacity::metadata_size,
+    left::has_left,
     owner::{Owner, Whose},
     survey::{Disk, Survey},
 };
 use crate::{
-    device::BlockDevice,
+    device::{BlockDevice, Wipe},
     fs::Look,
     lvm::{CreateGroup, CreatePhysicalVolume, SeenGroup, VgName},
     units::Bytes,
@@ -42,7 +43,7 @@ pub struct Plan {
     pub arrivals: Vec<Arrival>,
 }
 
-/// One thing to be done: but for the wipe, one LVM command.
+/// One thing to be done: for the most part one LVM command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// An empty disk becomes a physical volume.
@@ -82,7 +83,7 @@ pub enum Step {
         /// How many extents there will be more.
         extents: u64,
     },
-    /// Nothing new is put on a disk that is to leave; or again, where it is to stay after all.
+    /// Nothing new is put on a disk that is to leave.
     Close {
         /// The pool.
         pool: PoolName,
@@ -90,8 +91,22 @@ pub enum Step {
         vg: VgName,
         /// The disk.
         device: PathBuf,
-        /// Whether it is to leave.
-        leaving: bool,
+    },
+    /// A disk that was to leave stays after all. What was moved away from it still lies on its free extents, so
+    /// these are wiped, as one deleted volume, before others get them.
+    Reopen {
+        /// The pool.
+        pool: PoolName,
+        /// Its group.
+        vg: VgName,
+        /// The disk.
+        device: PathBuf,
+        /// LVM's own identity of its physical volume.
+        uuid: String,
+        /// Whether it has left the group, and comes back into it first.
+        joins: bool,
+        /// How they are wiped.
+        wipe: Wipe,
     },
     /// What lies on a disk is moved to the group's other disks. It goes on by itself, piece by piece.
     Move {
@@ -104,7 +119,7 @@ pub enum Step {
         /// LVM's own identity of its physical volume.
         uuid: String,
     },
-    /// An empty disk leaves its group.
+    /// An empty disk leaves its group, which notes it: see [`super::left`].
     Leave {
         /// The pool.
         pool: PoolName,
@@ -112,13 +127,19 @@ pub enum Step {
         vg: VgName,
         /// The disk.
         device: PathBuf,
+        /// LVM's own identity of its physical volume.
+        uuid: String,
     },
-    /// A disk that has left is no physical volume any more.
+    /// A disk that has left is no physical volume any more, and the group's note of it goes.
     Forget {
         /// The pool.
         pool: PoolName,
+        /// The group that it was in.
+        vg: VgName,
         /// The disk.
         device: PathBuf,
+        /// LVM's own identity of its physical volume.
+        uuid: String,
     },
     /// A disk that is missing is given up: RAID volumes get new legs in the places of those on it.
     GiveUp {
@@ -206,6 +227,18 @@ pub enum GroupState {
     Barred(String),
 }
 
+impl GroupState {
+    /// Why no disk comes into the group now, or one that `has_left` it: that one is wiped in it, for which LVM
+    /// needs all of the group.
+    fn hindrance(&self, has_left: bool) -> Option<&str> {
+        match self {
+            Self::Waiting(why) | Self::Barred(why) => Some(why),
+            Self::Replacing(why) => has_left.then_some(why),
+            Self::Absent | Self::There => None,
+        }
+    }
+}
+
 /// What is to be done for these pools.
 pub fn plan(pools: &[PoolEntry], owner: &Owner, survey: &Survey) -> Plan {
     let sought: Vec<Sought<'_>> = pools
@@ -246,7 +279,8 @@ impl Sought<'_> {
     fn steps(&self, owner: &Owner, survey: &Survey, disks: &[DiskPlan]) -> Vec<Step> {
         let pool = self.name();
         let is_taken = |it: &&DiskPlan| it.standing == Standing::Taken(pool.clone());
-        let taken: Vec<&Disk> = disks.iter().filter(is_taken).map(|it| &it.disk).collect();
+        let taken = disks.iter().filter(is_taken).map(|it| &it.disk);
+        let taken: Vec<&Disk> = taken.filter(|disk| !has_left(disk, survey)).collect();
         let mark = owner.mark(pool);
         let raw = taken.iter().filter(|disk| !is_made(disk, &mark));
         let mut steps: Vec<Step> = raw
@@ -261,7 +295,7 @@ impl Sought<'_> {
             })
             .collect();
         steps.extend(self.growth(disks));
-        steps.extend(self.departures(disks, &mark));
+        steps.extend(self.departures(survey, disks, &mark));
         steps.extend(self.losses(survey, !taken.is_empty()));
         let devices: Vec<PathBuf> = taken.iter().map(|disk| disk.device.path.clone()).collect();
         let (pool, vg) = (pool.clone(), self.entry.group());
@@ -411,10 +445,10 @@ fn standing(disk: &Disk, sought: &[Sought<'_>], owner: &Owner, survey: &Survey) 
     let names: Vec<PoolName> = pools.iter().map(|it| it.name().clone()).collect();
     if names.len() > 1 {
         why.push(Refusal::TwoPools(names.clone()));
-    } else if let GroupState::Waiting(said) | GroupState::Barred(said) = &first.state
+    } else if let Some(said) = first.state.hindrance(has_left(disk, survey))
         && why.is_empty()
     {
-        why.push(Refusal::Group(said.clone()));
+        why.push(Refusal::Group(said.to_owned()));
     }
     let can_go = why.iter().all(Refusal::ends_with_a_wipe);
     match why.as_slice() {
@@ -435,6 +469,7 @@ impl Step {
             | Self::Wipe { pool, .. }
             | Self::Grow { pool, .. }
             | Self::Close { pool, .. }
+            | Self::Reopen { pool, .. }
             | Self::Move { pool, .. }
             | Self::Leave { pool, .. }
             | Self::Forget { pool, .. }
@@ -450,6 +485,7 @@ impl Step {
             Self::Wipe { disk, .. } => disk.path == path,
             Self::Grow { device, .. }
             | Self::Close { device, .. }
+            | Self::Reopen { device, .. }
             | Self::Move { device, .. }
             | Self::Leave { device, .. }
             | Self::Forget { device, .. } => device == path,

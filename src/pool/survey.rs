@@ -279,6 +279,7 @@ mod tests {
             duplicate: false,
             missing: false,
             leaving: false,
+            allocatable: true,
             group: Some(group),
             footprint: None,
         }

@@ -73,6 +73,51 @@ fn a_disk_is_emptied_under_a_pod_also_when_the_move_is_killed() {
     retire(&scene, "", true);
 }
 
+/// All of a disk that volumes can have.
+fn extents_of(disk: &str) -> Vec<u8> {
+    let start = run("pvs", &["--noheadings", "--units", "b", "--nosuffix", "-o", "pe_start", disk]);
+    forget_cached();
+    let mut bytes = fs::read(disk).unwrap();
+    bytes.drain(..start.trim().parse::<usize>().unwrap());
+    bytes
+}
+
+/// Killed in a move, and its disk is wished back: nothing of what was moved away is left for the next owner.
+#[test]
+#[ignore = "guest: moves extents of whole disks"]
+fn a_disk_that_stays_after_all_is_wiped_where_it_was_emptied() {
+    let scsi = Scsi::new();
+    let disks = Disks::new(1);
+    kill_in_first_move(&disks);
+    let devices = r#"{paths: ["/dev/ubda", "/dev/sd*"]}"#;
+    let (_emptied, mut scene) = disks.scene(devices, "", &[]);
+    let (volume, at) = scene.make_used(&Wish::new("v", "ext4", mib(200)));
+    (0..20).for_each(|slot| put(&at, slot, slot + 1));
+    let is_marked = || run("pvs", &["--noheadings", "-o", "pv_tags"]).contains("tarn.leaving");
+    scene.stop();
+    retire(&scene, "", true);
+    scene.start();
+    scene.driver().ended();
+    assert!(is_marked());
+    retire(&scene, "", false);
+    scene.start();
+    wait_until("the disk stays", || !is_marked());
+    let volumes = || run("lvs", &["-a", "--noheadings", "-o", "lv_name", GROUP]);
+    wait_until("what was moved is wiped", || {
+        let all = volumes();
+        !all.contains("x-p-") && !all.contains("pvmove")
+    });
+    let mut devices = members(GROUP);
+    devices.sort();
+    assert_eq!(devices, [scsi.path.clone(), disk(0)]);
+    assert!((0..20).all(|slot| holds(&at, slot, slot + 1)), "not a byte is lost");
+    scene.put_down(&volume);
+    scene.delete(&volume).unwrap();
+    wait_until("the volume is wiped", || volumes().trim().is_empty());
+    assert!(extents_of(&scsi.path).iter().all(|it| *it == 0), "a tenant's bytes are left");
+    fs::remove_file(scene.home().join("killed")).unwrap();
+}
+
 /// LVM does not move the room that it spares for a thin pool's metadata together with its data.
 #[test]
 #[ignore = "guest: moves extents of whole disks"]

@@ -2,6 +2,7 @@
 
 mod erring;
 mod lost;
+mod staying;
 mod thin_raid;
 
 use std::sync::Arc;

@@ -1,11 +1,16 @@
 //! Groups that miss a disk, and disks that leave their group.
 
+use std::path::Path;
+
 use super::{
     EXTENT, Ground, extents,
     ground::{lv, tags},
 };
 use crate::{
-    lvm::{CreatePhysicalVolume, Error, Group, Layout, MoveExtents, PvMark, SnapshotKind},
+    lvm::{
+        Backing, Belonging, CreatePhysicalVolume, CreateVolume, Error, Group, Layout, MoveExtents,
+        Place, PvMark, SnapshotKind,
+    },
     units::Bytes,
 };
 
@@ -79,11 +84,12 @@ pub(super) fn a_disk_is_emptied_and_leaves(ground: &Ground<'_>) {
     let has = |group: &Group| group.physical.iter().find(|it| it.device == third).cloned();
     let all = MoveExtents { vg: vg.clone(), device: third.clone(), first: 0, count: 256, on: None };
     let all = MoveExtents { count: has(&ground.report()).unwrap().extents, ..all };
-    lvm.set_leaving(&third, true).unwrap();
+    lvm.set_belonging(&third, Belonging::Leaves).unwrap();
     assert!(!has(&ground.report()).unwrap().allocatable);
     let seen = lvm.physical_volumes().unwrap();
     let seen = seen.iter().find(|it| it.device == third).unwrap();
-    assert_eq!((seen.leaving, seen.footprint.unwrap().used), (true, 100));
+    assert_eq!((seen.leaving, seen.allocatable), (true, false));
+    assert_eq!(seen.footprint.unwrap().used, 100);
     assert!(lvm.reduce_group(vg, &third).is_err(), "something lies on it");
     for _ in 0..2 {
         lvm.move_extents(&all).unwrap();
@@ -108,12 +114,36 @@ pub(super) fn a_disk_is_emptied_and_leaves(ground: &Ground<'_>) {
     assert!(ground.thick("v", 1).is_err());
     lvm.take_back(vg, &first).unwrap();
     ground.thick("v", 1).unwrap();
-    lvm.set_leaving(&third, true).unwrap();
-    lvm.set_leaving(&third, false).unwrap();
-    assert!(has(&ground.report()).unwrap().allocatable);
+    a_disk_stays_after_all(ground, &third);
     let full = MoveExtents { device: first, ..all };
     ground.thick("filler", ground.free()).unwrap();
     assert!(matches!(lvm.move_extents(&full), Err(Error::NoSpace { .. })));
+}
+
+/// Whatever is put on it while it returns lies on all of it, and nothing else does.
+fn a_disk_stays_after_all(ground: &Ground<'_>, disk: &Path) {
+    let (lvm, vg) = (ground.lvm, &ground.vg);
+    let reported = || ground.report().physical.into_iter().find(|it| it.device == disk).unwrap();
+    for state in [Belonging::Leaves, Belonging::Leaves, Belonging::Returns, Belonging::Returns] {
+        lvm.set_belonging(disk, state).unwrap();
+    }
+    let before = reported();
+    assert!(before.allocatable);
+    let all = CreateVolume {
+        vg: vg.clone(),
+        name: lv("all"),
+        size: extents(before.free()),
+        backing: Backing::Thick(Layout::Linear),
+        on: vec![Place { device: disk.to_owned(), stretches: before.free_runs }],
+        tags: Vec::new(),
+    };
+    lvm.create_volume(&all).unwrap();
+    assert_eq!(reported().free(), 0);
+    lvm.set_belonging(disk, Belonging::Stays).unwrap();
+    let seen = lvm.physical_volumes().unwrap();
+    let seen = seen.iter().find(|it| it.device == disk).unwrap();
+    assert_eq!((seen.leaving, seen.allocatable), (false, true));
+    ground.remove("all").unwrap();
 }
 
 /// A volume on the first disk and one on the second.

@@ -229,9 +229,10 @@ pub(super) fn take_on(disks: &mut [Disk], owner: Owner, each: u64, on: &[Place])
             return false;
         }
     }
-    for (at, start) in wanted {
+    for run in wanted.chunk_by(|(a, before), (b, number)| a == b && before + 1 == *number) {
+        let Some((at, start)) = run.first().copied() else { continue };
         if let Some(disk) = disks.get_mut(at) {
-            disk.take(&Run { disk: at, start, length: 1 }, owner);
+            disk.take(&Run { disk: at, start, length: run.len() as u64 }, owner);
         }
     }
     true

@@ -89,6 +89,7 @@ impl FakeGroup {
             duplicate: false,
             missing: disk.is_missing(),
             leaving: disk.leaving,
+            allocatable: disk.allocatable,
             group: Some(group.clone()),
             footprint: (!disk.away)
                 .then(|| disk.footprint(self.extent, devices.get(&disk.device).copied())),
@@ -144,7 +145,10 @@ impl FakeGroup {
             volume.seen.legs = layout.legs(&wanted.on);
             volume.seen.size = self.size_of(&volume);
         } else if volume.seen.kind == Kind::Thick {
-            self.take(volume.owner, extents, layout)?;
+            match wanted.on.as_slice() {
+                [] => self.take(volume.owner, extents, layout)?,
+                on => self.take_on(volume.owner, extents, on)?,
+            }
             volume.seen.size = self.size_of(&volume);
         }
         self.volumes.push(volume);

@@ -23,9 +23,9 @@ use std::{
 };
 
 use super::{
-    ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot, CreateThinPool,
-    CreateVolume, Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid, SeenPhysicalVolume,
-    Tag, VgName,
+    Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
+    CreateThinPool, CreateVolume, Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid,
+    SeenPhysicalVolume, Tag, VgName,
 };
 use crate::{
     process::{Cause, Failure},
@@ -212,6 +212,7 @@ impl State {
             duplicate: false,
             missing: false,
             leaving: false,
+            allocatable: true,
             group: None,
             footprint: None,
         });
@@ -285,11 +286,15 @@ impl Lvm for FakeLvm {
         self.change_partial("take_back", vg, |group| group.take_back(device))
     }
 
-    fn set_leaving(&self, device: &Path, leaving: bool) -> Result<(), Error> {
-        self.call("set_leaving", |state| {
-            let (group, at) = state.member("set_leaving", device)?;
+    fn set_belonging(&self, device: &Path, belonging: Belonging) -> Result<(), Error> {
+        self.call("set_belonging", |state| {
+            let (group, at) = state.member("set_belonging", device)?;
             if let Some(disk) = group.disks.get_mut(at) {
-                (disk.allocatable, disk.leaving) = (!leaving, leaving);
+                match belonging {
+                    Belonging::Leaves => (disk.allocatable, disk.leaving) = (false, true),
+                    Belonging::Returns => disk.allocatable = true,
+                    Belonging::Stays => disk.leaving = false,
+                }
             }
             Ok(())
         })

@@ -108,7 +108,7 @@ fn converted() -> Invocation {
 )]
 #[case::physical_volumes(
     physical_volumes(),
-    "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,pv_tags,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count,dev_size,pe_start,pv_pe_count,pv_pe_alloc_count,pv_mda_count,vg_extent_size"
+    "pvs --reportformat json --units b --nosuffix --binary --options pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,pv_allocatable,pv_tags,vg_name,vg_uuid,vg_tags,vg_exported,vg_shared,vg_missing_pv_count,dev_size,pe_start,pv_pe_count,pv_pe_alloc_count,pv_mda_count,vg_extent_size"
 )]
 #[case::group(create_group(&group()), "vgcreate --addtag t vg0 /dev/sda /dev/sdb")]
 #[case::take_back(
@@ -116,12 +116,16 @@ fn converted() -> Invocation {
     "vgextend --restoremissing vg0 /dev/sda"
 )]
 #[case::leaving(
-    set_leaving(Path::new("/dev/sda"), true),
+    set_belonging(Path::new("/dev/sda"), Belonging::Leaves),
     "pvchange --yes --allocatable n --addtag tarn.leaving /dev/sda"
 )]
+#[case::returning(
+    set_belonging(Path::new("/dev/sda"), Belonging::Returns),
+    "pvchange --yes --allocatable y /dev/sda"
+)]
 #[case::staying(
-    set_leaving(Path::new("/dev/sda"), false),
-    "pvchange --yes --allocatable y --deltag tarn.leaving /dev/sda"
+    set_belonging(Path::new("/dev/sda"), Belonging::Stays),
+    "pvchange --yes --deltag tarn.leaving /dev/sda"
 )]
 #[case::moving(
     move_extents(&moved(None)),

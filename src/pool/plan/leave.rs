@@ -1,9 +1,15 @@
 //! Disks that are to leave their pool: whether what lies on them fits on the others, and the steps.
 
+use std::path::PathBuf;
+
 use super::{DiskPlan, GroupState, Mismatch, Sought, Standing, Step};
 use crate::{
+    device::Wipe,
     lvm::{Footprint, PvMark, SeenPhysicalVolume},
-    pool::survey::{Disk, Survey},
+    pool::{
+        left::{has_left, has_leftovers},
+        survey::{Disk, Survey},
+    },
     units::Bytes,
     volume::PoolName,
 };
@@ -45,7 +51,12 @@ fn in_the_way(disk: &Disk, footprint: Option<Footprint>, survey: &Survey) -> Opt
 impl Sought<'_> {
     /// What is done about the disks that are to leave, one move at a time, and about those that are to
     /// stay after all.
-    pub(super) fn departures(&self, disks: &[DiskPlan], mark: &PvMark) -> Vec<Step> {
+    pub(super) fn departures(
+        &self,
+        survey: &Survey,
+        disks: &[DiskPlan],
+        mark: &PvMark,
+    ) -> Vec<Step> {
         if self.state != GroupState::There {
             return Vec::new();
         }
@@ -58,16 +69,19 @@ impl Sought<'_> {
             let (pool, vg) = (self.name().clone(), self.entry.group());
             let device = plan.disk.device.path.clone();
             match &plan.standing {
-                Standing::Member(of) if of == self.name() && seen.leaving => {
-                    steps.push(Step::Close { pool, vg, device, leaving: false });
+                Standing::Member(of) if of == self.name() && has_leftovers(seen) => {
+                    steps.push(self.reopening(seen, device, false));
+                }
+                Standing::Taken(of) if of == self.name() && has_left(&plan.disk, survey) => {
+                    steps.push(self.reopening(seen, device, true));
                 }
                 Standing::Leaving { pool: of, left, why: None } if of == self.name() => {
-                    if !seen.leaving {
-                        steps.push(Step::Close { pool, vg, device, leaving: true });
+                    let uuid = seen.uuid.clone();
+                    if !seen.leaving || seen.allocatable {
+                        steps.push(Step::Close { pool, vg, device });
                     } else if *left == Bytes::ZERO {
-                        steps.push(Step::Leave { pool, vg, device });
+                        steps.push(Step::Leave { pool, vg, device, uuid });
                     } else if !is_moving {
-                        let uuid = seen.uuid.clone();
                         steps.push(Step::Move { pool, vg, device, uuid });
                         is_moving = true;
                     }
@@ -77,7 +91,8 @@ impl Sought<'_> {
                         && mark.is_on(&seen.uuid)
                         && misses.contains(&(pool.clone(), Mismatch::Retired)) =>
                 {
-                    steps.push(Step::Forget { pool, device });
+                    let uuid = seen.uuid.clone();
+                    steps.push(Step::Forget { pool, vg, device, uuid });
                 }
                 Standing::Member(_)
                 | Standing::Leaving { .. }
@@ -88,5 +103,15 @@ impl Sought<'_> {
             }
         }
         steps
+    }
+
+    /// Whatever the pool says of deleted volumes, what was moved away is wiped: a class may want more than its pool.
+    fn reopening(&self, seen: &SeenPhysicalVolume, device: PathBuf, joins: bool) -> Step {
+        let wipe = match self.entry.spec.wipe {
+            Wipe::None | Wipe::Zero => Wipe::Zero,
+            Wipe::Discard => Wipe::Discard,
+        };
+        let (pool, vg, uuid) = (self.name().clone(), self.entry.group(), seen.uuid.clone());
+        Step::Reopen { pool, vg, device, uuid, joins, wipe }
     }
 }

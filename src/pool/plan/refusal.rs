@@ -8,6 +8,7 @@ use crate::{
     lvm::{PvMark, SeenPhysicalVolume},
     pool::{
         LEAST_DISK,
+        left::has_left,
         owner::{Owner, Whose},
         survey::{Disk, Survey, Use},
     },
@@ -192,7 +193,7 @@ pub(super) fn refusals(disk: &Disk, survey: &Survey, owner: &Owner, mark: &PvMar
     let is_system = |it: &Refusal| !matches!(it, Refusal::System { .. });
     found.sort_by_key(is_system);
     found.extend(disk.physical.as_ref().and_then(|it| of_group(it, owner)));
-    found.extend(of_content(disk, mark));
+    found.extend(of_content(disk, survey, mark));
     let device = &disk.device;
     found.extend(device.read_only.then_some(Refusal::ReadOnly));
     found.extend(device.zoned.then_some(Refusal::Zoned));
@@ -272,7 +273,7 @@ fn of_group(physical: &SeenPhysicalVolume, owner: &Owner) -> Option<Refusal> {
     Some(Refusal::OtherGroup { group: group.name.to_string(), whose })
 }
 
-fn of_content(disk: &Disk, mark: &PvMark) -> Option<Refusal> {
+fn of_content(disk: &Disk, survey: &Survey, mark: &PvMark) -> Option<Refusal> {
     if disk.physical.as_ref().is_some_and(|it| it.group.is_some()) {
         return None;
     }
@@ -283,6 +284,7 @@ fn of_content(disk: &Disk, mark: &PvMark) -> Option<Refusal> {
         None => Some(Refusal::Unreadable("nobody has looked at it".to_owned())),
         Some(Err(why)) => Some(Refusal::Unreadable(why.clone())),
         Some(Ok(look)) if is_unfinished(disk, look, mark) => None,
+        Some(Ok(look)) if is_emptied(disk, look, survey, mark) => None,
         Some(Ok(look)) => of_look(look),
     }
 }
@@ -299,9 +301,19 @@ pub(super) fn of_look(look: &Look) -> Option<Refusal> {
 /// Whether it is a physical volume of this pool's that has not come into its group: made by us, and
 /// never in a group that had a volume.
 fn is_unfinished(disk: &Disk, look: &Look, mark: &PvMark) -> bool {
-    let is_ours = |it: &SeenPhysicalVolume| it.group.is_none() && mark.is_on(&it.uuid);
+    look.edges == Edges::OnlyLabel && is_ours(disk, look, mark)
+}
+
+/// Whether it is a physical volume of this pool's that has left its group, emptied.
+fn is_emptied(disk: &Disk, look: &Look, survey: &Survey, mark: &PvMark) -> bool {
+    is_ours(disk, look, mark) && has_left(disk, survey)
+}
+
+/// Whether it is a physical volume in no group that was made for this pool.
+fn is_ours(disk: &Disk, look: &Look, mark: &PvMark) -> bool {
+    let is_marked = |it: &SeenPhysicalVolume| it.group.is_none() && mark.is_on(&it.uuid);
     let is_lvm = look.signature.as_ref().is_some_and(|it| it.family == Family::PhysicalVolume);
-    is_lvm && look.edges == Edges::OnlyLabel && disk.physical.as_ref().is_some_and(is_ours)
+    is_lvm && disk.physical.as_ref().is_some_and(is_marked)
 }
 
 /// Whether it is already the physical volume that taking it for the pool would make of it.

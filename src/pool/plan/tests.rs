@@ -75,6 +75,7 @@ fn loose(name: &str, uuid: &str, group: Option<SeenGroup>) -> Disk {
         duplicate: false,
         missing: false,
         leaving: false,
+        allocatable: true,
         group,
         footprint: None,
     };

@@ -80,9 +80,15 @@ impl fmt::Display for Step {
                 write!(f, "overwrite all of {}: {}", disk.path.display(), words_for(found))
             }
             Self::Grow { device, .. } => write!(f, "pvresize {}", device.display()),
-            Self::Close { device, leaving, .. } => {
-                let allocatable = if *leaving { "n" } else { "y" };
-                write!(f, "pvchange --allocatable {allocatable} {}", device.display())
+            Self::Close { device, .. } => {
+                write!(f, "pvchange --allocatable n {}", device.display())
+            }
+            Self::Reopen { vg, device, joins, .. } => {
+                let device = device.display();
+                if *joins {
+                    write!(f, "vgextend {vg} {device}; ")?;
+                }
+                write!(f, "pvchange --allocatable y {device}, and wipe what was moved away from it")
             }
             Self::Move { device, .. } => write!(f, "pvmove {}", device.display()),
             Self::Leave { vg, device, .. } => write!(f, "vgreduce {vg} {}", device.display()),

@@ -1,7 +1,7 @@
 //! Measures Tarn beside the plain tools, in one run, and writes the figures as a table.
 //!
 //! `figures beside-tools TARN RESULTS`, `figures asking TARN RESULTS` and `figures kinds TARN RESULTS` run as root in
-//! the disposable guest, on two scratch disks; `figures waiting RESULTS` anywhere, over an LVM whose commands only take
+//! the disposable guest, on two scratch disks, `figures survey TARN RESULTS` there on none; `figures waiting RESULTS` anywhere, over an LVM whose commands only take
 //! time; `./run bench` calls them all. `figures claims RESULTS` asks a cluster with the driver; `./run
 //! bench cluster` has one. `figures scale TARN RESULTS NODES VOLUMES` wants an API server of its own;
 //! `./run bench scale` brings one up, and the nodes are `figures nodes` and `figures node`. Every ratio is
@@ -25,6 +25,7 @@ mod kinds;
 mod process;
 mod scale;
 mod sections;
+mod survey;
 mod waiting;
 
 use std::{env, fs, time::Duration};
@@ -53,6 +54,7 @@ fn main() {
         ["asking", tarn, results] => {
             ("asking", runtime.block_on(sections::capacity(tarn)), results)
         }
+        ["survey", tarn, results] => ("survey", runtime.block_on(survey::all(tarn)), results),
         ["kinds", tarn, results] => ("kinds", runtime.block_on(kinds::all(tarn)), results),
         ["waiting", results] => ("waiting", runtime.block_on(waiting::all()), results),
         ["claims", results] => ("claims", runtime.block_on(claims::all()), results),
@@ -62,7 +64,7 @@ fn main() {
         }
         _ => panic!(
             "figures claims RESULTS | figures beside-tools TARN RESULTS | figures asking TARN RESULTS | \
-             figures kinds TARN RESULTS | figures waiting RESULTS | figures scale TARN RESULTS NODES VOLUMES"
+             figures kinds TARN RESULTS | figures survey TARN RESULTS | figures waiting RESULTS | figures scale TARN RESULTS NODES VOLUMES"
         ),
     };
     write(results, section, &rows);

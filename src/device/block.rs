@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::units::Bytes;
 
 /// One block device, as the kernel and udev's links describe it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockDevice {
     /// The kernel's name for it, such as `sda` or `nvme0n1p2`. Another disk may have it after a reboot.
     pub name: String,

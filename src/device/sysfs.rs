@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -33,7 +34,8 @@ const TRANSPORTS: &[(&str, Transport)] = &[
     ("/virtio", Transport::Virtio),
 ];
 
-/// Every block device with a size; `sys` and `dev` are `/sys` and `/dev`. A device that vanishes
+/// Every block device with a size; of mapped devices that are nothing to make pools of, of which a node may have
+/// thousands, only names, size and holders. `sys` and `dev` are `/sys` and `/dev`. A device that vanishes
 /// meanwhile is left out.
 pub(super) fn list(sys: &Path, dev: &Path) -> Result<Vec<BlockDevice>, Error> {
     let class = sys.join("class/block");
@@ -85,28 +87,41 @@ fn read(
     dev: &Path,
     links: &BTreeMap<String, Vec<PathBuf>>,
 ) -> Option<BlockDevice> {
-    let home = fs::canonicalize(at).ok()?;
+    let home = home_of(at);
     let text = |file: &str| text(&home.join(file));
     let is = |file: &str| text(file).is_some_and(|it| it != "0");
     let size = text("size")?.parse::<u64>().ok()?.checked_mul(SECTOR)?;
-    if size == 0 || is("hidden") {
+    if size == 0 {
         return None;
+    }
+    let (number, path) = (number(&text("dev")?)?, dev.join(name.replace('!', "/")));
+    let mapped_as = text("dm/uuid");
+    let mapper = text("dm/name").map(|it| dev.join("mapper").join(it));
+    let links = mapper.into_iter().chain(links.get(name).cloned().unwrap_or_default()).collect();
+    let holders = names_in(&home.join("holders"));
+    let seen = BlockDevice {
+        name: name.to_owned(),
+        number,
+        path,
+        links,
+        size: Bytes(size),
+        mapped_as,
+        holders,
+        ..BlockDevice::default()
+    };
+    match &seen.mapped_as {
+        Some(uuid) if mapped_kind(uuid).is_none() => return Some(seen),
+        _ if is("hidden") => return None,
+        _ => (),
     }
     let partition = text("partition").is_some();
     // What a partition inherits stands with its disk.
     let disk = if partition { home.parent()? } else { &home };
     let of_disk = |file: &str| self::text(&disk.join(file));
-    let mapped_as = text("dm/uuid");
-    let mapper = text("dm/name").map(|it| dev.join("mapper").join(it));
     let queue = |file: &str| of_disk(&format!("queue/{file}"));
     Some(BlockDevice {
-        name: name.to_owned(),
-        number: number(&text("dev")?)?,
         appearance: of_disk("diskseq").and_then(|it| it.parse().ok()).unwrap_or(0),
-        path: dev.join(name.replace('!', "/")),
-        links: mapper.into_iter().chain(links.get(name).cloned().unwrap_or_default()).collect(),
-        kind: kind(&home, name, partition, mapped_as.as_deref()),
-        size: Bytes(size),
+        kind: kind(&home, name, partition, seen.mapped_as.as_deref()),
         read_only: is("ro"),
         removable: of_disk("removable").is_some_and(|it| it != "0"),
         rotational: queue("rotational").is_some_and(|it| it != "0"),
@@ -115,10 +130,9 @@ fn read(
         model: of_disk("device/model").or_else(|| of_disk("device/name")),
         serial: serial(disk),
         wwn: of_disk("wwid").or_else(|| of_disk("device/wwid")),
-        mapped_as,
         suspended: is("dm/suspended"),
         partition_of: partition.then(|| file_name(disk)).flatten(),
-        holders: names_in(&home.join("holders")),
+        ..seen
     })
 }
 
@@ -126,15 +140,30 @@ fn kind(home: &Path, name: &str, partition: bool, mapped: Option<&str>) -> Optio
     let driver = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let has = |file: &str| home.join(file).try_exists().unwrap_or(false);
     match mapped {
-        Some(uuid) if uuid.starts_with("mpath-") => Some(DeviceType::Multipath),
-        Some(uuid) if uuid.starts_with("CRYPT-") => Some(DeviceType::Crypt),
-        Some(uuid) if uuid.starts_with("part") => Some(DeviceType::Partition),
-        Some(_) => None,
+        Some(uuid) => mapped_kind(uuid),
         None if partition => Some(DeviceType::Partition),
         None if has("md") => Some(DeviceType::Raid),
         None if has("loop/backing_file") => Some(DeviceType::Loop),
         None if has("device") && !NEVER.contains(&driver) => Some(DeviceType::Disk),
         None => None,
+    }
+}
+
+/// What a mapped device is, by its UUID; `None` for what is nothing to make pools of, like a logical volume.
+fn mapped_kind(uuid: &str) -> Option<DeviceType> {
+    const KINDS: [(&str, DeviceType); 3] = [
+        ("mpath-", DeviceType::Multipath),
+        ("CRYPT-", DeviceType::Crypt),
+        ("part", DeviceType::Partition),
+    ];
+    KINDS.into_iter().find(|(prefix, _)| uuid.starts_with(prefix)).map(|(_, kind)| kind)
+}
+
+/// Where a device really is: its class has a link to it.
+fn home_of(at: &Path) -> PathBuf {
+    match (fs::read_link(at), at.parent()) {
+        (Ok(target), Some(class)) => class.join(target),
+        _ => at.to_owned(),
     }
 }
 
@@ -161,9 +190,11 @@ fn tells_apart(serial: &str) -> bool {
     !SAME_ON_ALL.contains(&serial) && serial.chars().any(|c| !matches!(c, '0' | ' ' | '.' | '-'))
 }
 
-/// What a file of sysfs says, if it says anything.
+/// What a file of sysfs says, if it says anything. One read has all of it: it is no longer than a page.
 fn text(path: &Path) -> Option<String> {
-    plain(&fs::read(path).ok()?)
+    let mut page = [0; 4096];
+    let length = fs::File::open(path).ok()?.read(&mut page).ok()?;
+    plain(page.get(..length)?)
 }
 
 /// Text for people: without what cannot be shown, and with single spaces.
@@ -264,11 +295,11 @@ mod tests {
         sys/devices/virtual/block/dm-0/size: 2048
         sys/devices/virtual/block/dm-0/dm/name: vg-lv
         sys/devices/virtual/block/dm-0/dm/uuid: LVM-abc
-        sys/devices/virtual/block/dm-0/dm/suspended: 1
         sys/devices/virtual/block/dm-1/dev: 254:1
         sys/devices/virtual/block/dm-1/size: 2048
         sys/devices/virtual/block/dm-1/dm/name: mpatha
         sys/devices/virtual/block/dm-1/dm/uuid: mpath-3600
+        sys/devices/virtual/block/dm-1/dm/suspended: 1
         sys/devices/virtual/block/loop0/dev: 7:0
         sys/devices/virtual/block/loop0/size: 0
         sys/devices/pci0/ata2/host1/block/sr0/dev: 11:0
@@ -346,7 +377,7 @@ mod tests {
         assert_eq!(kind("dm-1"), Some(Some(DeviceType::Multipath)));
         assert_eq!(kind("sr0"), Some(None));
         assert_eq!(kind("loop0"), None, "no file is attached");
-        assert!(device("dm-0").suspended && device("nvme0n1").zoned);
+        assert!(device("dm-1").suspended && device("nvme0n1").zoned);
         assert_eq!(device("nvme0n1").serial.as_deref(), Some("S4"));
         assert_eq!(device("dm-1").links, [Path::new("/dev/mapper/mpatha")]);
     }

@@ -124,7 +124,7 @@ func filtered(report types.Report) bool {
 
 func TestParseCase(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs", "btrfs", "block"} {
-		for _, provisioning := range []string{"thick", "thin"} {
+		for _, provisioning := range []string{"thick", "thin", "whole"} {
 			if _, err := parseCase(kind + "-" + provisioning); err != nil {
 				t.Error(err)
 			}
@@ -133,6 +133,32 @@ func TestParseCase(t *testing.T) {
 	for _, wrong := range []string{"", "ext4", "ntfs-thin", "ext4-fat", "ext4-thin-thick"} {
 		if _, err := parseCase(wrong); err == nil {
 			t.Errorf("%q was accepted", wrong)
+		}
+	}
+}
+
+func TestOnlyWholeDevicesNeedNotGrow(t *testing.T) {
+	for _, one := range []struct {
+		name             string
+		size, expandSize int64
+		good             bool
+	}{
+		{"ext4-thin", 1, 2, true},
+		{"ext4-thin", 1, 1, false},
+		{"ext4-whole", 1, 1, true},
+		{"ext4-whole", 1, 2, false},
+		{"block-whole", 0, 0, false},
+	} {
+		c, err := parseCase(one.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := settings{size: one.size, expandSize: one.expandSize}.config(c)
+		if (err == nil) != one.good {
+			t.Errorf("%+v: %v", one, err)
+		}
+		if _, found := config.TestVolumeParameters["provisioning"]; found && c.isWholeDevice() {
+			t.Errorf("%s: a whole device is neither thick nor thin", one.name)
 		}
 	}
 }

@@ -108,18 +108,22 @@ add_test_jobs() {
 
 # add_sanity_jobs PROGRAM TARN: one job for each kind of file system and provisioning.
 add_sanity_jobs() {
-    local kind provisioning pool
+    local kind provisioning pool disks
     for kind in xfs btrfs ext4 block tmpfs; do
-        for provisioning in thin thick memory directory; do
+        for provisioning in thin thick memory directory whole; do
             [[ $kind == tmpfs || $provisioning != memory ]] || continue
             [[ $kind != tmpfs || $provisioning == memory ]] || continue
             [[ $kind == xfs || $provisioning != directory ]] || continue
+            [[ $kind == ext4 || $kind == block || $provisioning != whole ]] || continue
             [[ $kind-$provisioning == *"$chosen"* ]] || continue
             # Both kinds of pool see thick and thin volumes.
             pool=disk
             [[ $kind-$provisioning != ext4-thick && $kind-$provisioning != block-thin ]] || pool=loop
-            [[ $provisioning != memory && $provisioning != directory ]] || pool=$provisioning
-            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 400 --disk 16G --share "$logs" \
+            [[ ! $provisioning =~ ^(memory|directory|whole)$ ]] || pool=$provisioning
+            disks=(--disk 16G)
+            # As many volumes as the suite has at once, and some more that are being wiped.
+            [[ $pool != whole ]] || mapfile -t disks < <(printf -- '--disk\n96M\n%.0s' {1..12})
+            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 400 "${disks[@]}" --share "$logs" \
                 -- "$root/tests/guest/sanity" "$1" "$2" "$kind" "$provisioning" "$pool" \
                 "$logs/sanity-$kind-$provisioning.driver.log"
         done

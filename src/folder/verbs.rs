@@ -394,6 +394,7 @@ fn status(pool: &Pool) -> PoolStatus {
         to_fill: Bytes::ZERO,
         filling: Vec::new(),
         trimmed: Trimmed::default(),
+        entries: Vec::new(),
         stock,
     }
 }

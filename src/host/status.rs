@@ -65,6 +65,7 @@ impl Pool {
                 filling,
                 stock,
                 trimmed,
+                entries: Vec::new(),
             }
         })
     }

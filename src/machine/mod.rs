@@ -10,8 +10,8 @@ use crate::{
     folder::Folders,
     host::{self, CopyProgress, Host, StartError, Tools},
     pool::{
-        Kept, KnownGroups, PoolEntry, PoolKind, PoolStatus, Sequence, owner::Owner, pick,
-        plan::Plan,
+        DeviceEntry, Kept, KnownGroups, PoolEntry, PoolKind, PoolStatus, Sequence, owner::Owner,
+        pick, plan::Plan,
     },
     units::Bytes,
     volume::{
@@ -357,8 +357,17 @@ fn ensure_all(failed: BTreeMap<PoolName, String>) -> Result<(), StartError> {
     }
 }
 
+/// What would become of the devices of this machine.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    /// What would be done with the disks.
+    pub plan: Plan,
+    /// What is in the directories of each pool of whole devices.
+    pub entries: BTreeMap<PoolName, Vec<DeviceEntry>>,
+}
+
 /// What would be done with this machine's disks for these pools, with the groups that they had when they were seen
-/// last. Nothing is changed. What pools keep in directories is below `home`.
+/// last, and which devices could be volumes. Nothing is changed. What pools keep in directories is below `home`.
 ///
 /// # Errors
 /// [`Error::Machine`] when the machine cannot be asked.
@@ -368,12 +377,13 @@ pub fn plan_disks(
     owner: &Owner,
     known: &KnownGroups,
     home: &Path,
-) -> Result<Plan, Error> {
+) -> Result<Outlook, Error> {
     let of_fs = (Arc::clone(&tools.fs), Arc::clone(&tools.devices));
     let (node, home) = (owner.node.clone(), home.to_owned());
     let whole = WholeDevices::new(of_fs, tools.clock, node, home, &Arc::default());
     for (pool, why) in whole.serve(by_kind(pools.to_vec()).whole) {
         tracing::warn!(%pool, why, "the pool cannot be served");
     }
-    host::plan_disks(tools, pools, owner, known, &whole)
+    let plan = host::plan_disks(tools, pools, owner, known, &whole)?;
+    Ok(Outlook { plan, entries: whole.entries_told() })
 }

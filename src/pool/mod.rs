@@ -3,6 +3,7 @@
 pub mod capacity;
 mod class;
 pub mod departure;
+mod entry;
 mod file;
 pub mod fullness;
 pub mod health;
@@ -21,6 +22,7 @@ pub mod survey;
 pub mod thin;
 
 pub use class::{Class, pick, wanted_pool};
+pub use entry::{DeviceEntry, EntryState};
 pub use file::{Mistake, PoolEntry, PoolsFile};
 pub use kind::PoolKind;
 pub use reserves::{NoReserves, Reserves};

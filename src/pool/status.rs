@@ -1,6 +1,6 @@
 //! What a pool looks like at one moment, and what it holds.
 
-use super::{PoolSpec, capacity::Stock, health::Health};
+use super::{DeviceEntry, PoolSpec, capacity::Stock, health::Health};
 use crate::{
     device::Wipe,
     lvm::{Layout, VgName},
@@ -43,6 +43,8 @@ pub struct PoolStatus {
     pub to_fill: Bytes,
     /// How trimming its thin volumes' file systems went since the start.
     pub trimmed: Trimmed,
+    /// What is in its directories, where it is of whole devices.
+    pub entries: Vec<DeviceEntry>,
 }
 
 /// How trimming went in a pool since the start.

@@ -12,8 +12,8 @@ use super::{machine, runtime};
 use crate::{
     cluster::{agent, client},
     lvm::tools::Exec,
-    machine::plan_disks,
-    pool::{PoolEntry, owner::Owner, plan::Plan},
+    machine::{self as this_machine, plan_disks},
+    pool::{PoolEntry, owner::Owner},
     volume::{Driver, NodeId},
 };
 
@@ -36,7 +36,7 @@ pub enum Source {
 /// What would become of the disks.
 #[derive(Clone, Debug)]
 pub struct Outlook {
-    plan: Plan,
+    devices: this_machine::Outlook,
     /// StoragePools that cannot be read, and why.
     unread: BTreeMap<String, String>,
 }
@@ -46,7 +46,14 @@ impl fmt::Display for Outlook {
         for (pool, why) in &self.unread {
             writeln!(f, "StoragePool {pool} cannot be read: {why}")?;
         }
-        self.plan.fmt(f)
+        for (pool, entries) in &self.devices.entries {
+            writeln!(f, "pool {pool}: whole devices")?;
+            entries.iter().try_for_each(|it| writeln!(f, "  {it}"))?;
+            if entries.is_empty() {
+                writeln!(f, "  nothing is in its directories")?;
+            }
+        }
+        self.devices.plan.fmt(f)
     }
 }
 
@@ -72,8 +79,8 @@ pub fn outlook(
         }
     };
     let owner = Owner { creator, cluster, node: node.clone() };
-    let plan = plan_disks(&machine::tools(Exec), &pools, &owner, &known, volumes)?;
-    Ok(Outlook { plan, unread })
+    let devices = plan_disks(&machine::tools(Exec), &pools, &owner, &known, volumes)?;
+    Ok(Outlook { devices, unread })
 }
 
 async fn ask(kubeconfig: Option<&Path>, node_name: &str) -> anyhow::Result<agent::Asked> {

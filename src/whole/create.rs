@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Found, WholeDevices, identity::Identity, judge::State, pool::Pool, record::Record};
+use super::{Found, WholeDevices, identity::Identity, pool::Pool, record::Record};
 use crate::{
     device::BlockDevice,
     fs::MkfsOptions,
-    pool::{Class, capacity::no_device, pick},
+    pool::{Class, EntryState, capacity::no_device, pick},
     units::Bytes,
     volume::{Error, Parameters, Purpose, Volume, VolumeId, Wanted, chain},
 };
@@ -59,7 +59,7 @@ impl WholeDevices {
         let least = wanted.purpose.filesystem().map_or(Bytes::ZERO, |kind| kind.smallest());
         let fits =
             |size: Bytes| size >= wanted.size.least() && size >= least && wanted.size.allows(size);
-        let free = view.of(&pool.name).iter().filter(|it| it.state == State::Free);
+        let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
         let mut fitting: Vec<_> = free
             .filter_map(|it| Some((it.device.as_ref()?, &it.entry.path)))
             .filter(|(device, _)| fits(device.size))

@@ -6,6 +6,7 @@ use super::entries::{Entry, Leads};
 use crate::{
     device::BlockDevice,
     pool::{
+        DeviceEntry, EntryState,
         plan::{against_whole, sentence},
         survey::{Disk, Survey},
     },
@@ -18,20 +19,15 @@ pub(super) struct Judged {
     pub(super) entry: Entry,
     /// The device that it leads to.
     pub(super) device: Option<BlockDevice>,
-    pub(super) state: State,
+    pub(super) state: EntryState,
 }
 
-/// How an entry stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Its device may be given as a volume.
-    Free,
-    /// Its device is this volume.
-    Used(VolumeId),
-    /// Its device was this volume, and is being wiped.
-    Cleaning(VolumeId),
-    /// Its device is no volume, for this reason.
-    Refused(String),
+impl Judged {
+    /// For reports.
+    pub(super) fn told(&self) -> DeviceEntry {
+        let device = self.device.as_ref().map(|it| (it.path.clone(), it.size));
+        DeviceEntry { path: self.entry.path.clone(), device, state: self.state.clone() }
+    }
 }
 
 /// A device that is a volume.
@@ -59,14 +55,14 @@ pub(super) fn judge(
         let device = disk.map(|it| it.device.clone());
         let state = match (&entry.leads, disk) {
             (Leads::Device(number), Some(disk)) => match first.get(number) {
-                Some(path) => State::Refused(format!("it leads to the same device as {path}")),
+                Some(path) => EntryState::Refused(format!("it leads to the same device as {path}")),
                 None => {
                     first.insert(*number, entry.path.display().to_string());
                     of_device(pool, disk, survey, claims)
                 }
             },
-            (Leads::Device(_), None) => State::Refused("its device has no size".to_owned()),
-            (leads, _) => State::Refused(no_device(leads)),
+            (Leads::Device(_), None) => EntryState::Refused("its device has no size".to_owned()),
+            (leads, _) => EntryState::Refused(no_device(leads)),
         };
         Judged { entry, device, state }
     };
@@ -89,17 +85,17 @@ fn no_device(leads: &Leads) -> String {
     said.to_owned()
 }
 
-fn of_device(pool: &PoolName, disk: &Disk, survey: &Survey, claims: &[Claim]) -> State {
+fn of_device(pool: &PoolName, disk: &Disk, survey: &Survey, claims: &[Claim]) -> EntryState {
     let is_its = |it: &&Claim| it.devices.contains(&disk.device.number);
     match claims.iter().find(is_its) {
         Some(claim) if claim.pool != pool.as_str() => {
-            State::Refused(format!("it is volume {} of pool {}", claim.id, claim.pool))
+            EntryState::Refused(format!("it is volume {} of pool {}", claim.id, claim.pool))
         }
-        Some(claim) if claim.deleted => State::Cleaning(claim.id.clone()),
-        Some(claim) => State::Used(claim.id.clone()),
+        Some(claim) if claim.deleted => EntryState::Wiped(claim.id.clone()),
+        Some(claim) => EntryState::Used(claim.id.clone()),
         None => {
             let why = against_whole(disk, survey);
-            if why.is_empty() { State::Free } else { State::Refused(sentence(&why)) }
+            if why.is_empty() { EntryState::Free } else { EntryState::Refused(sentence(&why)) }
         }
     }
 }

@@ -1,15 +1,17 @@
 //! What a pool looks like now.
 
-use super::{WholeDevices, judge::State, pool::Pool, record::Record};
+use std::collections::BTreeMap;
+
+use super::{WholeDevices, judge::Judged, pool::Pool, record::Record};
 use crate::{
     lvm::{Layout, PhysicalVolume, Stretch},
     pool::{
-        Kept, PoolStatus, Trimmed,
+        DeviceEntry, EntryState, Kept, PoolStatus, Trimmed,
         capacity::{SECTOR, Stock, room},
         health::Health,
     },
     units::Bytes,
-    volume::{Capacity, Parameters, Provisioning, Volume, VolumeId},
+    volume::{Capacity, Parameters, PoolName, Provisioning, Volume, VolumeId},
 };
 
 impl WholeDevices {
@@ -28,7 +30,7 @@ impl WholeDevices {
                 free_runs: is_free.then_some(Stretch { start: 0, length }).into_iter().collect(),
             }
         };
-        let free = view.of(&pool.name).iter().filter(|it| it.state == State::Free);
+        let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
         let free = free.filter_map(|it| Some(physical(it.device.as_ref()?, true)));
         let ids = pool.all();
         let taken = ids.keys().filter_map(|id| view.volumes.get(id)?.first());
@@ -68,8 +70,18 @@ impl WholeDevices {
             to_fill: Bytes::ZERO,
             filling: Vec::new(),
             trimmed: Trimmed::default(),
+            entries: self.view().of(&pool.name).iter().map(Judged::told).collect(),
             stock,
         }
+    }
+
+    /// What is in the directories of every pool that is to be here, as it was seen last.
+    pub fn entries_told(&self) -> BTreeMap<PoolName, Vec<DeviceEntry>> {
+        let view = self.view();
+        let of_pool = |(name, all): (&PoolName, &Vec<Judged>)| {
+            (name.clone(), all.iter().map(Judged::told).collect())
+        };
+        view.judged.iter().map(of_pool).collect()
     }
 
     /// Which disks of volumes are missing, or are there twice.

@@ -9,14 +9,14 @@ use std::{
 use super::{
     WholeDevices,
     entries::{self, Entry},
-    judge::{Claim, Judged, State, judge, worth_a_look},
+    judge::{Claim, Judged, judge, worth_a_look},
     record::Record,
 };
 use crate::{
     device::BlockDevice,
     fs::{Look, Mount},
     mounts::fs_failed,
-    pool::survey::Survey,
+    pool::{EntryState, survey::Survey},
     volume::{Error, PoolName, VolumeId, chain},
 };
 
@@ -196,9 +196,9 @@ fn tell_changes(before: &View, now: &View) {
             }
             let entry = it.entry.path.display();
             match &it.state {
-                State::Refused(why) => tracing::warn!(%pool, %entry, why, "no volume"),
-                State::Free => tracing::info!(%pool, %entry, "a device is free"),
-                State::Used(id) | State::Cleaning(id) => {
+                EntryState::Refused(why) => tracing::warn!(%pool, %entry, why, "no volume"),
+                EntryState::Free => tracing::info!(%pool, %entry, "a device is free"),
+                EntryState::Used(id) | EntryState::Wiped(id) => {
                     tracing::debug!(%pool, %entry, volume = %id, "a device is a volume");
                 }
             }

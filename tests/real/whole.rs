@@ -230,8 +230,11 @@ fn whole_devices_are_kept_from_pools_of_disks() {
     let pools = format!("pools: [{of_disks}, {}]\n", entry(&home));
     fs::write(home.join("pools.yaml"), pools).unwrap();
     let plan = disks.plan();
-    let line = plan.lines().find(|it| it.contains("/dev/ubda")).unwrap();
-    assert!(line.contains("refuses") && line.contains("of pool pool"), "{plan}");
+    let lines: Vec<&str> = plan.lines().filter(|it| it.contains("/dev/ubda")).collect();
+    let offered = format!("offers  {}/disks/first (/dev/ubda, ", home.display());
+    assert!(lines.iter().any(|it| it.contains(&offered)), "{plan}");
+    let is_refused = |it: &&str| it.contains("refuses /dev/ubda") && it.contains("of pool pool");
+    assert!(lines.iter().any(is_refused), "{plan}");
     let driver = disks.start();
     let members = run("pvs", &["--noheadings", "-o", "pv_name"]);
     assert!(members.contains("/dev/ubdb") && !members.contains("/dev/ubda"), "{members}");

@@ -1,14 +1,19 @@
 //! The disks of this node, as its report has them. Pure.
 
 use crate::{
-    cluster::objects::{Condition, DeviceReport},
-    pool::plan::{DiskPlan, Plan, Standing},
+    cluster::objects::{Condition, DeviceReport, EntryReport},
+    pool::{
+        DeviceEntry,
+        plan::{DiskPlan, Plan, Standing},
+    },
 };
 
 /// So many lines of a plan are reported, and so many characters of each: an object in the API may have
 /// 1.5 MiB.
 const MOST_LINES: usize = 100;
 const LONGEST_LINE: usize = 1000;
+/// So many entries of a pool of whole devices are reported.
+const MOST_ENTRIES: usize = 200;
 
 /// One disk.
 pub(super) fn report(disk: &DiskPlan) -> DeviceReport {
@@ -54,7 +59,24 @@ pub(super) fn summary(plan: &Plan) -> String {
 /// How the pools that are made of disks are, and what is to be done.
 pub(super) fn headlines(plan: &Plan) -> Vec<String> {
     let lines = plan.headlines().into_iter().take(MOST_LINES);
-    lines.map(|it| it.chars().take(LONGEST_LINE).collect()).collect()
+    lines.map(|it| shortened(&it)).collect()
+}
+
+fn shortened(line: &str) -> String {
+    line.chars().take(LONGEST_LINE).collect()
+}
+
+/// What is in the directories of a pool of whole devices.
+pub(super) fn entries(all: &[DeviceEntry]) -> Vec<EntryReport> {
+    let entry = |it: &DeviceEntry| EntryReport {
+        path: it.path.display().to_string(),
+        device: it.device.as_ref().map(|(path, _)| path.display().to_string()),
+        size: it.device.as_ref().map(|(_, size)| *size),
+        state: it.state.word().to_owned(),
+        volume: it.state.volume().map(ToString::to_string),
+        message: it.state.refusal().map(shortened),
+    };
+    all.iter().take(MOST_ENTRIES).map(entry).collect()
 }
 
 /// Whether every disk that a pool selects is in its group; `unseen` is why nobody could look.
@@ -92,14 +114,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::pool::{
-        PoolEntry,
-        owner::Owner,
-        plan::plan,
-        survey::{
-            Survey,
-            example::{disk, nothing},
+    use crate::{
+        pool::{
+            EntryState, PoolEntry,
+            owner::Owner,
+            plan::plan,
+            survey::{
+                Survey,
+                example::{disk, nothing},
+            },
         },
+        units::Bytes,
+        volume::VolumeId,
     };
 
     fn planned(written: bool) -> Plan {
@@ -148,6 +174,33 @@ mod tests {
             ]
         );
         assert_eq!(headlines(&planned(true)).len(), 1);
+    }
+
+    #[test]
+    fn the_entries_of_a_pool_of_whole_devices() {
+        let id = VolumeId::of(&"a".parse().unwrap());
+        let told = |device: Option<&str>, state| {
+            let device = device.map(|it| (it.into(), Bytes::gib(10)));
+            entries(&[DeviceEntry { path: "/disks/a".into(), device, state }])
+        };
+        let json = |report: Vec<EntryReport>| serde_json::to_value(report).unwrap();
+        let sda = || Some("/dev/sda");
+        assert_eq!(
+            json(told(sda(), EntryState::Free)),
+            json!([{ "path": "/disks/a", "device": "/dev/sda", "size": "10Gi", "state": "Free" }])
+        );
+        assert_eq!(
+            json(told(sda(), EntryState::Wiped(id.clone())))[0],
+            json!({
+                "path": "/disks/a", "device": "/dev/sda", "size": "10Gi", "state": "Wiped", "volume": id.as_str(),
+            })
+        );
+        assert_eq!(
+            json(told(None, EntryState::Refused("x".repeat(2 * LONGEST_LINE))))[0],
+            json!({ "path": "/disks/a", "state": "Refused", "message": "x".repeat(LONGEST_LINE) })
+        );
+        let one = DeviceEntry { path: "/disks/a".into(), device: None, state: EntryState::Free };
+        assert_eq!(entries(&vec![one; 300]).len(), MOST_ENTRIES);
     }
 
     #[test]

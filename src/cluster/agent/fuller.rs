@@ -38,6 +38,7 @@ fn fill(pool: &mut PoolReport, now: &PoolReport) {
         snapshots: now.snapshots,
         free_extents: now.free_extents,
         disks: now.disks,
+        entries: now.entries,
         thin_pool: now.thin_pool,
         filling: now.filling,
         ..pool.clone()
@@ -72,6 +73,8 @@ mod tests {
     #[case::one_less(json!({ "volumes": 0, "free": "11Gi", "freeExtents": 11 }), false)]
     #[case::others_took_room(json!({ "free": "9Gi", "freeExtents": 9 }), false)]
     #[case::more_room_than_before(json!({ "volumes": 2, "free": "11Gi", "freeExtents": 11 }), false)]
+    #[case::on_a_whole_device(json!({ "volumes": 2, "entries": [{ "path": "/disks/a", "state": "Used" }] }), true)]
+    #[case::an_entry_is_refused(json!({ "entries": [{ "path": "/disks/a", "state": "Refused" }] }), false)]
     #[case::another_state(json!({ "volumes": 2, "state": "Degraded" }), false)]
     #[case::a_disk_grew(json!({ "volumes": 2, "extents": 200 }), false)]
     #[case::one_is_wiped(json!({ "volumes": 2, "wiping": "1Gi" }), false)]

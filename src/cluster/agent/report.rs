@@ -150,6 +150,7 @@ fn pool_report(pool: &PoolStatus) -> PoolReport {
                 free_runs: disk.free_runs.iter().map(|run| run.length).collect(),
             })
             .collect(),
+        entries: devices::entries(&pool.entries),
         thin_pool: pool.stock.thin.map(|thin| ThinReport {
             size: thin.size,
             promised: thin.promised,

@@ -20,7 +20,7 @@ pub use logical_volume::{
     Refusal, RefusalReason, VolumeMode,
 };
 pub use node_local_storage::{
-    DeviceReport, DiskReport, FillingReport, NodeLocalStorage, NodeLocalStorageSpec,
+    DeviceReport, DiskReport, EntryReport, FillingReport, NodeLocalStorage, NodeLocalStorageSpec,
     NodeLocalStorageStatus, PoolReport, StrayReport, ThinReport,
 };
 pub use storage_pool::{StoragePool, StoragePoolSpec};

@@ -131,6 +131,9 @@ pub struct PoolReport {
     pub free_extents: u64,
     /// Its disks.
     pub disks: Vec<DiskReport>,
+    /// What is in the directories of a pool of whole devices, in the order of the names; at most 200.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<EntryReport>,
     /// Its thin pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thin_pool: Option<ThinReport>,
@@ -165,6 +168,29 @@ pub struct DiskReport {
     /// The lengths of its free runs, in extents, in order of their place.
     #[serde(default)]
     pub free_runs: Vec<u64>,
+}
+
+/// An entry of a directory of a pool of whole devices, or a directory that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EntryReport {
+    /// Its path.
+    pub path: String,
+    /// The kernel's name for the device that it leads to, which another device may have after a reboot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// How large that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Bytes>,
+    /// How it stands: `Free` for a volume, `Used` as one, `Wiped` since its volume was deleted, and free
+    /// afterwards, or `Refused`.
+    pub state: String,
+    /// The volume that it is, or was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// Why it is `Refused`, in words for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// One disk of the node, in a pool or not.

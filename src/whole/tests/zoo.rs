@@ -1,7 +1,7 @@
 //! Everything that may be found in a directory, and whom it is kept from.
 
 use super::*;
-use crate::{device::DeviceType, whole::judge::State};
+use crate::{device::DeviceType, pool::EntryState};
 
 /// How the entry of this name stands, in a word or in the sentence that refuses it.
 fn state(whole: &WholeDevices, name: &str) -> String {
@@ -9,10 +9,10 @@ fn state(whole: &WholeDevices, name: &str) -> String {
     let mut all = view.judged.values().flatten();
     let it = all.find(|it| it.entry.path.ends_with(name)).unwrap();
     match &it.state {
-        State::Free => "free".to_owned(),
-        State::Used(_) => "used".to_owned(),
-        State::Cleaning(_) => "cleaning".to_owned(),
-        State::Refused(why) => why.clone(),
+        EntryState::Free => "free".to_owned(),
+        EntryState::Used(_) => "used".to_owned(),
+        EntryState::Wiped(_) => "cleaning".to_owned(),
+        EntryState::Refused(why) => why.clone(),
     }
 }
 
@@ -75,6 +75,34 @@ fn everything_but_an_empty_device_is_refused_with_a_reason() {
         let found = state(&whole, name);
         assert!(found.contains(want), "{name}: {found}");
     }
+}
+
+#[test]
+fn a_pool_tells_its_entries() {
+    let machine = Machine::with(&[10, 10, 10]);
+    machine.fs.set_content("/dev/sdb", Content::Foreign("swap".to_owned()));
+    machine.link("nowhere", "/dev/gone");
+    let whole = machine.started();
+    let id = whole.create(&block("a", Bytes::gib(1))).unwrap().id;
+    let told = || {
+        let entries = whole.status().pop().unwrap().entries;
+        assert_eq!(whole.entries_told().into_values().next(), Some(entries.clone()));
+        let home = machine.path("disks").display().to_string();
+        entries.iter().map(|it| it.to_string().replace(&home, "disks")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(),
+        [
+            "refuses disks/nowhere: it leads nowhere".to_owned(),
+            format!("has     disks/sda (/dev/sda, 10Gi): volume {id}"),
+            "refuses disks/sdb (/dev/sdb, 10Gi): it has a signature (swap)".to_owned(),
+            "offers  disks/sdc (/dev/sdc, 10Gi)".to_owned(),
+        ]
+    );
+    whole.delete(&id).unwrap();
+    assert_eq!(told()[1], format!("wipes   disks/sda (/dev/sda, 10Gi): volume {id}"));
+    whole.do_chores_now();
+    assert_eq!(told()[1], "offers  disks/sda (/dev/sda, 10Gi)");
 }
 
 #[test]

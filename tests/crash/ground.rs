@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -22,6 +22,10 @@ use super::{
 pub(crate) const GROUP: &str = "tarn-crash";
 /// How long the driver may take to wipe what was deleted.
 const WIPING: Duration = Duration::from_secs(120);
+/// How many partitions may be volumes: no more than the kernel gives this disk numbers for.
+const PARTS: usize = 12;
+/// How large each of them is, as sgdisk(8) and cmp(1) want it.
+const PART: &str = "96M";
 /// How long the mapped devices may come and go too fast to be listed.
 const LISTING: Duration = Duration::from_secs(10);
 
@@ -70,6 +74,8 @@ pub(crate) enum Ground {
     File(&'static str),
     /// The guest's memory; what is known of the volumes is on a disk.
     Memory,
+    /// Partitions of a disk, each of them a volume; what is known of the volumes is on the first.
+    Whole,
 }
 
 impl Ground {
@@ -101,6 +107,12 @@ impl Ground {
                 mount_shelf("ext4", disk, &shelf)?;
                 "memory: { size: 800Mi, afterRestart: Empty }".to_owned()
             }
+            Self::Whole => {
+                let directory = folder.join("disks");
+                divide(disk, &directory)?;
+                mount_shelf("ext4", &first_of(disk), &shelf)?;
+                format!("wholeDevices: {{ directories: [{}] }}", directory.display())
+            }
         };
         let pools = format!("pools:\n- name: crash\n  {pool}\n");
         fs::write(folder.join("pools.yaml"), pools).map_err(|err| format!("no pools file: {err}"))
@@ -120,6 +132,13 @@ impl Ground {
                 run("umount", &[&shelf(folder).display().to_string()])?;
                 run("wipefs", &["--all", "--quiet", disk])?;
             }
+            Self::Whole => {
+                let zeroes = |part| run("cmp", &["-n", PART, part, "/dev/zero"]).map(drop);
+                parts(disk).iter().try_for_each(|part| zeroes(part))?;
+                run("umount", &[&shelf(folder).display().to_string()])?;
+                run("wipefs", &["--all", "--quiet", &first_of(disk)])?;
+                run("sgdisk", &["--zap-all", disk])?;
+            }
         }
         fs::remove_dir_all(folder).map_err(|err| err.to_string())
     }
@@ -128,7 +147,8 @@ impl Ground {
     pub(crate) fn model(self, prefix: String) -> Model {
         match self {
             Self::Group => Model::new(prefix),
-            Self::Directory(_) | Self::File(_) => Model::of_directories(prefix),
+            // A whole device does not grow, which is told as want of room.
+            Self::Directory(_) | Self::File(_) | Self::Whole => Model::of_directories(prefix),
             Self::Memory => Model::of_memory(prefix),
         }
     }
@@ -137,7 +157,9 @@ impl Ground {
     fn records(self, folder: &Path) -> PathBuf {
         match self {
             Self::File(_) => shelf(folder).join("crash.mount/crash"),
-            Self::Group | Self::Directory(_) | Self::Memory => shelf(folder).join("crash"),
+            Self::Group | Self::Directory(_) | Self::Memory | Self::Whole => {
+                shelf(folder).join("crash")
+            }
         }
     }
 }
@@ -145,6 +167,36 @@ impl Ground {
 /// Where pools that are no volume group have their volumes and records.
 fn shelf(folder: &Path) -> PathBuf {
     folder.join("volumes")
+}
+
+/// The partition that has no volume.
+fn first_of(disk: &str) -> String {
+    format!("{disk}1")
+}
+
+/// The partitions that may be volumes.
+fn parts(disk: &str) -> Vec<String> {
+    (2..2 + PARTS).map(|number| format!("{disk}{number}")).collect()
+}
+
+/// Makes the partitions, unless they are there, and a directory of links to those that may be volumes.
+fn divide(disk: &str, directory: &Path) -> Result<(), String> {
+    let all = parts(disk);
+    if !Path::new(&first_of(disk)).exists() {
+        let new: Vec<String> = all.iter().map(|_| format!("--new=0:0:+{PART}")).collect();
+        let new = new.iter().map(String::as_str);
+        let args: Vec<&str> = ["--new=1:0:+256M"].into_iter().chain(new).chain([disk]).collect();
+        run("sgdisk", &args)?;
+    }
+    let link = |part: &String| {
+        let name = Path::new(part).file_name().unwrap_or_default();
+        match std::os::unix::fs::symlink(part, directory.join(name)) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+            _ => Ok(()),
+        }
+    };
+    let made = fs::create_dir_all(directory).and_then(|()| all.iter().try_for_each(link));
+    made.map_err(|err| format!("{}: {err}", directory.display()))
 }
 
 /// Unmounts the file with the pool's file system, and has it attached to nothing.
@@ -158,7 +210,9 @@ fn detach(shelf: &Path) -> Result<(), String> {
 
 /// Makes the file system, unless it is there, and mounts it with project quotas (mkfs.ext4(8); xfs needs nothing more).
 fn mount_shelf(kind: &str, disk: &str, at: &Path) -> Result<(), String> {
-    if run("blkid", &["-p", disk]).is_err() {
+    // Of a partition there is more to be said than what is on it.
+    let found = run("blkid", &["-p", "-s", "TYPE", "-o", "value", disk]).unwrap_or_default();
+    if found.is_empty() {
         match kind {
             "ext4" => {
                 run("mkfs.ext4", &["-q", "-O", "quota,project", "-E", "quotatype=prjquota", disk])
@@ -190,7 +244,7 @@ impl Things {
                 add("used extents", used_extents()?.to_string());
                 add("volume", run("lvs", &["-a", "--noheadings", "-o", "lv_full_name,lv_size"])?);
             }
-            Ground::Directory(_) | Ground::File(_) | Ground::Memory => {
+            Ground::Directory(_) | Ground::File(_) | Ground::Memory | Ground::Whole => {
                 add("file", files(&ground.records(folder)).join("\n"));
             }
         }
@@ -276,7 +330,7 @@ pub(crate) fn check(ground: Ground, folder: &Path, models: &[Model]) -> Result<(
     compare_lists(&mut Clients::new(folder), models)?;
     match ground {
         Ground::Group => compare_volumes(models)?,
-        Ground::Directory(_) | Ground::File(_) | Ground::Memory => {
+        Ground::Directory(_) | Ground::File(_) | Ground::Memory | Ground::Whole => {
             compare_records(&ground.records(folder), models)?;
         }
     }
@@ -395,4 +449,16 @@ pub(crate) fn scene() -> String {
     ];
     let parts = commands.map(|(program, args)| run(program, args).unwrap_or_else(|err| err));
     format!("\n{}", parts.join("\n\n"))
+}
+
+#[test]
+#[ignore = "guest: kills the driver on whole devices"]
+fn killed_with_whole_devices() {
+    super::killed_often(Ground::Whole, "with whole devices", super::any_death);
+}
+
+#[test]
+#[ignore = "power: tests/guest/powercut runs it, and pulls the plug"]
+fn until_the_power_is_cut_with_whole_devices() {
+    super::cut_off(Ground::Whole, false);
 }

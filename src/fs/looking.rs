@@ -10,7 +10,10 @@ use std::{
     path::Path,
 };
 
-use super::{Edges, Error, Family, Look, Signature, probe::blkid};
+use super::{
+    Edges, Error, Family, Look, Signature,
+    probe::{blkid, is_only_of_table},
+};
 use crate::process::Failure;
 
 /// How much is read at either end.
@@ -38,7 +41,10 @@ pub(super) fn look(device: &Path) -> Result<Look, Error> {
 /// blkid(8), EXIT STATUS: 2 nothing found, 8 several signatures that exclude each other.
 fn signature(said: Result<Vec<u8>, Failure>) -> Result<Option<Signature>, Failure> {
     match said {
-        Ok(out) => Ok(Some(read(&String::from_utf8_lossy(&out)))),
+        Ok(out) => {
+            let out = String::from_utf8_lossy(&out);
+            Ok((!is_only_of_table(&out)).then(|| read(&out)))
+        }
         Err(failure) if failure.exit_code() == Some(2) => Ok(None),
         Err(failure) if failure.exit_code() == Some(8) => {
             let name = "several that exclude each other".to_owned();

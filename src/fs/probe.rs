@@ -65,6 +65,13 @@ pub(super) fn blkid(device: &Path) -> Invocation {
     Invocation::reads("blkid").args(["-p", "-o", "export"]).arg(device)
 }
 
+/// Whether that is all about a partition as an entry of its disk's table, and nothing about what is on it.
+pub(super) fn is_only_of_table(out: &str) -> bool {
+    let is_entry = |line: &str| line.starts_with("PART_ENTRY_");
+    out.lines().any(is_entry)
+        && out.lines().all(|line| is_entry(line) || line.starts_with("DEVNAME="))
+}
+
 /// blkid(8), EXIT STATUS: 2 nothing found, 8 several signatures that exclude each other.
 fn signature(result: Result<Vec<u8>, Failure>) -> Result<Signature, Failure> {
     let out = match result {
@@ -73,6 +80,9 @@ fn signature(result: Result<Vec<u8>, Failure>) -> Result<Signature, Failure> {
         Err(failure) if failure.exit_code() == Some(8) => return Ok(Signature::Several),
         Err(failure) => return Err(failure),
     };
+    if is_only_of_table(&out) {
+        return Ok(Signature::Nothing);
+    }
     let tag = |name: &str| {
         let line = out.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         line.map(str::to_owned)
@@ -142,6 +152,16 @@ mod tests {
         start[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
         let found = content(Signature::Nothing, &start);
         assert!(matches!(&found, Content::Foreign(what) if what.starts_with("ext4")), "{found:?}");
+    }
+
+    #[rstest]
+    #[case::empty("DEVNAME=/dev/x1\nPART_ENTRY_SCHEME=gpt\nPART_ENTRY_NUMBER=1\n", "")]
+    #[case::used("PART_ENTRY_NUMBER=1\nTYPE=swap\n", "swap")]
+    #[case::nested("PART_ENTRY_NUMBER=1\nPTTYPE=dos\n", "dos partition table")]
+    #[case::unnamed("PART_ENTRY_NUMBER=1\nUUID=1\n", "a signature that blkid does not name")]
+    fn partitions(#[case] out: &str, #[case] want: &str) {
+        let want = if want.is_empty() { Signature::Nothing } else { Signature::One(want.into()) };
+        assert_eq!(signature(said(out)).unwrap(), want);
     }
 
     #[test]

@@ -116,6 +116,41 @@ fn a_life_on_a_whole_device() {
     assert_eq!(yard.scene.capacity(&[]), (mib(304), mib(128)));
 }
 
+/// blkid has something to say of every partition, also of one with nothing on it.
+#[test]
+#[ignore = "guest: real devices"]
+fn an_empty_partition_is_given_out_and_no_other() {
+    let ground = Ground::new(&[]);
+    let disk = loops(&ground, &[300]).remove(0);
+    run("sgdisk", &["--new=1:0:+96M", "--new=2:0:+96M", &disk]);
+    // Only so are partitions of a loop device seen.
+    run("losetup", &["--detach", &disk]);
+    let image = ground.home.join("image0");
+    let args = ["--partscan", "--find", "--show", image.to_str().unwrap()];
+    let disk = run("losetup", &args).trim().to_owned();
+    run("mkfs.ext4", &["-q", &format!("{disk}p2")]);
+    for part in ["p1", "p2"] {
+        symlink(format!("{disk}{part}"), ground.home.join("disks").join(part)).unwrap();
+    }
+    let pools = format!("pools: [{}]\n", entry(&ground.home));
+    let mut scene = Scene::on(ground, &pools, &[]);
+    assert_eq!(scene.capacity(&[]), (mib(96), mib(96)));
+    let (volume, target) = scene.make_used(&Wish::new("a", "ext4", mib(16)));
+    put(&target, 0, 100);
+    scene.kill();
+    scene.start();
+    scene.put_down(&volume);
+    let target = scene.take_up(&volume);
+    assert!(holds(&target, 0, 100));
+    scene.put_down(&volume);
+    scene.delete(&volume).unwrap();
+    let records = scene.home().join("volumes/pool");
+    wait_until("the partition is clean", || fs::read_dir(&records).unwrap().count() == 0);
+    run("cmp", &["-n", "96M", &format!("{disk}p1"), "/dev/zero"]);
+    run("e2fsck", &["-fn", &format!("{disk}p2")]);
+    assert_eq!(scene.capacity(&[]), (mib(96), mib(96)));
+}
+
 #[test]
 #[ignore = "guest: real devices"]
 fn only_what_is_empty_and_unused_is_given_out() {

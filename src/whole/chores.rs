@@ -14,6 +14,7 @@ impl WholeDevices {
         let work = move || {
             while whole.rounds.next() {
                 whole.try_again();
+                whole.remove_unfinished();
                 whole.look_if_wanted();
                 whole.clean_in_background();
             }
@@ -29,8 +30,15 @@ impl WholeDevices {
     /// Does now what is done in the background.
     pub fn do_chores_now(&self) {
         self.try_again();
+        self.remove_unfinished();
         self.look_if_wanted();
         self.clean_now();
+    }
+
+    /// Records are written by who has the turn.
+    fn remove_unfinished(&self) {
+        let _turn = self.take_turn();
+        self.pools().all().for_each(|pool| pool.remove_unfinished());
     }
 
     /// Looks at what there is, where there are such pools, or were.

@@ -104,6 +104,13 @@ impl Pool {
         Ok(())
     }
 
+    /// Removes what kills have left of writing records. Nobody may be writing one.
+    pub(super) fn remove_unfinished(&self) {
+        if let Err(error) = Record::remove_unfinished(&self.home) {
+            tracing::warn!(pool = %self.name, %error, "unfinished records are not removed yet");
+        }
+    }
+
     /// Removes the record of a volume whose device is clean.
     pub(super) fn forget(&self, id: &VolumeId) -> Result<(), Error> {
         let removed = Record::remove(&self.home, id);

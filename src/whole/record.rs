@@ -85,6 +85,11 @@ impl Record {
         durable::remove(home, &format!("{id}{ENDING}"))
     }
 
+    /// Removes what is left of records that were never written to their end. Nobody may be writing one.
+    pub(super) fn remove_unfinished(home: &Path) -> io::Result<()> {
+        durable::remove_unfinished(home, |name| id_of(name).is_some())
+    }
+
     /// Every record below `home`; there may be no such directory yet.
     ///
     /// # Errors
@@ -128,6 +133,11 @@ impl Record {
     }
 }
 
+/// The volume whose record a file of this name is.
+fn id_of(name: &str) -> Option<VolumeId> {
+    name.strip_suffix(ENDING)?.parse().ok()
+}
+
 /// The files of volumes in a directory; none where there is no such directory.
 fn files(home: &Path) -> io::Result<Vec<(VolumeId, PathBuf)>> {
     let entries = match fs::read_dir(home) {
@@ -137,7 +147,7 @@ fn files(home: &Path) -> io::Result<Vec<(VolumeId, PathBuf)>> {
     let mut all = Vec::new();
     for entry in entries {
         let name = entry?.file_name();
-        let id = name.to_str().and_then(|it| it.strip_suffix(ENDING)?.parse().ok());
+        let id = name.to_str().and_then(id_of);
         all.extend(id.map(|id| (id, home.join(&name))));
     }
     Ok(all)

@@ -449,3 +449,21 @@ fn a_repeated_call_with_other_wishes_is_told_so() {
         Bytes::gib(10)
     );
 }
+
+#[test]
+fn a_record_that_was_never_written_to_its_end_goes() {
+    let machine = Machine::with(&[10]);
+    let whole = machine.started();
+    let id = whole.create(&block("a", Bytes::gib(1))).unwrap().id;
+    let records = machine.path("volumes/whole");
+    let others = id_of("b");
+    for name in [format!("{id}.json.new"), format!("{others}.json.new"), "my.new".to_owned()] {
+        std::fs::write(records.join(name), "{").unwrap();
+    }
+    whole.do_chores_now();
+    let mut left = Vec::new();
+    list(&records, &mut left);
+    left.sort();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left[0].ends_with("/my.new") && left[1].ends_with(&format!("{id}.json")), "{left:?}");
+}

@@ -44,7 +44,7 @@ impl Drop for Pool {
     }
 }
 
-fn pools_of(node: &str) -> String {
+pub(crate) fn pools_of(node: &str) -> String {
     kubectl(&format!("get nls {node} -o jsonpath={{.status.pools[*].name}}"))
 }
 
@@ -53,8 +53,8 @@ fn mounts_on(node: &str) -> String {
     on_node(node, "findmnt --list --noheadings -o TARGET -t tmpfs | grep local.tarn.dev || true")
 }
 
-/// A shell line in the pod.
-fn in_pod(line: &str) -> String {
+/// A shell line in the pod `cache`.
+pub(crate) fn in_pod(line: &str) -> String {
     run("kubectl", &["exec", "cache", "--", "sh", "-c", line])
 }
 
@@ -66,7 +66,7 @@ fn grow_to_48() {
     });
 }
 
-fn restart_driver(node: &str) {
+pub(crate) fn restart_driver(node: &str) {
     let of_node = format!("--field-selector=spec.nodeName={node}");
     kubectl(&format!("-n tarn-system delete pod -l app.kubernetes.io/component=node {of_node}"));
     kubectl("-n tarn-system rollout status daemonset/tarn-node --timeout=2m");

@@ -21,3 +21,4 @@ mod kubectl;
 mod sanity;
 mod switch;
 mod trouble;
+mod whole;

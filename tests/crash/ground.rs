@@ -182,7 +182,8 @@ fn parts(disk: &str) -> Vec<String> {
 /// Makes the partitions, unless they are there, and a directory of links to those that may be volumes.
 fn divide(disk: &str, directory: &Path) -> Result<(), String> {
     let all = parts(disk);
-    if !Path::new(&first_of(disk)).exists() {
+    let there = Path::new(&first_of(disk)).try_exists().map_err(|err| format!("{disk}: {err}"))?;
+    if !there {
         let new: Vec<String> = all.iter().map(|_| format!("--new=0:0:+{PART}")).collect();
         let new = new.iter().map(String::as_str);
         let args: Vec<&str> = ["--new=1:0:+256M"].into_iter().chain(new).chain([disk]).collect();

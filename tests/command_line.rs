@@ -63,7 +63,9 @@ fn a_mistake_in_the_command_line_ends_with_code_2() {
 
 #[test]
 fn help_teaches_by_example() {
-    for command in [&["standalone"][..], &["check"], &["pools", "plan"], &["schema"]] {
+    for command in
+        [&["standalone"][..], &["check"], &["pools", "plan"], &["adopt"], &["release"], &["schema"]]
+    {
         let said = tarn(&[command, &["--help"]].concat());
         assert_eq!(said.code, Some(0));
         assert!(said.stdout.contains("\nExample:\n"), "{}", said.stdout);

@@ -1,8 +1,10 @@
 //! The command line: what is typed becomes a configuration.
 
+mod adopt;
 mod cluster;
 mod door;
 mod endpoint;
+mod machine;
 
 use std::{
     fmt, fs, io,
@@ -15,11 +17,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     cluster::objects,
     pool::{Mistake, PoolEntry, PoolsFile},
-    serve::{self, standalone},
+    serve::{self, Directories, standalone},
     telemetry::log,
 };
-use cluster::{ControllerArgs, Kubeconfig, NodeArgs, StateDir, VolumesDir};
-use door::{DoorArgs, DriverArg, NodeName};
+use adopt::{AdoptArgs, ReleaseArgs};
+use cluster::{ControllerArgs, NodeArgs, StateDir, VolumesDir};
+use door::{DoorArgs, NodeName};
+use machine::MachineArgs;
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,12 @@ pub enum Error {
     /// The disks could not be looked at.
     #[error("the disks could not be looked at")]
     NotLooked(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A logical volume was not adopted.
+    #[error("not adopted")]
+    NotAdopted(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A volume was not released.
+    #[error("not released")]
+    NotReleased(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The driver could not start or stopped in an error.
     #[error("the driver stopped")]
     Serving(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -74,6 +84,8 @@ enum Command {
     Check(Check),
     #[command(subcommand)]
     Pools(PoolsCommand),
+    Adopt(AdoptArgs),
+    Release(ReleaseArgs),
     Schema(Schema),
 }
 
@@ -124,21 +136,11 @@ enum PoolsCommand {
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = PLAN_EXAMPLE)]
 struct Plan {
-    /// The pools of this machine, in YAML; without it the Kubernetes API is asked.
-    #[arg(long, value_name = "FILE", env = "TARN_POOLS", conflicts_with = "kubeconfig")]
-    pools: Option<PathBuf>,
-
     #[command(flatten)]
-    api: Kubeconfig,
+    machine: MachineArgs,
 
     #[command(flatten)]
     state: StateDir,
-
-    #[command(flatten)]
-    driver: DriverArg,
-
-    #[command(flatten)]
-    node: NodeName,
 
     #[command(flatten)]
     volumes: VolumesDir,
@@ -173,6 +175,7 @@ const EXAMPLES: &str = "\
 Examples:
   tarn check --pools pools.yaml
   tarn pools plan --pools pools.yaml
+  tarn adopt vg0/photos --name photos --pools pools.yaml
   tarn standalone --pools pools.yaml --endpoint unix:///run/tarn/csi.sock
   tarn help standalone";
 
@@ -245,12 +248,15 @@ pub fn run(out: &mut dyn io::Write) -> Result<ExitCode, Error> {
             }
         }
         Command::Pools(PoolsCommand::Plan(args)) => {
-            let (driver, node) = (args.driver.driver(), args.node.parse()?);
-            let volumes = args.volumes.volumes_dir.clone();
-            let plan = serve::outlook(&driver, &node, args.source()?, &volumes);
+            let Plan { machine, state, volumes } = args;
+            let (driver, node) = (machine.driver(), machine.node()?);
+            let directories = Directories { state: state.state_dir, volumes: volumes.volumes_dir };
+            let plan = serve::outlook(&driver, &node, machine.source()?, &directories);
             let plan = plan.map_err(not_looked)?;
             write!(out, "{plan}").map_err(Error::Unwritten)?;
         }
+        Command::Adopt(args) => write!(out, "{}", args.run()?).map_err(Error::Unwritten)?,
+        Command::Release(args) => write!(out, "{}", args.run()?).map_err(Error::Unwritten)?,
         Command::Schema(Schema { of: SchemaOf::Pools }) => {
             let schema = schemars::schema_for!(PoolsFile);
             writeln!(out, "{:#}", schema.as_value()).map_err(Error::Unwritten)?;
@@ -278,19 +284,6 @@ impl Standalone {
             node: self.node.parse()?,
             door: self.door.door(),
             volumes: self.volumes.volumes_dir,
-        })
-    }
-}
-
-impl Plan {
-    fn source(self) -> Result<serve::Source, Error> {
-        Ok(match self.pools {
-            Some(file) => serve::Source::File(PoolsArg { file }.read()?),
-            None => serve::Source::Api {
-                kubeconfig: self.api.kubeconfig,
-                node_name: self.node.text()?,
-                state: self.state.state_dir,
-            },
         })
     }
 }

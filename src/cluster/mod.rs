@@ -21,6 +21,7 @@
 //! A wish that no agent has taken up can be withdrawn: the version of the object decides who was
 //! first. One that was taken up belongs to its node until the node says what became of it.
 
+mod adopted;
 pub mod agent;
 mod claims;
 pub mod client;
@@ -37,6 +38,7 @@ mod view;
 mod waiters;
 mod wish;
 
+pub use adopted::{BadClaimName, BadObjectName, ClaimName, ObjectName, Wishes, objects_text};
 pub use provisioner::ClusterProvisioner;
 pub use view::View;
 

@@ -24,6 +24,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use nix::fcntl::Flock;
@@ -109,6 +110,32 @@ pub enum Wipe {
     /// Left as they are: the next owner of the extents can read them.
     None,
 }
+
+impl Wipe {
+    /// As tags say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::Discard => "discard",
+            Self::None => "none",
+        }
+    }
+}
+
+/// In large letters or small ones.
+impl FromStr for Wipe {
+    type Err = BadWipe;
+
+    fn from_str(text: &str) -> Result<Self, BadWipe> {
+        let mut all = [Self::Zero, Self::Discard, Self::None].into_iter();
+        all.find(|wipe| text.eq_ignore_ascii_case(wipe.word())).ok_or(BadWipe)
+    }
+}
+
+/// Why a text does not say what is done to the bytes of a deleted volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use Zero, Discard or None")]
+pub struct BadWipe;
 
 /// Why it did not work. Each names the device or file.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     device::parts,
-    lvm::{LvName, Tag},
+    lvm::{self, LvName, Tag},
     units::Bytes,
     volume::{Error, Source},
 };
@@ -143,6 +143,7 @@ impl Host {
         let record = Record {
             size: Bytes::ZERO,
             source: target.record.source.clone(),
+            was: None,
             copying: false,
             ..origin.record.clone()
         };
@@ -158,6 +159,10 @@ impl Host {
         if size.map_err(|err| Error::machine(format!("looking at {name}"), err))?.is_none() {
             let _change = found.pool.change();
             let done = found.pool.activate(&*self.tools.lvm, &found.lv);
+            if let Err(lvm::Error::NoVolume { .. }) = done {
+                self.chores.report_soon(&found.pool.name);
+                return Err(Error::NotFound(format!("{name}, which was there before,")));
+            }
             done.map_err(|err| lvm_failed(format!("activating {name}"), err))?;
         }
         Ok(device)

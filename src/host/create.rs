@@ -129,6 +129,7 @@ impl Host {
             return Err(Error::Busy(format!("the source, {what}, is still being made")));
         }
         found.ensure_not_lost()?;
+        found.ensure_in_own_thin_pool()?;
         if found.record.purpose != wanted.purpose {
             return Err(Error::invalid(
                 "volume_content_source",
@@ -158,6 +159,7 @@ impl Host {
             wipe: class.wipe,
             mkfs: mkfs_text(&wanted.parameters, wanted.purpose, source)?,
             source: wanted.source.clone(),
+            was: None,
             created: (self.tools.clock)(),
             fresh: source.is_none_or(|it| it.record.fresh),
             twin: copied,
@@ -290,6 +292,10 @@ impl Host {
                 Err(Error::NoRoom(chain(&err)))
             }
             None => Err(lvm_failed(doing, err)),
+            // Adopted a moment ago; now it is known, and the next call compares it with what is wanted.
+            Some(_) if matches!(err, lvm::Error::Exists { .. }) => {
+                Err(Error::Busy(format!("a volume {name} has just come into the group")))
+            }
             Some(lv) => {
                 tracing::warn!(%name, error = %err, "LVM reported a failure but made the volume");
                 let vg = &change.vg();

@@ -21,6 +21,7 @@ impl Host {
         }
         let extent = found.pool.read(|ledger| ledger.group().extent);
         let wanted = size.fit(unit_of(extent, found.record.layout), Bytes::ZERO)?;
+        found.ensure_in_own_thin_pool()?;
         let change = found.pool.change();
         if found.pool.read(|ledger| ledger.dependents(&found.lv.name).next().is_some()) {
             return Err(Error::Precondition(format!(

@@ -4,7 +4,7 @@ use super::{Host, class::provisioning_of, is_finished, record::Record};
 use crate::{
     lvm::LogicalVolume,
     pool::Kept,
-    volume::{Error, PoolName, SnapshotId, Source, VolumeId},
+    volume::{Error, PoolName, SnapshotId, Source, VolumeId, chain},
 };
 
 impl Host {
@@ -22,6 +22,20 @@ impl Host {
             });
         }
         all
+    }
+
+    /// Looks for a volume that is not known: somebody may have adopted it a moment ago. One look serves all who
+    /// wait for their turn meanwhile.
+    pub fn look_for(&self, id: &VolumeId) {
+        for pool in &self.pools().served {
+            let change = pool.change();
+            if self.volume(id).is_some() {
+                return;
+            }
+            if let Err(err) = change.refresh(&*self.tools.lvm) {
+                tracing::warn!(pool = %pool.name, error = chain(&err), "no report");
+            }
+        }
     }
 
     /// Has LVM report the group of a pool of that name again: somebody may have removed something by hand a

@@ -4,6 +4,7 @@
 //! same call, repeated, ends in the same state. What exists is read from LVM's tags and sizes
 //! ([`record`]) and, for mounts, from the kernel; nothing else is remembered.
 
+mod adopt;
 mod ahead;
 mod capacity;
 mod chores;
@@ -40,6 +41,7 @@ mod trims;
 mod used;
 mod wipes;
 
+pub use adopt::{Adopted, Released, beside};
 pub use disks::{Cluster, plan_disks};
 pub use start::StartError;
 pub use status::CopyProgress;

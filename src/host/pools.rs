@@ -30,6 +30,11 @@ impl Pools {
         all.find(|pool| pool.vg == *vg).map(|pool| Arc::clone(pool.books()))
     }
 
+    /// These, and none that was let go of.
+    pub(super) fn of(served: Vec<Arc<Pool>>) -> Self {
+        Self { served, let_go: Vec::new() }
+    }
+
     /// With `pool` in the place of whatever had its name or its group.
     fn with(&self, pool: &Arc<Pool>) -> Self {
         let other = |it: &&Arc<Pool>| it.name != pool.name && it.vg != pool.vg;
@@ -56,7 +61,7 @@ impl Host {
         Arc::clone(&self.pools.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn put_pools(&self, pools: Pools) {
+    pub(super) fn put_pools(&self, pools: Pools) {
         *self.pools.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pools);
         self.sequence.grow();
     }

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 
 use crate::{
     device::Wipe,
-    fs::FsKind,
-    lvm::{Layout, Raid, RaidLevel, Tag},
+    lvm::{Layout, LvName, Raid, RaidLevel, Tag},
     units::Bytes,
     volume::{Purpose, SnapshotId, Source, VolumeName},
 };
@@ -22,6 +21,9 @@ pub(super) const DELETED: &str = "tarn.deleted";
 
 /// What was moved away from a disk that was to leave still lies here; it is only to be wiped.
 pub(super) const LEFTOVERS: &str = "tarn.leftovers";
+
+/// What an adopted volume was called before, and is again once it is released.
+const WAS: &str = "tarn.was";
 
 /// What the tags of a volume or snapshot say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +42,9 @@ pub(super) struct Record {
     pub(super) mkfs: String,
     /// What its content is copied from; for a snapshot, the volume.
     pub(super) source: Option<Source>,
-    /// When it was made, in seconds since 1970 UTC.
+    /// What it was called before it was adopted; `None` for what Tarn has made.
+    pub(super) was: Option<LvName>,
+    /// When it was made or adopted, in seconds since 1970 UTC.
     pub(super) created: i64,
     /// See [`FRESH`].
     pub(super) fresh: bool,
@@ -55,10 +59,10 @@ impl Record {
     pub(super) fn tags(&self, creator: &str) -> Vec<Tag> {
         let mut texts = vec![
             format!("tarn.name={}", escape(self.name.as_str())),
-            format!("tarn.for={}", purpose_word(self.purpose)),
+            format!("tarn.for={}", self.purpose.word()),
             format!("tarn.size={}", self.size.0),
             format!("tarn.layout={}", layout_text(self.layout)),
-            format!("tarn.wipe={}", wipe_word(self.wipe)),
+            format!("tarn.wipe={}", self.wipe.word()),
             format!("tarn.at={}", self.created),
             format!("tarn.by={}", escape(creator)),
         ];
@@ -69,6 +73,9 @@ impl Record {
             Some(Source::Volume(id)) => texts.push(format!("tarn.from={id}")),
             Some(Source::Snapshot(id)) => texts.push(format!("tarn.from={id}")),
             None => (),
+        }
+        if let Some(was) = &self.was {
+            texts.push(format!("{WAS}={}", escape(was.as_str())));
         }
         for (is_so, word) in [(self.fresh, FRESH), (self.twin, TWIN), (self.copying, COPYING)] {
             if is_so {
@@ -93,12 +100,16 @@ impl Record {
         };
         Some(Self {
             name: unescape(value("tarn.name")?)?.parse().ok()?,
-            purpose: purpose_of(value("tarn.for")?)?,
+            purpose: value("tarn.for")?.parse().ok()?,
             size: Bytes(value("tarn.size")?.parse().ok()?),
             layout: layout_of(value("tarn.layout")?)?,
-            wipe: wipe_of(value("tarn.wipe")?)?,
+            wipe: value("tarn.wipe")?.parse().ok()?,
             mkfs: unescape(value("tarn.mkfs").unwrap_or_default())?,
             source,
+            was: match value(WAS) {
+                None => None,
+                Some(text) => Some(unescape(text)?.parse().ok()?),
+            },
             created: value("tarn.at")?.parse().ok()?,
             fresh: has(FRESH),
             twin: has(TWIN),
@@ -109,7 +120,7 @@ impl Record {
 
 /// The tags of [`LEFTOVERS`].
 pub(super) fn wipe_tags(wipe: Wipe, creator: &str) -> Vec<Tag> {
-    let wiped = format!("tarn.wipe={}", wipe_word(wipe));
+    let wiped = format!("tarn.wipe={}", wipe.word());
     let texts = [LEFTOVERS.to_owned(), wiped, format!("tarn.by={}", escape(creator))];
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
@@ -117,7 +128,12 @@ pub(super) fn wipe_tags(wipe: Wipe, creator: &str) -> Vec<Tag> {
 /// How what was deleted is wiped, by its tags; with zeroes where they say nothing.
 pub(super) fn wipe_said(tags: &[Tag]) -> Wipe {
     let mut said = tags.iter().filter_map(|tag| tag.as_str().strip_prefix("tarn.wipe="));
-    said.find_map(wipe_of).unwrap_or(Wipe::Zero)
+    said.find_map(|it| it.parse().ok()).unwrap_or(Wipe::Zero)
+}
+
+/// Whether a tag is one of Tarn's.
+pub(super) fn is_ours(tag: &Tag) -> bool {
+    tag.as_str().starts_with("tarn.")
 }
 
 /// Writes any text in the letters that a tag may hold: all but `a-z A-Z 0-9 _ . -` become `+` and
@@ -146,29 +162,6 @@ fn unescape(text: &str) -> Option<String> {
         bytes.push(u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?);
     }
     String::from_utf8(bytes).ok()
-}
-
-fn purpose_word(purpose: Purpose) -> &'static str {
-    purpose.filesystem().map_or("block", FsKind::name)
-}
-
-fn purpose_of(word: &str) -> Option<Purpose> {
-    match word {
-        "block" => Some(Purpose::Block),
-        _ => word.parse().ok().map(Purpose::Filesystem),
-    }
-}
-
-fn wipe_word(wipe: Wipe) -> &'static str {
-    match wipe {
-        Wipe::Zero => "zero",
-        Wipe::Discard => "discard",
-        Wipe::None => "none",
-    }
-}
-
-fn wipe_of(word: &str) -> Option<Wipe> {
-    [Wipe::Zero, Wipe::Discard, Wipe::None].into_iter().find(|wipe| wipe_word(*wipe) == word)
 }
 
 /// As a tag and an error message say it: `linear`, `striped:3`, `striped:3:65536`, or a RAID with its
@@ -215,7 +208,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::volume::VolumeId;
+    use crate::{fs::FsKind, volume::VolumeId};
 
     fn raid(level: RaidLevel, stripes: u32, mirrors: u32, stripe_size: Option<Bytes>) -> Layout {
         Layout::Raid(Raid { level, stripes, mirrors, stripe_size })
@@ -230,6 +223,7 @@ mod tests {
             wipe: Wipe::Discard,
             mkfs: "-i size=512 -m reflink=1".to_owned(),
             source: Some(Source::Volume(VolumeId::of(&"origin".parse().unwrap()))),
+            was: Some("data+1".parse().unwrap()),
             created: 1_763_797_000,
             fresh: true,
             twin: false,
@@ -252,6 +246,7 @@ mod tests {
             "tarn.by=local.tarn.dev",
             "tarn.mkfs=-i+20size+3D512+20-m+20reflink+3D1",
             "tarn.from=v-dap52rx4jjzenopu6hv2geu3ux",
+            "tarn.was=data+2B1",
             "tarn.fresh",
             "tarn.copying",
         ]

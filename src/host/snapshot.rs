@@ -37,6 +37,7 @@ impl Host {
             size: Bytes::ZERO,
             source: Some(Source::Volume(wanted.source.clone())),
             created: (self.tools.clock)(),
+            was: None,
             copying: false,
             ..source.record.clone()
         };

@@ -91,7 +91,22 @@ impl Host {
         if found < OLDEST_LVM {
             return Err(StartError::OldLvm { found: version(found) });
         }
-        let host = Self {
+        let host = Self::new(tools, node, creator, (sequence, reserves));
+        let is_later = |it: &StartError| matches!(it, StartError::Wiping { .. });
+        match host.set_pools(pools).into_values().find(|it| !is_later(it)) {
+            Some(failed) => Err(failed),
+            None => Ok(host),
+        }
+    }
+
+    /// A host that has no pools yet.
+    pub(super) fn new(
+        tools: Tools,
+        node: NodeId,
+        creator: &str,
+        (sequence, reserves): (&Arc<Sequence>, Arc<dyn Reserves>),
+    ) -> Self {
+        Self {
             tools,
             node,
             creator: creator.to_owned(),
@@ -105,11 +120,6 @@ impl Host {
             trims: Trims::default(),
             disks: Disks::default(),
             unserved: Mutex::default(),
-        };
-        let is_later = |it: &StartError| matches!(it, StartError::Wiping { .. });
-        match host.set_pools(pools).into_values().find(|it| !is_later(it)) {
-            Some(failed) => Err(failed),
-            None => Ok(host),
         }
     }
 

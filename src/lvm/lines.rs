@@ -61,6 +61,14 @@ pub(super) fn dependents(vg: &VgName) -> Invocation {
         .args(["--options", "+lv_health_status", vg.as_str()])
 }
 
+/// How a volume lies on the disks; see [`super::report::layout`].
+pub(super) fn layout(vg: &VgName, lv: &LvName) -> Invocation {
+    Invocation::reads("lvs")
+        .args(["--reportformat", "json", "--units", "b", "--nosuffix"])
+        .args(["--options", "segtype,data_stripes,data_copies,stripe_size"])
+        .arg(path(vg, lv))
+}
+
 /// Every physical volume; the rest is read by [`super::physical::read`].
 pub(super) fn physical_volumes() -> Invocation {
     const FIELDS: &str = "pv_name,pv_uuid,pv_major,pv_minor,pv_duplicate,pv_missing,pv_allocatable,pv_tags,vg_name,vg_uuid,vg_tags,\

@@ -53,6 +53,13 @@ pub trait Lvm: Send + Sync {
     /// never means "deleted".
     fn report(&self, vg: &VgName) -> Result<Group, Error>;
 
+    /// How a volume lies on the disks; a thin one lies as its pool does, which counts as linear. `None` for
+    /// what Tarn never makes.
+    ///
+    /// # Errors
+    /// [`Error::NoVolume`].
+    fn layout(&self, vg: &VgName, lv: &LvName) -> Result<Option<Layout>, Error>;
+
     /// Every physical volume of the machine, missing ones and those in no group among them, in one
     /// command (`pvs`).
     fn physical_volumes(&self) -> Result<Vec<SeenPhysicalVolume>, Error>;

@@ -4,7 +4,10 @@
 //! `-1` is what LVM does not know (lvmreport(7)). Rows borrow from the output, which for hundreds of
 //! volumes is far larger than what is kept of it.
 
+mod layout;
 mod legs;
+
+pub(super) use layout::layout;
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path, str::FromStr};
 

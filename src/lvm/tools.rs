@@ -11,8 +11,8 @@ use nix::fcntl::Flock;
 
 use super::{
     Backing, Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
-    CreateThinPool, CreateVolume, Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid,
-    SeenPhysicalVolume, Tag, VgName,
+    CreateThinPool, CreateVolume, Error, Group, Layout, LvName, Lvm, MoveExtents, Place,
+    RepairRaid, SeenPhysicalVolume, Tag, VgName,
     complaints::{About, device_in_the_way, layer_in_the_way, understand},
     lines, physical,
     prepared::{self, Prepared},
@@ -135,6 +135,10 @@ impl Lvm for LvmTools {
 
     fn report(&self, vg: &VgName) -> Result<Group, Error> {
         report::read(&self.run(lines::report(vg), group(vg))?)
+    }
+
+    fn layout(&self, vg: &VgName, lv: &LvName) -> Result<Option<Layout>, Error> {
+        report::layout(&self.run(lines::layout(vg, lv), volume(vg, lv))?)
     }
 
     fn physical_volumes(&self) -> Result<Vec<SeenPhysicalVolume>, Error> {

@@ -140,7 +140,15 @@ impl Machine {
         self.kinds.iter().find(|kind| kind.has(id)).map(|kind| &**kind)
     }
 
+    /// As [`Machine::keeper`], of a volume that must be there. One that is not known is looked for.
     fn keeper_of(&self, id: &VolumeId) -> Result<&dyn PoolKind, Error> {
+        if self.keeper(id).is_none() {
+            self.groups.look_for(id);
+        }
+        self.known_keeper_of(id)
+    }
+
+    fn known_keeper_of(&self, id: &VolumeId) -> Result<&dyn PoolKind, Error> {
         self.keeper(id).ok_or_else(|| Error::NotFound(format!("volume {id}")))
     }
 
@@ -290,7 +298,7 @@ impl Machine {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn stats(&self, id: &VolumeId, at: &Path) -> Result<Stats, Error> {
-        self.keeper_of(id)?.stats(id, at)
+        self.known_keeper_of(id)?.stats(id, at)
     }
 
     /// What the machine looks like now.

@@ -1,14 +1,16 @@
 //! The driver, from start to SIGTERM: the one place where everything is wired together.
 
+mod adopt;
 pub mod controller;
 mod machine;
 pub mod node;
 mod outlook;
 pub mod standalone;
 
+pub use adopt::{adopt, release};
 pub use controller::controller;
 pub use node::node;
-pub use outlook::{Outlook, Source, outlook};
+pub use outlook::{Directories, Outlook, Source, outlook};
 pub use standalone::standalone;
 
 use std::{

@@ -28,9 +28,16 @@ pub enum Source {
         kubeconfig: Option<PathBuf>,
         /// The node's name in the API.
         node_name: String,
-        /// Where `tarn node` remembers which volume groups its pools had.
-        state: PathBuf,
     },
+}
+
+/// Where this machine's driver keeps what it must find again.
+#[derive(Clone, Debug)]
+pub struct Directories {
+    /// Where `tarn node` remembers which volume groups its pools had.
+    pub state: PathBuf,
+    /// What pools keep in directories.
+    pub volumes: PathBuf,
 }
 
 /// What would become of the disks.
@@ -57,8 +64,7 @@ impl fmt::Display for Outlook {
     }
 }
 
-/// What `tarn standalone` or `tarn node` would do with this machine's disks; nothing is changed. What pools keep in
-/// directories is below `volumes`.
+/// What `tarn standalone` or `tarn node` would do with this machine's disks; nothing is changed.
 ///
 /// # Errors
 /// What is missing, or cannot be asked or looked at, and what to do about it.
@@ -66,21 +72,40 @@ pub fn outlook(
     driver: &Driver,
     node: &NodeId,
     source: Source,
-    volumes: &Path,
+    directories: &Directories,
 ) -> anyhow::Result<Outlook> {
     machine::check_programs().map_err(anyhow::Error::msg)?;
-    let creator = driver.name().to_owned();
-    let (pools, cluster, known, unread) = match source {
-        Source::File(pools) => (pools, None, BTreeMap::new(), BTreeMap::new()),
-        Source::Api { kubeconfig, node_name, state } => {
-            let asked = runtime()?.block_on(ask(kubeconfig.as_deref(), &node_name))?;
-            let known = agent::recalled_groups(&state);
-            (asked.pools, Some(asked.cluster), known, asked.unread)
-        }
+    let known = match &source {
+        Source::File(_) => BTreeMap::new(),
+        Source::Api { .. } => agent::recalled_groups(&directories.state),
     };
-    let owner = Owner { creator, cluster, node: node.clone() };
-    let devices = plan_disks(&machine::tools(Exec), &pools, &owner, &known, volumes)?;
+    let Said { pools, cluster, unread } = source.ask()?;
+    let owner = Owner { creator: driver.name().to_owned(), cluster, node: node.clone() };
+    let devices = plan_disks(&machine::tools(Exec), &pools, &owner, &known, &directories.volumes)?;
     Ok(Outlook { devices, unread })
+}
+
+/// What was said of this machine's pools.
+pub(super) struct Said {
+    pub(super) pools: Vec<PoolEntry>,
+    /// What the cluster is known by; `None` without one.
+    pub(super) cluster: Option<String>,
+    /// StoragePools that cannot be read, and why.
+    pub(super) unread: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Which pools there are to be.
+    pub(super) fn ask(self) -> anyhow::Result<Said> {
+        match self {
+            Self::File(pools) => Ok(Said { pools, cluster: None, unread: BTreeMap::new() }),
+            Self::Api { kubeconfig, node_name } => {
+                let asked = runtime()?.block_on(ask(kubeconfig.as_deref(), &node_name))?;
+                let agent::Asked { cluster, pools, unread } = asked;
+                Ok(Said { pools, cluster: Some(cluster), unread })
+            }
+        }
+    }
 }
 
 async fn ask(kubeconfig: Option<&Path>, node_name: &str) -> anyhow::Result<agent::Asked> {

@@ -1,9 +1,9 @@
 //! How a volume is used: as which kind of thing, by whom at once (CSI spec, `VolumeCapability`).
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use super::Error;
-use crate::fs::{FsKind, MountOptions};
+use crate::fs::{BadKind, FsKind, MountOptions};
 
 /// One way of using a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,29 @@ pub enum Purpose {
     Filesystem(FsKind),
 }
 
+/// As tags and flags say it: `block`, or the file system.
+impl FromStr for Purpose {
+    type Err = BadPurpose;
+
+    fn from_str(text: &str) -> Result<Self, BadPurpose> {
+        match text {
+            "block" => Ok(Self::Block),
+            _ => text.parse().map(Self::Filesystem).map_err(|BadKind(text)| BadPurpose(text)),
+        }
+    }
+}
+
+/// Why a text is no purpose of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is nothing that a volume is for: use block, ext4, xfs or btrfs")]
+pub struct BadPurpose(pub String);
+
 impl Purpose {
+    /// As tags and flags say it.
+    pub fn word(self) -> &'static str {
+        self.filesystem().map_or("block", FsKind::name)
+    }
+
     /// What a volume is for that all of `capabilities` shall be possible with.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //!
 //! [`Provisioner`] is the seam between the front door and whatever makes volumes.
 
+mod adoption;
 mod capability;
 mod driver;
 mod error;
@@ -11,7 +12,8 @@ mod size;
 mod turn;
 mod usage;
 
-pub use capability::{Access, Capability, Mode, Purpose};
+pub use adoption::{Adoption, BadLvPath, LvPath};
+pub use capability::{Access, BadPurpose, Capability, Mode, Purpose};
 pub use driver::{BadDriverName, DEFAULT_NAME, Driver};
 pub use error::{Difference, Error, chain};
 pub use id::{NodeId, PoolName, SnapshotId, VolumeId, VolumeName};

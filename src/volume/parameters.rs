@@ -200,11 +200,7 @@ impl Parameters {
             "stripeSize" => self.stripe_size = Some(stripe_size(key, value)?),
             FSTYPE => self.filesystem = Some(parsed(key, value)?),
             "mkfsOptions" => self.mkfs = Some(value.to_owned()),
-            "wipe" => {
-                let words =
-                    [("zero", Wipe::Zero), ("discard", Wipe::Discard), ("none", Wipe::None)];
-                self.wipe = Some(one_of(key, value, "Zero, Discard or None", &words)?);
-            }
+            "wipe" => self.wipe = Some(parsed(key, value)?),
             "afterRestart" => {
                 let words = [("fail", AfterRestart::Fail), ("empty", AfterRestart::Empty)];
                 self.after_restart = Some(one_of(key, value, "Fail or Empty", &words)?);

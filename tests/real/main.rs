@@ -11,6 +11,7 @@
     reason = "tests: what goes wrong is to be seen"
 )]
 
+mod adopt;
 mod arrival;
 mod asking;
 mod capacity;

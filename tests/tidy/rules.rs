@@ -8,7 +8,7 @@ use super::source::Source;
 /// each other.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["cluster", "pool", "serve", "telemetry", "volume"]),
+    ("cli", &["cluster", "device", "pool", "serve", "telemetry", "volume"]),
     (
         "serve",
         &[
@@ -59,6 +59,8 @@ const DECISIONS: &[&str] = &[
     "cluster/agent/step",
     "cluster/agent/brake",
     "cluster/agent/written",
+    "cluster/adopted",
+    "host/adopt/judge",
 ];
 
 /// The traits of the three families of tools.

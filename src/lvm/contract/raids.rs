@@ -5,9 +5,12 @@ use super::{
     ground::{lv, tags},
     raid,
 };
-use crate::lvm::{
-    Error, Group, Kind, LEG_METADATA, LegStretch, Legs, LostLeg, MoveExtents, Place, Raid,
-    RaidLevel, RepairRaid, SnapshotKind, Stretch, physical::is_unknown, places,
+use crate::{
+    lvm::{
+        Backing, Error, Group, Kind, LEG_METADATA, Layout, LegStretch, Legs, LostLeg, MoveExtents,
+        Place, Raid, RaidLevel, RepairRaid, SnapshotKind, Stretch, physical::is_unknown, places,
+    },
+    units::Bytes,
 };
 
 fn mirror() -> Raid {
@@ -233,7 +236,28 @@ fn a_snapshot_of_a_raid_is_as_of_any_thick_volume(ground: &Ground<'_>) {
     assert_eq!(used(ground), [0; 3]);
 }
 
+fn a_volume_says_how_it_lies(ground: &Ground<'_>) {
+    let layout = |name: &str| ground.lvm.layout(&ground.vg, &lv(name));
+    let size = Some(Bytes(16 << 10));
+    let side_by_side = Layout::Striped { stripes: 3, stripe_size: size };
+    let raid5 = raid(RaidLevel::Raid5, 2);
+    ground.thick("v", 3).unwrap();
+    ground.create("w", extents(6), Backing::Thick(side_by_side)).unwrap();
+    ground.raid("r", 4, Raid { stripe_size: size, ..raid5 }).unwrap();
+    ground.raid("m", 4, raid(RaidLevel::Raid1, 1)).unwrap();
+    ground.pool(8, Layout::Linear).unwrap();
+    ground.thin("t", extents(4)).unwrap();
+    assert_eq!(layout("v").unwrap(), Some(Layout::Linear));
+    assert_eq!(layout("w").unwrap(), Some(side_by_side));
+    assert_eq!(layout("r").unwrap(), Some(Layout::Raid(Raid { stripe_size: size, ..raid5 })));
+    assert_eq!(layout("m").unwrap(), Some(Layout::Raid(raid(RaidLevel::Raid1, 1))));
+    assert_eq!(layout("t").unwrap(), Some(Layout::Linear));
+    let gone = layout("x").unwrap_err();
+    assert!(matches!(gone, Error::NoVolume { .. }), "{gone:?}");
+}
+
 pub(super) const RULES: &[fn(&Ground<'_>)] = &[
+    a_volume_says_how_it_lies,
     each_leg_has_a_disk_of_its_own,
     parity_takes_a_disk_more,
     what_has_too_few_disks_or_extents_is_refused,

@@ -24,8 +24,8 @@ use std::{
 
 use super::{
     Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
-    CreateThinPool, CreateVolume, Error, Group, LvName, Lvm, MoveExtents, Place, RepairRaid,
-    SeenPhysicalVolume, Tag, VgName,
+    CreateThinPool, CreateVolume, Error, Group, Kind, Layout, LvName, Lvm, MoveExtents, Place,
+    RepairRaid, SeenPhysicalVolume, Tag, VgName,
 };
 use crate::{
     process::{Cause, Failure},
@@ -268,6 +268,13 @@ impl Lvm for FakeLvm {
 
     fn report(&self, vg: &VgName) -> Result<Group, Error> {
         self.call("report", |state| state.group(vg).map(|group| group.reported()))
+    }
+
+    fn layout(&self, vg: &VgName, lv: &LvName) -> Result<Option<Layout>, Error> {
+        self.call("layout", |state| {
+            let volume = state.group(vg)?.volume(lv)?;
+            Ok((!matches!(volume.seen.kind, Kind::Other(_))).then_some(volume.layout))
+        })
     }
 
     fn physical_volumes(&self) -> Result<Vec<SeenPhysicalVolume>, Error> {

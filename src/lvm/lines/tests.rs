@@ -94,6 +94,10 @@ fn converted() -> Invocation {
     "dmsetup info --columns --noheadings --separator : --options tables_loaded,uuid,name"
 )]
 #[case::clear_device(clear_device("vg0-v"), "dmsetup clear vg0-v")]
+#[case::layout(
+    layout(&vg(), &lv("v")),
+    "lvs --reportformat json --units b --nosuffix --options segtype,data_stripes,data_copies,stripe_size vg0/v"
+)]
 #[case::dependents(
     dependents(&vg()),
     "lvs --reportformat json --options lv_name,lv_role,origin,pool_lv --options +lv_health_status vg0"

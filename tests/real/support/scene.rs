@@ -137,6 +137,11 @@ impl Scene {
         self.try_make(wish).unwrap_or_else(|status| panic!("{wish:?}: {status}"))
     }
 
+    /// A volume that did not come by CreateVolume.
+    pub(crate) fn known(&self, id: &str, wish: &Wish) -> Volume {
+        Volume { id: id.to_owned(), size: 0, capability: wish.capability() }
+    }
+
     /// Makes a volume, stages and publishes it; gives also where it appears.
     #[track_caller]
     pub(crate) fn make_used(&self, wish: &Wish) -> (Volume, PathBuf) {

@@ -152,6 +152,14 @@ impl Board {
         }
     }
 
+    /// Whether something was written to a volume: nothing could have been lost of what was refused.
+    pub(crate) fn ensure_written(&self) -> Result<(), String> {
+        match self.lock().steps.get("write") {
+            Some(_) => Ok(()),
+            None => Err("no volume was ever written to".to_owned()),
+        }
+    }
+
     /// What was done so far, as a sentence.
     pub(crate) fn summary(&self) -> String {
         let state = self.lock();

@@ -451,15 +451,3 @@ pub(crate) fn scene() -> String {
     let parts = commands.map(|(program, args)| run(program, args).unwrap_or_else(|err| err));
     format!("\n{}", parts.join("\n\n"))
 }
-
-#[test]
-#[ignore = "guest: kills the driver on whole devices"]
-fn killed_with_whole_devices() {
-    super::killed_often(Ground::Whole, "with whole devices", super::any_death);
-}
-
-#[test]
-#[ignore = "power: tests/guest/powercut runs it, and pulls the plug"]
-fn until_the_power_is_cut_with_whole_devices() {
-    super::cut_off(Ground::Whole, false);
-}

@@ -92,6 +92,12 @@ fn killed_with_volumes_in_memory() {
 }
 
 #[test]
+#[ignore = "guest: kills the driver on whole devices"]
+fn killed_with_whole_devices() {
+    killed_often(Ground::Whole, "with whole devices", any_death);
+}
+
+#[test]
 #[ignore = "guest: kills the driver on whole disks"]
 fn killed_while_disks_join_grow_and_leave() {
     let kills = kills(200);
@@ -132,6 +138,12 @@ fn until_the_power_is_cut_in_a_file() {
 #[ignore = "power: tests/guest/powercut runs it, and pulls the plug"]
 fn until_the_power_is_cut_with_volumes_in_memory() {
     cut_off(Ground::Memory, false);
+}
+
+#[test]
+#[ignore = "power: tests/guest/powercut runs it, and pulls the plug"]
+fn until_the_power_is_cut_with_whole_devices() {
+    cut_off(Ground::Whole, false);
 }
 
 #[test]
@@ -184,6 +196,7 @@ fn tried(
     let board = Arc::new(Board::new(WORKERS));
     let result = test(folder, &board, &mut Dice::new(seed));
     println!("{}", board.summary());
+    let result = result.and_then(|()| board.ensure_written());
     if let Err(why) = result {
         panic!("seed {seed}: {why}{}{}", driver::last_words(folder), ground::scene());
     }

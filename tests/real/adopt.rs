@@ -161,7 +161,7 @@ fn volumes_of_other_drivers_are_adopted_and_handed_back(
     scene.start();
     forget_cached();
     assert!(holds(&target, 0, 7) && holds(&target, 1, 8));
-    assert_eq!(scene.volumes(), [volume.id.clone()]);
+    assert_eq!(scene.volumes(), std::slice::from_ref(&volume.id));
     scene.put_down(&volume);
 
     // Handed back after use, its owner reads both files.

@@ -120,7 +120,8 @@ fn judge(
     match Record::read(&lv.tags) {
         _ if is_deleted(lv) => return no("was deleted through Tarn, and is being wiped".to_owned()),
         Some(record) if record.was.as_ref() == Some(&lv.name) => {
-            if has_its_name && VolumeId::of(&record.name) == *id {
+            let is_done = has_its_name && VolumeId::of(&record.name) == *id;
+            if is_done {
                 return Ok(true);
             }
         }

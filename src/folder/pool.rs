@@ -79,6 +79,7 @@ impl Pool {
         let doing = || format!("opening pool {}", self.name);
         paths::ensure_directory(&self.home).map_err(|err| fs_failed(doing(), err))?;
         let failed = |err| Error::machine(doing(), err);
+        Record::remove_unfinished(&self.home).map_err(failed)?;
         let records = Record::read_all(&self.home).map_err(failed)?;
         for id in directories(&self.home).map_err(failed)? {
             if !records.iter().any(|(known, _)| *known == id) {

@@ -78,6 +78,11 @@ impl Record {
         durable::remove(home, &format!("{id}{ENDING}"))
     }
 
+    /// Removes what is left of records that were never written to their end. Nobody may be writing one.
+    pub(super) fn remove_unfinished(home: &Path) -> io::Result<()> {
+        durable::remove_unfinished(home, |name| id_of(name).is_some())
+    }
+
     /// Every record below `home`.
     ///
     /// # Errors
@@ -86,8 +91,7 @@ impl Record {
         let mut all = Vec::new();
         for entry in fs::read_dir(home)? {
             let name = entry?.file_name();
-            let Some(id) = name.to_str().and_then(|it| it.strip_suffix(ENDING)) else { continue };
-            let Ok(id) = id.parse::<VolumeId>() else { continue };
+            let Some(id) = name.to_str().and_then(id_of) else { continue };
             let path = home.join(&name);
             let about = |err: io::Error| io::Error::other(format!("{}: {err}", path.display()));
             let text = fs::read(&path).map_err(about)?;
@@ -110,6 +114,11 @@ impl Record {
             deleted,
         })
     }
+}
+
+/// The volume whose record a file of this name is.
+fn id_of(name: &str) -> Option<VolumeId> {
+    name.strip_suffix(ENDING)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -139,6 +148,19 @@ mod tests {
             Record::remove(home.path(), &id).unwrap();
             assert_eq!(Record::read_all(home.path()).unwrap(), []);
         }
+    }
+
+    #[test]
+    fn what_a_kill_has_left_of_writing_one_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let id = VolumeId::of(&"pvc-1".parse().unwrap());
+        let at = |name: &str| home.path().join(name);
+        let (left, kept) =
+            (at(&format!("{id}.json.new")), [at(&format!("{id}.json")), at("my.new")]);
+        fs::write(&left, "{").unwrap();
+        kept.iter().for_each(|it| fs::write(it, "{").unwrap());
+        Record::remove_unfinished(home.path()).unwrap();
+        assert!(!left.exists() && kept.iter().all(|it| it.exists()));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! A disk leaves its pool while its volumes are in use.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use crate::support::{
-    Scene, Wish,
+    Scene, Volume, Wish,
     content::{forget_cached, holds, put},
-    disks::{Disks, Scsi, disk, members},
+    disks::{Disks, Emptied, Scsi, disk, members},
     machine::{attempt, run, wait_until},
     mib,
 };
@@ -40,37 +40,54 @@ fn is_physical(disk: &str) -> bool {
     run("pvs", &["--noheadings", "-o", "pv_name"]).contains(disk)
 }
 
+/// A driver was killed in a move of what it had written to a volume on a disk that is to leave.
+struct Killed {
+    scene: Scene,
+    volume: Volume,
+    at: PathBuf,
+    _emptied: Emptied,
+    scsi: Scsi,
+}
+
+impl Killed {
+    fn in_the_first_move() -> Self {
+        let scsi = Scsi::new();
+        let disks = Disks::new(1);
+        kill_in_first_move(&disks);
+        let devices = r#"{paths: ["/dev/ubda", "/dev/sd*"]}"#;
+        let (emptied, mut scene) = disks.scene(devices, "", &[]);
+        let (volume, at) = scene.make_used(&Wish::new("v", "ext4", mib(200)));
+        let devices = run("lvs", &["--noheadings", "-o", "devices", GROUP]);
+        assert!(devices.contains(&scsi.path), "{devices}");
+        (0..20).for_each(|slot| put(&at, slot, slot + 1));
+        scene.stop();
+        retire(&scene, "", true);
+        scene.start();
+        let ended = scene.driver().ended();
+        assert_eq!(ended.code(), None, "it was not killed: {ended}");
+        Self { scene, volume, at, _emptied: emptied, scsi }
+    }
+}
+
 #[test]
 #[ignore = "guest: moves extents of whole disks"]
 fn a_disk_is_emptied_under_a_pod_also_when_the_move_is_killed() {
-    let scsi = Scsi::new();
-    let disks = Disks::new(1);
-    kill_in_first_move(&disks);
-    let devices = r#"{paths: ["/dev/ubda", "/dev/sd*"]}"#;
-    let (_emptied, mut scene) = disks.scene(devices, "", &[]);
-    let (volume, at) = scene.make_used(&Wish::new("v", "ext4", mib(200)));
-    let devices = run("lvs", &["--noheadings", "-o", "devices", GROUP]);
-    assert!(devices.contains(&scsi.path), "{devices}");
-    (0..20).for_each(|slot| put(&at, slot, slot + 1));
-    scene.stop();
-    retire(&scene, "", true);
-    scene.start();
-    let ended = scene.driver().ended();
-    assert_eq!(ended.code(), None, "it was not killed: {ended}");
+    let mut killed = Killed::in_the_first_move();
+    let Killed { scene, volume, at, scsi, .. } = &mut killed;
     let left = attempt("lvs", &["-a", "-o", "lv_name,devices", GROUP]).stdout;
     eprintln!("what was left:\n{}", String::from_utf8_lossy(&left));
-    put(&at, 20, 21);
+    put(at, 20, 21);
     scene.start();
     wait_until("the disk has left", || members(GROUP) == [disk(0)]);
     wait_until("it is no physical volume any more", || !is_physical(&scsi.path));
     forget_cached();
-    assert!((0..21).all(|slot| holds(&at, slot, slot + 1)), "not a byte is lost");
-    scene.put_down(&volume);
-    scene.take_up(&volume);
-    assert!((0..21).all(|slot| holds(&at, slot, slot + 1)));
+    assert!((0..21).all(|slot| holds(at, slot, slot + 1)), "not a byte is lost");
+    scene.put_down(volume);
+    scene.take_up(volume);
+    assert!((0..21).all(|slot| holds(at, slot, slot + 1)));
     scene.stop();
     fs::remove_file(scene.home().join("killed")).unwrap();
-    retire(&scene, "", true);
+    retire(scene, "", true);
 }
 
 /// All of a disk that volumes can have.
@@ -86,20 +103,11 @@ fn extents_of(disk: &str) -> Vec<u8> {
 #[test]
 #[ignore = "guest: moves extents of whole disks"]
 fn a_disk_that_stays_after_all_is_wiped_where_it_was_emptied() {
-    let scsi = Scsi::new();
-    let disks = Disks::new(1);
-    kill_in_first_move(&disks);
-    let devices = r#"{paths: ["/dev/ubda", "/dev/sd*"]}"#;
-    let (_emptied, mut scene) = disks.scene(devices, "", &[]);
-    let (volume, at) = scene.make_used(&Wish::new("v", "ext4", mib(200)));
-    (0..20).for_each(|slot| put(&at, slot, slot + 1));
+    let mut killed = Killed::in_the_first_move();
+    let Killed { scene, volume, at, scsi, .. } = &mut killed;
     let is_marked = || run("pvs", &["--noheadings", "-o", "pv_tags"]).contains("tarn.leaving");
-    scene.stop();
-    retire(&scene, "", true);
-    scene.start();
-    scene.driver().ended();
     assert!(is_marked());
-    retire(&scene, "", false);
+    retire(scene, "", false);
     scene.start();
     wait_until("the disk stays", || !is_marked());
     let volumes = || run("lvs", &["-a", "--noheadings", "-o", "lv_name", GROUP]);
@@ -110,9 +118,9 @@ fn a_disk_that_stays_after_all_is_wiped_where_it_was_emptied() {
     let mut devices = members(GROUP);
     devices.sort();
     assert_eq!(devices, [scsi.path.clone(), disk(0)]);
-    assert!((0..20).all(|slot| holds(&at, slot, slot + 1)), "not a byte is lost");
-    scene.put_down(&volume);
-    scene.delete(&volume).unwrap();
+    assert!((0..20).all(|slot| holds(at, slot, slot + 1)), "not a byte is lost");
+    scene.put_down(volume);
+    scene.delete(volume).unwrap();
     wait_until("the volume is wiped", || volumes().trim().is_empty());
     assert!(extents_of(&scsi.path).iter().all(|it| *it == 0), "a tenant's bytes are left");
     fs::remove_file(scene.home().join("killed")).unwrap();

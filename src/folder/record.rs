@@ -1,18 +1,15 @@
 //! What is written of a volume, in a file of its own beside its directory: the only record of it.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     device::Wipe,
-    fs::{FsKind, durable},
+    fs::{FsKind, records},
     units::Bytes,
     volume::{AfterRestart, Purpose, VolumeId, VolumeName},
 };
-
-/// The end of the names of the files.
-const ENDING: &str = ".json";
 
 /// What a volume is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,17 +67,17 @@ impl Record {
             created: self.created,
             deleted: self.deleted,
         };
-        durable::write(home, &format!("{id}{ENDING}"), &serde_json::to_vec(&written)?)
+        records::write(home, id, &serde_json::to_vec(&written)?)
     }
 
     /// Removes it; one that is gone is fine.
     pub(super) fn remove(home: &Path, id: &VolumeId) -> io::Result<()> {
-        durable::remove(home, &format!("{id}{ENDING}"))
+        records::remove(home, id)
     }
 
     /// Removes what is left of records that were never written to their end. Nobody may be writing one.
     pub(super) fn remove_unfinished(home: &Path) -> io::Result<()> {
-        durable::remove_unfinished(home, |name| id_of(name).is_some())
+        records::remove_unfinished::<VolumeId>(home)
     }
 
     /// Every record below `home`.
@@ -88,16 +85,7 @@ impl Record {
     /// # Errors
     /// One that cannot be read is an error: its volume would count as gone.
     pub(super) fn read_all(home: &Path) -> io::Result<Vec<(VolumeId, Self)>> {
-        let mut all = Vec::new();
-        for entry in fs::read_dir(home)? {
-            let name = entry?.file_name();
-            let Some(id) = name.to_str().and_then(id_of) else { continue };
-            let path = home.join(&name);
-            let about = |err: io::Error| io::Error::other(format!("{}: {err}", path.display()));
-            let text = fs::read(&path).map_err(about)?;
-            all.push((id, Self::parse(&text).map_err(about)?));
-        }
-        Ok(all)
+        records::read_all(home, Self::parse)
     }
 
     fn parse(text: &[u8]) -> io::Result<Self> {
@@ -116,14 +104,9 @@ impl Record {
     }
 }
 
-/// The volume whose record a file of this name is.
-fn id_of(name: &str) -> Option<VolumeId> {
-    name.strip_suffix(ENDING)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{fs, path::PathBuf};
 
     use super::*;
 

@@ -11,7 +11,7 @@ use crate::{
     units::Bytes,
     volume::{
         self, AfterRestart, Capability, Capacity, Error, Mode, Parameters, PoolName, Provisioning,
-        Publish, Purpose, SizeRange, Stage, Stats, Volume, VolumeId, Wanted, chain,
+        Publish, Purpose, SizeRange, Stage, Stats, Volume, VolumeId, Wanted, chain, ensure_equal,
     },
 };
 
@@ -237,15 +237,8 @@ impl Folders {
     /// Compares what an earlier call made with what is wanted under its name.
     fn ensure_same(&self, found: &Found, wanted: &Wanted) -> Result<(), Error> {
         let Found { id, pool, record } = found;
-        let what = || format!("volume {id}");
-        let same = |field, has: String, wants: String| match has == wants {
-            true => Ok(()),
-            false => Err(Error::exists(what(), field, has, wants)),
-        };
-        if !wanted.size.allows(record.size) {
-            return Err(Error::exists(what(), "size", record.size, wanted.size.least()));
-        }
-        same("purpose", record.purpose().to_string(), wanted.purpose.to_string())?;
+        let same = |field, has, wants| ensure_equal(id, field, has, wants);
+        wanted.ensure_is_like(id, record.size, record.purpose())?;
         let name = wanted.parameters.pool.as_ref().unwrap_or(&pool.name);
         same("pool", pool.name.to_string(), name.to_string())?;
         suitable(pool, wanted)?;

@@ -20,6 +20,7 @@ mod options;
 pub mod paths;
 mod probe;
 mod quota;
+pub mod records;
 mod superblock;
 pub mod tools;
 mod trimming;

@@ -5,7 +5,7 @@ use super::{
     class::{mkfs_text, provisioning_of},
     record::layout_text,
 };
-use crate::volume::{Error, NodeId, Provisioning, Source, VolumeId, Wanted};
+use crate::volume::{Error, NodeId, Provisioning, Source, VolumeId, Wanted, ensure_equal};
 
 /// Compares an existing volume with what is wanted under its name. What the StorageClass leaves
 /// open is compared as the pool decides it now.
@@ -14,20 +14,8 @@ use crate::volume::{Error, NodeId, Provisioning, Source, VolumeId, Wanted};
 /// [`Error::Exists`] names the first thing in which they differ.
 pub(super) fn ensure_same(found: &Found, wanted: &Wanted, node: &NodeId) -> Result<(), Error> {
     let (lv, record) = (&found.lv, &found.record);
-    let same = |field, has: String, wants: String| match has == wants {
-        true => Ok(()),
-        false => Err(Error::exists(format!("volume {}", lv.name), field, has, wants)),
-    };
-    let size = lv.size.max(record.size);
-    if !wanted.size.allows(size) {
-        return Err(Error::exists(
-            format!("volume {}", lv.name),
-            "size",
-            size,
-            wanted.size.least(),
-        ));
-    }
-    same("purpose", record.purpose.to_string(), wanted.purpose.to_string())?;
+    let same = |field, has, wants| ensure_equal(&lv.name, field, has, wants);
+    wanted.ensure_is_like(&lv.name, lv.size.max(record.size), record.purpose)?;
     same(
         "content source",
         source_text(record.source.as_ref()),

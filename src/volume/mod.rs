@@ -22,7 +22,7 @@ pub use size::SizeRange;
 pub use turn::{Turn, Turns};
 pub use usage::{Publish, Stage, Stats};
 
-use std::iter::Sum;
+use std::{fmt, iter::Sum};
 
 use crate::units::Bytes;
 
@@ -118,6 +118,23 @@ impl Wanted {
         }
     }
 
+    /// That an existing `volume` has a size that is wanted, and is for what is wanted.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] names the first in which they differ.
+    pub fn ensure_is_like(
+        &self,
+        volume: &dyn fmt::Display,
+        size: Bytes,
+        purpose: Purpose,
+    ) -> Result<(), Error> {
+        if !self.size.allows(size) {
+            let what = format!("volume {volume}");
+            return Err(Error::exists(what, "size", size, self.size.least()));
+        }
+        ensure_equal(volume, "purpose", purpose.to_string(), self.purpose.to_string())
+    }
+
     /// That a volume which is on this node already is where it is wanted.
     ///
     /// # Errors
@@ -130,6 +147,22 @@ impl Wanted {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// That an existing volume has what is wanted under its name.
+///
+/// # Errors
+/// [`Error::Exists`].
+pub fn ensure_equal(
+    volume: &dyn fmt::Display,
+    field: &'static str,
+    has: String,
+    wants: String,
+) -> Result<(), Error> {
+    match has == wants {
+        true => Ok(()),
+        false => Err(Error::exists(format!("volume {volume}"), field, has, wants)),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     fs::MkfsOptions,
     pool::{Class, EntryState, capacity::no_device, pick},
     units::Bytes,
-    volume::{Error, Parameters, Purpose, Volume, VolumeId, Wanted, chain},
+    volume::{Error, Parameters, Purpose, Volume, VolumeId, Wanted, chain, ensure_equal},
 };
 
 /// What a volume is to be, wherever it is.
@@ -109,15 +109,8 @@ impl WholeDevices {
     /// Compares what an earlier call made with what is wanted under its name.
     fn ensure_same(&self, found: &Found, wanted: &Wanted) -> Result<(), Error> {
         let Found { id, pool, record } = found;
-        let what = || format!("volume {id}");
-        let same = |field, has: String, wants: String| match has == wants {
-            true => Ok(()),
-            false => Err(Error::exists(what(), field, has, wants)),
-        };
-        if !wanted.size.allows(record.size) {
-            return Err(Error::exists(what(), "size", record.size, wanted.size.least()));
-        }
-        same("purpose", record.purpose.to_string(), wanted.purpose.to_string())?;
+        let same = |field, has, wants| ensure_equal(id, field, has, wants);
+        wanted.ensure_is_like(id, record.size, record.purpose)?;
         let name = wanted.parameters.pool.as_ref().unwrap_or(&pool.name);
         same("pool", pool.name.to_string(), name.to_string())?;
         let draft = suitable(pool, wanted)?;

@@ -1,25 +1,16 @@
 //! What is written of a volume, in a file of its own: the only record of it, and of which device it is.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use crate::{
     device::Wipe,
-    fs::durable,
+    fs::records,
     units::Bytes,
     volume::{PoolName, Purpose, VolumeId, VolumeName},
 };
-
-/// The end of the names of the files.
-const ENDING: &str = ".json";
-/// What is written of a raw block volume where others have their file system.
-const BLOCK: &str = "block";
 
 /// What a volume is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,10 +56,9 @@ struct Written {
 impl Record {
     /// Writes it, so that after a power cut it is there as it was or as it is now.
     pub(super) fn write(&self, home: &Path, id: &VolumeId) -> io::Result<()> {
-        let purpose = self.purpose.filesystem().map_or(BLOCK, |kind| kind.name());
         let written = Written {
             name: self.name.as_str().to_owned(),
-            purpose: purpose.to_owned(),
+            purpose: self.purpose.word().to_owned(),
             bytes: self.size.0,
             wipe: self.wipe,
             mkfs: self.mkfs.clone(),
@@ -77,17 +67,17 @@ impl Record {
             deleted: self.deleted,
             device: self.device.clone(),
         };
-        durable::write(home, &format!("{id}{ENDING}"), &serde_json::to_vec(&written)?)
+        records::write(home, id, &serde_json::to_vec(&written)?)
     }
 
     /// Removes it; one that is gone is fine.
     pub(super) fn remove(home: &Path, id: &VolumeId) -> io::Result<()> {
-        durable::remove(home, &format!("{id}{ENDING}"))
+        records::remove(home, id)
     }
 
     /// Removes what is left of records that were never written to their end. Nobody may be writing one.
     pub(super) fn remove_unfinished(home: &Path) -> io::Result<()> {
-        durable::remove_unfinished(home, |name| id_of(name).is_some())
+        records::remove_unfinished::<VolumeId>(home)
     }
 
     /// Every record below `home`; there may be no such directory yet.
@@ -95,13 +85,7 @@ impl Record {
     /// # Errors
     /// One that cannot be read is an error: its device would count as free.
     pub(super) fn read_all(home: &Path) -> io::Result<BTreeMap<VolumeId, Self>> {
-        let mut all = BTreeMap::new();
-        for (id, path) in files(home)? {
-            let about = |err: io::Error| io::Error::other(format!("{}: {err}", path.display()));
-            let text = fs::read(&path).map_err(about)?;
-            all.insert(id, Self::parse(&text).map_err(about)?);
-        }
-        Ok(all)
+        records::read_all(home, Self::parse).map(BTreeMap::from_iter)
     }
 
     /// Every record of pools below `home` but those of `known` ones, as far as they can be read: pools of other
@@ -113,7 +97,7 @@ impl Record {
             if known.iter().any(|it| it.as_str() == pool) {
                 continue;
             }
-            for (id, path) in files(&entry.path()).unwrap_or_default() {
+            for (id, path) in records::files(&entry.path()).unwrap_or_default() {
                 let read = fs::read(path).and_then(|text| Self::parse(&text));
                 all.extend(read.ok().map(|record| (pool.clone(), id, record)));
             }
@@ -124,33 +108,10 @@ impl Record {
     fn parse(text: &[u8]) -> io::Result<Self> {
         let Written { name, purpose, bytes, wipe, mkfs, created, fresh, deleted, device } =
             serde_json::from_slice(text)?;
-        let purpose = match purpose.as_str() {
-            BLOCK => Purpose::Block,
-            kind => Purpose::Filesystem(kind.parse().map_err(io::Error::other)?),
-        };
+        let purpose = purpose.parse().map_err(io::Error::other)?;
         let name = name.parse().map_err(io::Error::other)?;
         Ok(Self { name, purpose, size: Bytes(bytes), wipe, mkfs, created, fresh, deleted, device })
     }
-}
-
-/// The volume whose record a file of this name is.
-fn id_of(name: &str) -> Option<VolumeId> {
-    name.strip_suffix(ENDING)?.parse().ok()
-}
-
-/// The files of volumes in a directory; none where there is no such directory.
-fn files(home: &Path) -> io::Result<Vec<(VolumeId, PathBuf)>> {
-    let entries = match fs::read_dir(home) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut all = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name();
-        let id = name.to_str().and_then(id_of);
-        all.extend(id.map(|id| (id, home.join(&name))));
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

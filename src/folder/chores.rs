@@ -4,7 +4,7 @@
 use std::{io, sync::Arc, thread};
 
 use super::Folders;
-use crate::volume::chain;
+use crate::{pool::Keeps, volume::chain};
 
 impl Folders {
     /// Starts the background work, which ends after [`Folders::stop`].

@@ -23,13 +23,12 @@ use crate::{
     device::Devices,
     fs::Filesystems,
     pool::{PoolEntry, PoolSpec, Pools, Roster, Rounds, Sequence},
-    volume::{Error, NodeId, PoolName, VolumeId},
+    volume::{Error, NodeId, PoolName},
 };
 use directory::Directory;
 use ground::Ground;
 use memory::Memory;
 use pool::Pool;
-use record::Record;
 
 /// The pools of this machine whose volumes are directories.
 pub struct Folders {
@@ -46,11 +45,7 @@ pub struct Folders {
 }
 
 /// A volume as found in its pool.
-struct Found {
-    id: VolumeId,
-    pool: Arc<Pool>,
-    record: Record,
-}
+type Found = crate::pool::Found<Pool>;
 
 impl Folders {
     /// No pools yet; those that there will be are below `home`.
@@ -119,26 +114,6 @@ impl Folders {
                 Ok((Box::new(directory), home))
             }
             (None, None) => Err(Error::Precondition("it has no directory".to_owned())),
-        }
-    }
-
-    /// The volume, also one whose deletion was begun, and in a pool that has been let go of.
-    fn look_up(&self, id: &VolumeId) -> Option<Found> {
-        self.pools().all().find_map(|pool| {
-            let record = pool.find(id)?;
-            Some(Found { id: id.clone(), pool: Arc::clone(pool), record })
-        })
-    }
-
-    /// The volume, which must be there.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], or [`Error::Busy`] while it is being deleted.
-    fn found(&self, id: &VolumeId) -> Result<Found, Error> {
-        let found = self.look_up(id).ok_or_else(|| Error::NotFound(format!("volume {id}")))?;
-        match found.record.deleted {
-            true => Err(Error::Busy(format!("volume {id} is being deleted"))),
-            false => Ok(found),
         }
     }
 }

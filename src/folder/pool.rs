@@ -15,7 +15,7 @@ use crate::{
     fs::{Filesystems, paths},
     lvm::{PhysicalVolume, Stretch},
     mounts::{Mounts, fs_failed},
-    pool::{Open, PoolSpec, Sequence, capacity::Stock},
+    pool::{Keeps, Open, PoolSpec, Sequence, capacity::Stock},
     volume::{Error, PoolName, VolumeId, chain},
 };
 
@@ -53,6 +53,25 @@ impl Open for Pool {
 
     fn spec(&self) -> &PoolSpec {
         &self.spec
+    }
+}
+
+impl Keeps for Pool {
+    type Record = Record;
+
+    fn find(&self, id: &VolumeId) -> Option<Record> {
+        self.read(|ledger| ledger.records.get(id).cloned())
+    }
+
+    fn all(&self) -> Vec<(VolumeId, Record)> {
+        let pairs = |ledger: &Ledger| {
+            ledger.records.iter().map(|(id, record)| (id.clone(), record.clone())).collect()
+        };
+        self.read(pairs)
+    }
+
+    fn is_deleted(record: &Record) -> bool {
+        record.deleted
     }
 }
 
@@ -119,11 +138,6 @@ impl Pool {
         self.sequence.grow();
     }
 
-    /// The volume's record, if it is here; also that of one that was deleted and is not scrapped yet.
-    pub(super) fn find(&self, id: &VolumeId) -> Option<Record> {
-        self.read(|ledger| ledger.records.get(id).cloned())
-    }
-
     /// Where its records and volumes are.
     pub(super) fn home(&self) -> &Path {
         &self.home
@@ -132,27 +146,6 @@ impl Pool {
     /// Whether there is any volume, also one that was deleted and is not scrapped yet.
     pub(super) fn has_volumes(&self) -> bool {
         self.read(|ledger| !ledger.records.is_empty())
-    }
-
-    fn all(&self) -> Vec<(VolumeId, Record)> {
-        let pairs = |ledger: &Ledger| {
-            ledger.records.iter().map(|(id, record)| (id.clone(), record.clone())).collect()
-        };
-        self.read(pairs)
-    }
-
-    /// The records of all volumes after `after`.
-    pub(super) fn records(&self, after: Option<&VolumeId>) -> Vec<(VolumeId, Record)> {
-        let mut all = self.all();
-        all.retain(|(id, record)| !record.deleted && after.is_none_or(|after| id > after));
-        all
-    }
-
-    /// The volumes that were deleted and are not scrapped yet.
-    pub(super) fn trash(&self) -> Vec<(VolumeId, Record)> {
-        let mut all = self.all();
-        all.retain(|(_, record)| record.deleted);
-        all
     }
 
     /// Volumes whose contents are gone.

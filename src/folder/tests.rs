@@ -15,7 +15,7 @@ use crate::{
     units::Bytes,
     volume::{
         Access, AfterRestart, Capability, Mode, Parameters, Publish, Purpose, SizeRange, Stage,
-        Stats, VolumeName, Wanted,
+        Stats, VolumeId, VolumeName, Wanted,
     },
 };
 

@@ -7,7 +7,7 @@ use crate::{
     fs::{Access, FsKind, paths},
     lvm::Layout,
     mounts::{self, Mounts, fs_failed, refuse_stranger},
-    pool::{Class, Kept, PoolEntry, PoolKind, PoolStatus, Trimmed, health::Health, pick},
+    pool::{Class, Keeps, Kept, PoolEntry, PoolKind, PoolStatus, Trimmed, health::Health, pick},
     units::Bytes,
     volume::{
         self, AfterRestart, Capability, Capacity, Error, Mode, Parameters, PoolName, Provisioning,
@@ -29,12 +29,12 @@ impl PoolKind for Folders {
     }
 
     fn has(&self, id: &VolumeId) -> bool {
-        self.look_up(id).is_some()
+        self.roster.look_up(id).is_some()
     }
 
     fn create(&self, wanted: &Wanted) -> Result<Volume, Error> {
         let id = VolumeId::of(&wanted.name);
-        match self.look_up(&id) {
+        match self.roster.look_up(&id) {
             Some(found) if found.record.deleted => {
                 self.scrap_at_once(&found).map_err(|err| Error::Busy(chain(&err)))?;
             }
@@ -67,7 +67,7 @@ impl PoolKind for Folders {
     }
 
     fn delete(&self, id: &VolumeId) -> Result<(), Error> {
-        let Some(found) = self.look_up(id) else { return Ok(()) };
+        let Some(found) = self.roster.look_up(id) else { return Ok(()) };
         let _turn = found.pool.change();
         // Another call may have deleted it meanwhile.
         let Some(record) = found.pool.find(id) else { return Ok(()) };
@@ -86,7 +86,7 @@ impl PoolKind for Folders {
     }
 
     fn expand(&self, id: &VolumeId, size: SizeRange) -> Result<Volume, Error> {
-        let found = self.found(id)?;
+        let found = self.roster.found(id)?;
         let pool = &found.pool;
         let _turn = pool.change();
         let has = pool.find(id).map_or(found.record.size, |record| record.size);
@@ -113,17 +113,13 @@ impl PoolKind for Folders {
     }
 
     fn find(&self, id: &VolumeId) -> Option<Volume> {
-        let found = self.found(id).ok()?;
+        let found = self.roster.found(id).ok()?;
         Some(self.as_volume(id, &found.record))
     }
 
     fn volumes(&self, after: Option<&VolumeId>, most: usize) -> Vec<Volume> {
-        let pools = self.pools();
-        let all = pools.served.iter().flat_map(|pool| pool.records(after));
-        let mut all: Vec<_> = all.map(|(id, record)| self.as_volume(&id, &record)).collect();
-        all.sort_by(|a, b| a.id.cmp(&b.id));
-        all.truncate(most);
-        all
+        let page = self.roster.page(after, most);
+        page.iter().map(|found| self.as_volume(&found.id, &found.record)).collect()
     }
 
     fn capacity(&self, parameters: &Parameters) -> Capacity {
@@ -141,7 +137,7 @@ impl PoolKind for Folders {
 
     fn stage(&self, wanted: &Stage) -> Result<(), Error> {
         let at = paths::real(&wanted.at);
-        let found = self.found(&wanted.id)?;
+        let found = self.roster.found(&wanted.id)?;
         let (access, mounts) = self.suits(&wanted.capability, &found, &at)?;
         if let Some(mount) = mounts.at(&at) {
             return match mount.access == access {
@@ -162,7 +158,7 @@ impl PoolKind for Folders {
     }
 
     fn unstage(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
-        let Some(found) = self.look_up(id) else { return Ok(()) };
+        let Some(found) = self.roster.look_up(id) else { return Ok(()) };
         let at = paths::real(at);
         mounts::unmount_layers(&*self.fs, id.as_str(), &at, || self.mounts_of(&found))
     }
@@ -170,7 +166,7 @@ impl PoolKind for Folders {
     fn publish(&self, wanted: &Publish) -> Result<(), Error> {
         let (staged, at) = (paths::real(&wanted.staged), paths::real(&wanted.at));
         let wanted = &Publish { staged, at, ..wanted.clone() };
-        let found = self.found(&wanted.id)?;
+        let found = self.roster.found(&wanted.id)?;
         let (_, mounts) = self.suits(&wanted.capability, &found, &wanted.at)?;
         if mounts.at(&wanted.staged).is_none() {
             let (id, at) = (&wanted.id, wanted.staged.display());
@@ -185,7 +181,7 @@ impl PoolKind for Folders {
     }
 
     fn node_expand(&self, id: &VolumeId, at: &Path, size: SizeRange) -> Result<Bytes, Error> {
-        let found = self.found(id)?;
+        let found = self.roster.found(id)?;
         let has = found.record.size;
         if size.is_given() && size.least() > has {
             return Err(Error::OutOfRange(format!("volume {id} has {has}, not {}", size.least())));
@@ -197,7 +193,7 @@ impl PoolKind for Folders {
     }
 
     fn stats(&self, id: &VolumeId, at: &Path) -> Result<Stats, Error> {
-        let found = self.found(id)?;
+        let found = self.roster.found(id)?;
         self.ensure_mounted(&found, at)?;
         let usage = self.fs.usage(at);
         usage.map(Stats::Filesystem).map_err(|err| fs_failed("asking how full it is", err))
@@ -213,13 +209,8 @@ impl PoolKind for Folders {
     }
 
     fn kept(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Kept> {
-        let pools = self.pools();
-        let of_pool = |pool: &Arc<Pool>| {
-            let all = pool.records(None).into_iter();
-            let wanted = all.filter(|(id, _)| wanted(id.as_str()));
-            wanted.map(|(id, record)| kept(pool, &id, record)).collect::<Vec<_>>()
-        };
-        pools.served.iter().flat_map(of_pool).collect()
+        let all = self.roster.volumes().into_iter();
+        all.filter(|found| wanted(found.id.as_str())).map(kept).collect()
     }
 }
 
@@ -392,7 +383,8 @@ fn status(pool: &Pool) -> PoolStatus {
     }
 }
 
-fn kept(pool: &Pool, id: &VolumeId, record: Record) -> Kept {
+fn kept(found: Found) -> Kept {
+    let Found { id, pool, record } = found;
     Kept {
         id: id.to_string(),
         purpose: record.purpose(),

@@ -11,7 +11,7 @@ use super::{Found, WholeDevices};
 use crate::{
     device::{self, BlockDevice, ends_last},
     mounts::fs_failed,
-    pool::plan::words_for,
+    pool::{Keeps, plan::words_for},
     volume::{Error, VolumeId, chain},
 };
 

@@ -21,7 +21,7 @@ impl WholeDevices {
     /// See [`crate::pool::PoolKind::create`].
     pub(super) fn make(&self, wanted: &Wanted) -> Result<Volume, Error> {
         let id = VolumeId::of(&wanted.name);
-        if let Some(found) = self.look_up(&id) {
+        if let Some(found) = self.roster.look_up(&id) {
             if found.record.deleted {
                 let why = format!("an earlier volume {id} is still being wiped");
                 return Err(Error::Busy(why));

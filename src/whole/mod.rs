@@ -29,7 +29,7 @@ use crate::{
     device::{BlockDevice, Devices},
     fs::Filesystems,
     pool::{PoolEntry, Pools, Roster, Rounds, Sequence},
-    volume::{Error, NodeId, PoolName, VolumeId},
+    volume::{Error, NodeId, PoolName},
 };
 use clean::Cleanings;
 use pool::Pool;
@@ -56,11 +56,7 @@ pub struct WholeDevices {
 }
 
 /// A volume as found in its pool.
-struct Found {
-    id: VolumeId,
-    pool: Arc<Pool>,
-    record: Record,
-}
+type Found = crate::pool::Found<Pool>;
 
 impl WholeDevices {
     /// No pools yet; the records of those that there will be are below `home`.
@@ -116,26 +112,6 @@ impl WholeDevices {
         let pool = Pool::open(entry, home, there.map(|it| it.books()))?;
         tracing::info!(pool = %pool.name, "serving the pool");
         Ok(pool)
-    }
-
-    /// The volume, also one whose deletion was begun, and in a pool that has been let go of.
-    fn look_up(&self, id: &VolumeId) -> Option<Found> {
-        self.pools().all().find_map(|pool| {
-            let record = pool.find(id)?;
-            Some(Found { id: id.clone(), pool: Arc::clone(pool), record })
-        })
-    }
-
-    /// The volume, which must be there.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], or [`Error::Busy`] while it is being deleted.
-    fn found(&self, id: &VolumeId) -> Result<Found, Error> {
-        let found = self.look_up(id).ok_or_else(|| Error::NotFound(format!("volume {id}")))?;
-        match found.record.deleted {
-            true => Err(Error::Busy(format!("volume {id} is being deleted"))),
-            false => Ok(found),
-        }
     }
 
     fn list(&self) -> Result<Vec<BlockDevice>, Error> {

@@ -10,7 +10,7 @@ use super::record::Record;
 use crate::{
     fs::paths,
     mounts::fs_failed,
-    pool::{Open, PoolEntry, PoolSpec},
+    pool::{Keeps, Open, PoolEntry, PoolSpec},
     volume::{Error, PoolName, VolumeId},
 };
 
@@ -32,6 +32,22 @@ impl Open for Pool {
 
     fn spec(&self) -> &PoolSpec {
         &self.spec
+    }
+}
+
+impl Keeps for Pool {
+    type Record = Record;
+
+    fn find(&self, id: &VolumeId) -> Option<Record> {
+        self.read(|records| records.get(id).cloned())
+    }
+
+    fn all(&self) -> Vec<(VolumeId, Record)> {
+        self.read(Clone::clone).into_iter().collect()
+    }
+
+    fn is_deleted(record: &Record) -> bool {
+        record.deleted
     }
 }
 
@@ -70,28 +86,6 @@ impl Pool {
 
     fn read<T>(&self, look: impl FnOnce(&Records) -> T) -> T {
         look(&self.books.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The volume's record, if it is here; also that of one that was deleted and is being wiped.
-    pub(super) fn find(&self, id: &VolumeId) -> Option<Record> {
-        self.read(|records| records.get(id).cloned())
-    }
-
-    /// All records.
-    pub(super) fn all(&self) -> Records {
-        self.read(Clone::clone)
-    }
-
-    /// The records of all volumes after `after`.
-    pub(super) fn records(&self, after: Option<&VolumeId>) -> Vec<(VolumeId, Record)> {
-        let mut all: Vec<_> = self.all().into_iter().collect();
-        all.retain(|(id, record)| !record.deleted && after.is_none_or(|after| id > after));
-        all
-    }
-
-    /// The volumes that were deleted and are not clean yet.
-    pub(super) fn trash(&self) -> Vec<(VolumeId, Record)> {
-        self.all().into_iter().filter(|(_, record)| record.deleted).collect()
     }
 
     /// Writes a record, and enters it.

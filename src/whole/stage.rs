@@ -6,6 +6,7 @@ use super::{Found, WholeDevices, record::Record};
 use crate::{
     fs::{DeviceNumber, Mount, paths},
     mounts::{self, Mounts, OnDevice, fs_failed},
+    pool::Keeps,
     units::Bytes,
     volume::{self, Capability, Error, Publish, Purpose, SizeRange, Stage, Stats, VolumeId, chain},
 };
@@ -14,7 +15,7 @@ impl WholeDevices {
     /// See [`crate::pool::PoolKind::stage`].
     pub(super) fn stage_volume(&self, wanted: &Stage) -> Result<(), Error> {
         let at = &paths::real(&wanted.at);
-        let found = self.found(&wanted.id)?;
+        let found = self.roster.found(&wanted.id)?;
         let mounts = self.mounts_of(&found, at)?;
         suits(&wanted.capability, &found, &mounts, at)?;
         let device = self.device(&found)?;
@@ -47,7 +48,7 @@ impl WholeDevices {
     }
 
     pub(super) fn unstage_volume(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
-        let Some(found) = self.look_up(id) else { return Ok(()) };
+        let Some(found) = self.roster.look_up(id) else { return Ok(()) };
         let at = paths::real(at);
         mounts::unmount_layers(&*self.fs, id.as_str(), &at, || self.mounts_of(&found, &at))
     }
@@ -55,7 +56,7 @@ impl WholeDevices {
     pub(super) fn publish_volume(&self, wanted: &Publish) -> Result<(), Error> {
         let (staged, at) = (paths::real(&wanted.staged), paths::real(&wanted.at));
         let wanted = &Publish { staged, at, ..wanted.clone() };
-        let found = self.found(&wanted.id)?;
+        let found = self.roster.found(&wanted.id)?;
         let mounts = self.mounts_of(&found, &wanted.at)?;
         suits(&wanted.capability, &found, &mounts, &wanted.at)?;
         let id = &wanted.id;
@@ -78,7 +79,7 @@ impl WholeDevices {
         at: &Path,
         size: SizeRange,
     ) -> Result<Bytes, Error> {
-        let found = self.found(id)?;
+        let found = self.roster.found(id)?;
         let has = found.record.size;
         if size.is_given() && size.least() > has {
             return Err(Error::OutOfRange(format!("volume {id} has {has}, not {}", size.least())));
@@ -97,7 +98,7 @@ impl WholeDevices {
     }
 
     pub(super) fn usage(&self, id: &VolumeId, at: &Path) -> Result<Stats, Error> {
-        let found = self.found(id)?;
+        let found = self.roster.found(id)?;
         let at = &paths::real(at);
         let mounts = self.mounts_of(&found, at)?;
         let missing = || Error::NotFound(format!("volume {id} at {}", at.display()));

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{WholeDevices, judge::Judged, pool::Pool, record::Record};
+use super::{Found, WholeDevices, judge::Judged, pool::Pool, record::Record};
 use crate::{
     lvm::{Layout, PhysicalVolume, Stretch},
     pool::{
-        DeviceEntry, EntryState, Kept, PoolStatus, Trimmed,
+        DeviceEntry, EntryState, Keeps, Kept, PoolStatus, Trimmed,
         capacity::{SECTOR, Stock, room},
         health::Health,
     },
@@ -32,8 +32,8 @@ impl WholeDevices {
         };
         let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
         let free = free.filter_map(|it| Some(physical(it.device.as_ref()?, true)));
-        let ids = pool.all();
-        let taken = ids.keys().filter_map(|id| view.volumes.get(id)?.first());
+        let all = pool.all();
+        let taken = all.iter().filter_map(|(id, _)| view.volumes.get(id)?.first());
         let taken = taken.map(|device| physical(device, false));
         let all: Vec<PhysicalVolume> = free.chain(taken).collect();
         let sum = |of: fn(&PhysicalVolume) -> u64| all.iter().map(of).sum();
@@ -113,7 +113,8 @@ impl WholeDevices {
     }
 }
 
-pub(super) fn kept(pool: &Pool, id: &VolumeId, record: Record) -> Kept {
+pub(super) fn kept(found: Found) -> Kept {
+    let Found { id, pool, record } = found;
     Kept {
         id: id.to_string(),
         purpose: record.purpose,

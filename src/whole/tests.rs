@@ -15,7 +15,7 @@ use crate::{
     units::Bytes,
     volume::{
         Access, Capability, Mode, Parameters, Publish, Purpose, SizeRange, Source, Stage, Stats,
-        Wanted,
+        VolumeId, Wanted,
     },
 };
 
@@ -358,7 +358,7 @@ fn what_was_deleted_is_wiped_also_by_the_next_life() {
 
     let whole = machine.started();
     whole.do_chores_now();
-    let kept = whole.look_up(&id).expect("a device is not given back with something on it");
+    let kept = whole.roster.look_up(&id).expect("a device is not given back with something on it");
     assert!(kept.record.deleted);
     machine.join_wipe("sda");
     whole.do_chores_now();

@@ -6,7 +6,7 @@ use super::{WholeDevices, create::class, pool::Pool, record::Record, status::kep
 use crate::{
     fs::paths,
     mounts,
-    pool::{Kept, PoolEntry, PoolKind, PoolStatus},
+    pool::{Keeps, Kept, PoolEntry, PoolKind, PoolStatus},
     units::Bytes,
     volume::{
         Capacity, Error, Parameters, PoolName, Publish, SizeRange, Stage, Stats, Volume, VolumeId,
@@ -28,7 +28,7 @@ impl PoolKind for WholeDevices {
     }
 
     fn has(&self, id: &VolumeId) -> bool {
-        self.look_up(id).is_some()
+        self.roster.look_up(id).is_some()
     }
 
     fn create(&self, wanted: &Wanted) -> Result<Volume, Error> {
@@ -36,7 +36,9 @@ impl PoolKind for WholeDevices {
     }
 
     fn delete(&self, id: &VolumeId) -> Result<(), Error> {
-        let Some(found) = self.look_up(id).filter(|it| !it.record.deleted) else { return Ok(()) };
+        let Some(found) = self.roster.look_up(id).filter(|it| !it.record.deleted) else {
+            return Ok(());
+        };
         {
             let _turn = self.take_turn();
             self.ensure_unused(&found)?;
@@ -50,7 +52,7 @@ impl PoolKind for WholeDevices {
     }
 
     fn expand(&self, id: &VolumeId, size: SizeRange) -> Result<Volume, Error> {
-        let found = self.found(id)?;
+        let found = self.roster.found(id)?;
         let has = found.record.size;
         if size.least() > has {
             return Err(Error::OutOfRange(format!(
@@ -62,17 +64,13 @@ impl PoolKind for WholeDevices {
     }
 
     fn find(&self, id: &VolumeId) -> Option<Volume> {
-        let found = self.found(id).ok()?;
+        let found = self.roster.found(id).ok()?;
         Some(self.as_volume(id, &found.record))
     }
 
     fn volumes(&self, after: Option<&VolumeId>, most: usize) -> Vec<Volume> {
-        let pools = self.pools();
-        let all = pools.served.iter().flat_map(|pool| pool.records(after));
-        let mut all: Vec<_> = all.map(|(id, record)| self.as_volume(&id, &record)).collect();
-        all.sort_by(|a, b| a.id.cmp(&b.id));
-        all.truncate(most);
-        all
+        let page = self.roster.page(after, most);
+        page.iter().map(|found| self.as_volume(&found.id, &found.record)).collect()
     }
 
     fn capacity(&self, parameters: &Parameters) -> Capacity {
@@ -97,7 +95,7 @@ impl PoolKind for WholeDevices {
     }
 
     fn unpublish(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
-        if self.look_up(id).is_none() {
+        if self.roster.look_up(id).is_none() {
             return Ok(());
         }
         self.unstage_volume(id, at)?;
@@ -122,12 +120,7 @@ impl PoolKind for WholeDevices {
     }
 
     fn kept(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Kept> {
-        let pools = self.pools();
-        let of_pool = |pool: &Arc<Pool>| {
-            let all = pool.records(None).into_iter();
-            let wanted = all.filter(|(id, _)| wanted(id.as_str()));
-            wanted.map(|(id, record)| kept(pool, &id, record)).collect::<Vec<_>>()
-        };
-        pools.served.iter().flat_map(of_pool).collect()
+        let all = self.roster.volumes().into_iter();
+        all.filter(|found| wanted(found.id.as_str())).map(kept).collect()
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     device::BlockDevice,
     fs::{Look, Mount},
     mounts::fs_failed,
-    pool::{EntryState, survey::Survey},
+    pool::{EntryState, Keeps, survey::Survey},
     volume::{Error, PoolName, VolumeId, chain},
 };
 

@@ -17,7 +17,7 @@ impl Host {
     /// Finds every state that an interrupted command leaves (`docs/recovery.md`), and ends it.
     pub(super) fn put_right(&self, pool: &Arc<Pool>) {
         let change = pool.change();
-        // Before anything is resumed, which would put it in force.
+        // Again, as only a thin pool that is active can be asked what it has.
         self.log_failure(self.tools.lvm.forget_prepared(&pool.vg), &pool.vg);
         // Then at once: a suspended volume hangs whoever reads it, LVM itself included.
         let mut changed = self.resume_suspended(&change);

@@ -1,7 +1,7 @@
 //! What LVM's complaints mean. Exit code 5 alone says nothing but "failed" (lvm(8)), so the text
 //! decides; `LC_ALL=C` keeps it in English.
 
-use super::{Error, LvName, VgName};
+use super::{Error, LvName, VgName, names::mapped};
 use crate::process::Failure;
 
 /// The exit code of a command that was understood and failed.
@@ -66,9 +66,7 @@ pub(super) fn layer_in_the_way(failure: &Failure, vg: &VgName) -> Option<LvName>
 pub(super) fn device_in_the_way(failure: &Failure, about: About<'_>) -> Option<String> {
     let (_, rest) = failure.complaint()?.split_once("create ioctl on ")?;
     let (name, why) = rest.split_once(' ')?;
-    let doubled = |name: &str| name.replace('-', "--");
-    let volume = format!("{}-{}_", doubled(about.vg.as_str()), doubled(about.old?.as_str()));
-    let layer = name.strip_prefix(&volume)?;
+    let layer = name.strip_prefix(&mapped(about.vg, about.old?))?.strip_prefix('_')?;
     let is_leg = ["rmeta_", "rimage_"]
         .iter()
         .any(|kind| layer.strip_prefix(kind).is_some_and(|number| number.parse::<u32>().is_ok()));

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Backing, Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
     CreateThinPool, CreateVolume, Layout, LvName, MoveExtents, Place, RepairRaid, SnapshotKind,
-    Tag, VgName,
+    Tag, VgName, names::mapped,
 };
 use crate::{process::Invocation, units::Bytes};
 
@@ -169,6 +169,38 @@ pub(super) fn clear_device(name: &str) -> Invocation {
 /// A device that no volume of LVM's is behind.
 pub(super) fn remove_device(name: &str) -> Invocation {
     Invocation::changes("dmsetup").args(["remove", name])
+}
+
+/// The state of every thin pool, for [`super::strays::transactions`]; without having it written, which may take long.
+pub(super) fn thin_pools() -> Invocation {
+    Invocation::reads("dmsetup").args(["status", "--noflush", "--target", "thin-pool"])
+}
+
+/// The numbers of thin volumes, for [`super::strays::read`]. Without LVM's lock, which the caller holds.
+pub(super) fn thin_numbers(vg: &VgName) -> Invocation {
+    Invocation::reads("lvs").args(["--nolocking", "--reportformat", "json"]).args([
+        "--options",
+        "lv_name,segtype,pool_lv,thin_id,transaction_id",
+        vg.as_str(),
+    ])
+}
+
+/// The state of a volume's device, for [`super::strays::has_blocks`].
+pub(super) fn status(vg: &VgName, lv: &LvName) -> Invocation {
+    Invocation::reads("dmsetup").args(["status", &mapped(vg, lv)])
+}
+
+pub(super) fn delete_thin(pool: &str, id: u32) -> Invocation {
+    message(pool, &format!("delete {id}"))
+}
+
+pub(super) fn count_up_thin(pool: &str, now: u64, next: u64) -> Invocation {
+    message(pool, &format!("set_transaction_id {now} {next}"))
+}
+
+/// A message to a thin pool (the kernel's `thin-provisioning.rst`).
+fn message(pool: &str, text: &str) -> Invocation {
+    Invocation::changes("dmsetup").args(["message", pool, "0", text])
 }
 
 /// Without `--force`, which would remove what lies on a missing disk, too.

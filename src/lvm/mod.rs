@@ -17,6 +17,7 @@ mod physical;
 mod prepared;
 mod raid;
 mod report;
+mod strays;
 pub mod tools;
 
 pub use mark::PvMark;
@@ -207,8 +208,9 @@ pub trait Lvm: Send + Sync {
     fn refresh(&self, vg: &VgName, lv: &LvName) -> Result<(), Error>;
 
     /// Drops what an interrupted command has prepared for the kernel and not put in force, which the next change would:
-    /// tables that are loaded beside those in force, and devices without one (`dmsetup clear`, `dmsetup remove`). Waits
-    /// for commands that change the group.
+    /// tables that are loaded beside those in force, and devices without one (`dmsetup clear`, `dmsetup remove`); and thin
+    /// devices that no finished volume has, which a new one would be given (`dmsetup message`). Waits for commands that
+    /// change the group.
     ///
     /// # Errors
     /// Also where the group's lock cannot be taken.

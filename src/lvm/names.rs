@@ -70,6 +70,12 @@ macro_rules! checked_text {
     };
 }
 
+/// What the device mapper calls a volume of a group: hyphens within a name are doubled (lvm(8)).
+pub(super) fn mapped(vg: &VgName, lv: &LvName) -> String {
+    let doubled = |name: &str| name.replace('-', "--");
+    format!("{}-{}", doubled(&vg.0), doubled(&lv.0))
+}
+
 impl LvName {
     /// What LVM calls the volume that has the data of this thin pool.
     #[must_use]

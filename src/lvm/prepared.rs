@@ -58,7 +58,7 @@ pub(super) fn read(out: &[u8], vg: &VgName) -> Result<Vec<Prepared>, Error> {
 
 /// Whether a device has the name of one of a group's: the group's, with its hyphens doubled, a hyphen, and the volume's
 /// (lvm(8), `dm_build_dm_name`).
-fn is_in(vg: &VgName, name: &str) -> bool {
+pub(super) fn is_in(vg: &VgName, name: &str) -> bool {
     let group = vg.as_str().replace('-', "--");
     let volume = name.strip_prefix(&group).and_then(|rest| rest.strip_prefix('-'));
     volume.is_some_and(|volume| !volume.starts_with('-'))

@@ -1,22 +1,21 @@
 //! LVM's own programs behind [`Lvm`].
 
+mod unfinished;
+
 use std::{
     collections::BTreeSet,
     fmt,
-    fs::File,
     path::{Path, PathBuf},
 };
-
-use nix::fcntl::Flock;
 
 use super::{
     Backing, Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
     CreateThinPool, CreateVolume, Error, Group, Layout, LvName, Lvm, MoveExtents, Place,
-    RepairRaid, SeenPhysicalVolume, Tag, VgName,
+    RepairRaid, SeenPhysicalVolume, SnapshotKind, Tag, VgName,
     complaints::{About, device_in_the_way, layer_in_the_way, understand},
-    lines, physical,
-    prepared::{self, Prepared},
+    lines, physical, prepared,
     report::{self, Dependents},
+    strays,
 };
 use crate::{
     process::{Cause, Failure, Invocation},
@@ -26,8 +25,6 @@ use crate::{
 /// The programs that are started, each with its Debian package.
 pub const PROGRAMS: &[(&str, &str)] =
     &[("lvm", "lvm2"), ("lvcreate", "lvm2"), ("pvcreate", "lvm2"), ("thin_check", THIN_TOOLS)];
-/// How often mapped devices are listed that come and go.
-const LISTINGS: u32 = 20;
 /// LVM starts these itself when a thin pool is activated.
 const THIN_TOOLS: &str = "thin-provisioning-tools";
 
@@ -76,33 +73,10 @@ impl LvmTools {
     /// Has a change of a group carried out. One that was killed may have prepared what must not come into force.
     fn carry(&self, command: Invocation, vg: &VgName) -> Result<Vec<u8>, Failure> {
         let done = self.courier.carry(command);
-        if done.as_ref().is_err_and(Failure::was_killed)
-            && let Err(err) = self.forget_prepared(vg)
-        {
-            tracing::error!(%vg, %err, "what a killed command has prepared is still there");
+        if done.as_ref().is_err_and(Failure::was_killed) {
+            self.forget_logged(vg);
         }
         done
-    }
-
-    /// The mapped devices of a group of which something is prepared. One of any group that goes away while they are
-    /// listed makes `dmsetup` fail; then they are listed again.
-    fn prepared(&self, vg: &VgName) -> Result<Vec<Prepared>, Error> {
-        for _ in 0..LISTINGS {
-            match self.courier.carry(lines::mapped_devices()) {
-                Err(failure) if failure.says("does not exist") => {}
-                answer => return prepared::read(&answer.map_err(Error::Tool)?, vg),
-            }
-        }
-        prepared::read(&self.run(lines::mapped_devices(), group(vg))?, vg)
-    }
-
-    fn lock(&self, vg: &VgName) -> Result<Flock<File>, Error> {
-        let said = self.courier.carry(lines::locking_directory()).map_err(Error::Tool)?;
-        let directory = prepared::directory(&said)?;
-        prepared::lock(&directory, vg).map_err(|source| {
-            let command = format!("flock {}/V_{vg}", directory.display());
-            Error::Tool(Failure { command, cause: Cause::Start(source) })
-        })
     }
 
     /// Carries out an activation. One that was killed may have left layers of a thin pool or of a RAID
@@ -254,12 +228,19 @@ impl Lvm for LvmTools {
             Backing::Thin(pool) => Some(pool),
         };
         let about = About { vg: &wanted.vg, new: Some(&wanted.name), old };
-        self.change(lines::create_volume(wanted), about)
+        match wanted.backing {
+            Backing::Thick(_) => self.change(lines::create_volume(wanted), about),
+            Backing::Thin(_) => self.make_empty_thin(wanted, about),
+        }
     }
 
     fn create_snapshot(&self, wanted: &CreateSnapshot) -> Result<(), Error> {
         let about = About { vg: &wanted.vg, new: Some(&wanted.name), old: Some(&wanted.origin) };
-        self.change(lines::create_snapshot(wanted), about)
+        let command = || lines::create_snapshot(wanted);
+        match wanted.kind {
+            SnapshotKind::CopyOnWrite(_) => self.change(command(), about),
+            SnapshotKind::ThinFrozen | SnapshotKind::ThinWritable => self.make_thin(command, about),
+        }
     }
 
     fn extend(&self, vg: &VgName, lv: &LvName, size: Bytes, on: &[Place]) -> Result<(), Error> {
@@ -326,23 +307,7 @@ impl Lvm for LvmTools {
     }
 
     fn forget_prepared(&self, vg: &VgName) -> Result<(), Error> {
-        let _lock = self.lock(vg)?;
-        let prepared = self.prepared(vg)?;
-        for it in &prepared {
-            if let Prepared::Loaded(device) = it {
-                tracing::warn!(%vg, device, "an interrupted command has left a table; dropping it");
-                self.courier.carry(lines::clear_device(device)).map_err(Error::Tool)?;
-            }
-        }
-        for it in &prepared {
-            let Prepared::Empty(device) = it else { continue };
-            tracing::warn!(%vg, device, "an interrupted command has left a device without a table; removing it");
-            if let Err(failure) = self.courier.carry(lines::remove_device(device)) {
-                // Something leads to it all the same.
-                tracing::warn!(%vg, device, error = %failure, "not removed");
-            }
-        }
-        Ok(())
+        self.forget(vg)
     }
 }
 

@@ -258,7 +258,7 @@ impl ScratchGroup {
     }
 
     /// The device-mapper name of a volume: hyphens within a name are doubled.
-    fn mapped(&self, lv: &str) -> String {
+    pub(super) fn mapped(&self, lv: &str) -> String {
         format!("{}-{lv}", self.vg.as_str().replace('-', "--"))
     }
 
@@ -367,11 +367,14 @@ impl Drop for ScratchGroup {
 }
 
 /// What tests do behind Tarn's back, and Tarn never does.
-fn by_hand<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn by_hand<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) -> String {
     attempt(program, args).unwrap()
 }
 
-fn attempt<'a>(program: &str, args: impl IntoIterator<Item = &'a str>) -> Result<String, String> {
+pub(super) fn attempt<'a>(
+    program: &str,
+    args: impl IntoIterator<Item = &'a str>,
+) -> Result<String, String> {
     #[expect(clippy::disallowed_methods, reason = "Tarn has no verbs for this")]
     let done = Command::new(program).args(args).output().unwrap();
     if done.status.success() {

@@ -4,6 +4,7 @@
 mod disks;
 mod ground;
 mod raids;
+mod strays;
 mod thin_raids;
 
 pub(crate) use ground::{Ground, ScratchGroup, extents, raid, striped};
@@ -400,6 +401,15 @@ fn what_an_interrupted_command_has_prepared_is_dropped(ground: &Ground<'_>) {
     assert!(fate.is_led_well("v"));
 }
 
+fn an_activation_of_its_group_resumes_what_is_suspended(ground: &Ground<'_>) {
+    ground.thick("v", 2).unwrap();
+    ground.fate.prepare("v");
+    ground.fate.suspend("v");
+    ground.lvm.activate_group(&ground.vg).unwrap();
+    assert!(!ground.seen("v").suspended);
+    assert!(!ground.fate.is_led_well("v"), "it puts in force what is prepared");
+}
+
 fn a_thin_volume_lost_in_its_pool_can_only_go(ground: &Ground<'_>) {
     ground.pool(8, Layout::Linear).unwrap();
     ground.thin("v", extents(4)).unwrap();
@@ -461,6 +471,7 @@ const RULES: &[fn(&Ground<'_>)] = &[
     an_open_volume_stays,
     a_suspended_volume_is_seen_and_cured,
     what_an_interrupted_command_has_prepared_is_dropped,
+    an_activation_of_its_group_resumes_what_is_suspended,
     a_thin_volume_lost_in_its_pool_can_only_go,
     a_thin_pool_that_has_given_up_is_activated_anew,
     disks::a_group_that_misses_a_disk_is_hardly_changed,

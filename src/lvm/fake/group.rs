@@ -48,6 +48,15 @@ pub(super) struct FakeVolume {
     pub(super) prepared: bool,
 }
 
+impl FakeVolume {
+    /// Puts in force what is prepared. What is right already is not loaded anew.
+    fn resume(&mut self) {
+        self.seen.suspended = false;
+        self.astray = !self.astray && self.prepared;
+        self.prepared = false;
+    }
+}
+
 impl FakeGroup {
     pub(super) fn new(name: VgName, extent: Bytes, tags: Vec<Tag>, disks: Vec<Disk>) -> Self {
         Self { name, extent, tags, disks, volumes: Vec::new(), serial: SPARE }
@@ -336,6 +345,7 @@ impl FakeGroup {
         let lost = !lost.is_empty();
         let well: Vec<_> = well.into_iter().map(|it| it.seen.name.clone()).collect();
         well.iter().for_each(|name| self.set_active(name, true));
+        self.volumes.iter_mut().filter(|it| it.seen.suspended).for_each(FakeVolume::resume);
         if lost { Err(tool("activate_group", "No data available")) } else { Ok(()) }
     }
 
@@ -356,11 +366,7 @@ impl FakeGroup {
             return Err(tool("refresh", "Operation not permitted on hidden LV."));
         }
         self.ensure_not(lv, Self::is_out_of_reach)?;
-        let volume = self.volume(lv)?;
-        volume.seen.suspended = false;
-        // What is right already is not loaded anew.
-        volume.astray = !volume.astray && volume.prepared;
-        volume.prepared = false;
+        self.volume(lv)?.resume();
         for it in [lv.clone(), lv.thin_data(), lv.thin_metadata()] {
             self.shut_out(&it);
         }

@@ -94,6 +94,20 @@ fn converted() -> Invocation {
     "dmsetup info --columns --noheadings --separator : --options tables_loaded,uuid,name"
 )]
 #[case::clear_device(clear_device("vg0-v"), "dmsetup clear vg0-v")]
+#[case::thin_pools(thin_pools(), "dmsetup status --noflush --target thin-pool")]
+#[case::thin_numbers(
+    thin_numbers(&vg()),
+    "lvs --nolocking --reportformat json --options lv_name,segtype,pool_lv,thin_id,transaction_id vg0"
+)]
+#[case::status(status(&"vg-0".parse().unwrap(), &lv("v-1")), "dmsetup status vg--0-v--1")]
+#[case::delete_thin(
+    delete_thin("vg0-pool-tpool", 7),
+    "dmsetup message vg0-pool-tpool 0 \"delete 7\""
+)]
+#[case::count_up_thin(
+    count_up_thin("vg0-pool-tpool", 7, 8),
+    "dmsetup message vg0-pool-tpool 0 \"set_transaction_id 7 8\""
+)]
 #[case::layout(
     layout(&vg(), &lv("v")),
     "lvs --reportformat json --units b --nosuffix --options segtype,data_stripes,data_copies,stripe_size vg0/v"

@@ -1,0 +1,127 @@
+//! What real LVM leaves in its thin pools when it is killed or fails, and what becomes of it. Each test shows as well
+//! that LVM alone does not cope.
+
+use std::fs::{self, File};
+use std::io::Read;
+
+use super::{
+    Error, Layout, SnapshotKind, extents,
+    ground::{Ground, ScratchGroup, attempt, by_hand, lv},
+};
+
+const SECRET: &[u8] = b"one tenant's bytes";
+
+/// A pool with the thin volume `v`, which has something on it.
+fn scene(group: &ScratchGroup) -> Ground<'_> {
+    let ground = group.ground();
+    ground.pool(16, Layout::Linear).unwrap();
+    ground.thin("v", extents(4)).unwrap();
+    fs::write(device(&ground, "v"), SECRET).unwrap();
+    by_hand("blockdev", ["--flushbufs", &device(&ground, "v")]);
+    ground
+}
+
+fn device(ground: &Ground<'_>, lv: &str) -> String {
+    format!("/dev/{}/{lv}", ground.vg)
+}
+
+fn content(ground: &Ground<'_>, lv: &str) -> Vec<u8> {
+    let mut bytes = vec![0; SECRET.len()];
+    File::open(device(ground, lv)).unwrap().read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+fn tell(group: &ScratchGroup, message: &str) -> Result<String, String> {
+    attempt("dmsetup", ["message", &group.mapped("pool-tpool"), "0", message])
+}
+
+/// LVM has the kernel make a snapshot of `v`, fails after that, and takes back what it knows of it.
+fn fail_late(group: &ScratchGroup) {
+    let next = numbers(&group.ground()) + 1;
+    by_hand("dmsetup", ["suspend", &group.mapped("v")]);
+    tell(group, &format!("create_snap {next} 1")).unwrap();
+    by_hand("dmsetup", ["resume", &group.mapped("v")]);
+}
+
+/// The highest number of a thin volume.
+fn numbers(ground: &Ground<'_>) -> u32 {
+    ground.report().logical.iter().filter_map(|it| it.thin_id).max().unwrap()
+}
+
+/// LVM is killed after the kernel has made the snapshot `s` of `v`, and before it has counted the transaction.
+fn kill_late(group: &ScratchGroup) {
+    let ground = group.ground();
+    ground.snapshot("v", "s", SnapshotKind::ThinWritable).unwrap();
+    by_hand("lvchange", ["--activate", "n", &format!("{}/s", ground.vg)]);
+    let status = by_hand("dmsetup", ["status", &group.mapped("pool-tpool")]);
+    let now: u64 = status.split(' ').nth(3).unwrap().parse().unwrap();
+    tell(group, &format!("set_transaction_id {now} {}", now - 1)).unwrap();
+    let backup = "/run/tarn-backup";
+    by_hand("vgcfgbackup", ["--file", backup, ground.vg.as_str()]);
+    let text = fs::read_to_string(backup).unwrap();
+    let line = format!("transaction_id = {now}\n");
+    let with_message = text.replace(&line, &format!("{line}message1 {{\ncreate = \"s\"\n}}\n"));
+    assert_ne!(text, with_message);
+    fs::write(backup, with_message).unwrap();
+    by_hand("vgcfgrestore", ["--yes", "--force", "--file", backup, ground.vg.as_str()]);
+}
+
+#[test]
+#[ignore = "guest: needs root and LVM"]
+fn a_new_volume_never_has_the_blocks_of_another() {
+    let group = ScratchGroup::new(1);
+    let ground = scene(&group);
+    let vg = ground.vg.as_str();
+    fail_late(&group);
+    by_hand("lvcreate", ["--virtualsize", "16m", "--thinpool", "pool", "--name", "leak", vg]);
+    assert_eq!(content(&ground, "leak"), SECRET, "LVM gives it");
+    ground.remove("leak").unwrap();
+
+    fail_late(&group);
+    ground.thin("w", extents(4)).unwrap();
+    assert_eq!(content(&ground, "w"), vec![0; SECRET.len()]);
+    assert_eq!(content(&ground, "v"), SECRET);
+}
+
+#[test]
+#[ignore = "guest: needs root and LVM"]
+fn a_snapshot_is_made_where_another_has_failed() {
+    let group = ScratchGroup::new(1);
+    let ground = scene(&group);
+    fail_late(&group);
+    let vg = ground.vg.as_str();
+    let alone = ["--snapshot", "--name", "s", &format!("{vg}/v")];
+    attempt("lvcreate", alone).unwrap_err();
+    attempt("lvcreate", alone).unwrap_err();
+    ground.snapshot("v", "s", SnapshotKind::ThinWritable).unwrap();
+    assert_eq!(content(&ground, "s"), SECRET);
+
+    fail_late(&group);
+    ground.lvm.forget_prepared(&ground.vg).unwrap();
+    tell(&group, &format!("delete {}", numbers(&ground) + 1)).unwrap_err();
+}
+
+#[test]
+#[ignore = "guest: needs root and LVM"]
+fn a_pool_goes_on_after_a_snapshot_that_was_cut_short() {
+    let group = ScratchGroup::new(1);
+    let ground = scene(&group);
+    let (vg, s) = (&ground.vg, &lv("s"));
+    kill_late(&group);
+    ground.remove("s").unwrap_err();
+    ground.lvm.forget_prepared(vg).unwrap();
+    let known = ground.lvm.activate(vg, s);
+    assert!(matches!(known, Err(Error::MissingInPool { .. })), "{known:?}");
+    ground.remove("s").unwrap();
+    ground.snapshot("v", "s", SnapshotKind::ThinFrozen).unwrap();
+    ground.remove("s").unwrap();
+
+    // As after the boot that follows a power cut.
+    kill_late(&group);
+    ground.lvm.activate_group(vg).unwrap();
+    ground.lvm.forget_prepared(vg).unwrap();
+    assert_eq!(content(&ground, "s"), SECRET);
+    ground.remove("s").unwrap();
+    ground.thin("w", extents(4)).unwrap();
+    assert_eq!(content(&ground, "v"), SECRET);
+}

@@ -1,0 +1,155 @@
+//! What commands that were killed or failed have left in the kernel, dropped while LVM's own lock of the group is held.
+
+use std::fs::File;
+
+use nix::fcntl::Flock;
+
+use super::{About, LvmTools, group, lines, prepared, strays};
+use crate::{
+    lvm::{CreateVolume, Error, LvName, VgName, prepared::Prepared, strays::Stray},
+    process::{Cause, Failure, Invocation},
+};
+
+/// How often mapped devices are listed that come and go.
+const LISTINGS: u32 = 20;
+
+impl LvmTools {
+    /// Takes LVM's own lock of a group, drops what is left, and lets go of it.
+    pub(super) fn forget(&self, vg: &VgName) -> Result<(), Error> {
+        let _lock = self.lock(vg)?;
+        self.forget_tables(vg)?;
+        self.forget_strays(vg)
+    }
+
+    fn lock(&self, vg: &VgName) -> Result<Flock<File>, Error> {
+        let said = self.courier.carry(lines::locking_directory()).map_err(Error::Tool)?;
+        let directory = prepared::directory(&said)?;
+        prepared::lock(&directory, vg).map_err(|source| {
+            let command = format!("flock {}/V_{vg}", directory.display());
+            Error::Tool(Failure { command, cause: Cause::Start(source) })
+        })
+    }
+
+    /// The mapped devices of a group of which something is prepared. One of any group that goes away while they are
+    /// listed makes `dmsetup` fail; then they are listed again.
+    fn prepared(&self, vg: &VgName) -> Result<Vec<Prepared>, Error> {
+        for _ in 0..LISTINGS {
+            match self.courier.carry(lines::mapped_devices()) {
+                Err(failure) if failure.says("does not exist") => {}
+                answer => return prepared::read(&answer.map_err(Error::Tool)?, vg),
+            }
+        }
+        prepared::read(&self.run(lines::mapped_devices(), group(vg))?, vg)
+    }
+
+    fn forget_tables(&self, vg: &VgName) -> Result<(), Error> {
+        let prepared = self.prepared(vg)?;
+        for it in &prepared {
+            if let Prepared::Loaded(device) = it {
+                tracing::warn!(%vg, device, "an interrupted command has left a table; dropping it");
+                self.courier.carry(lines::clear_device(device)).map_err(Error::Tool)?;
+            }
+        }
+        for it in &prepared {
+            let Prepared::Empty(device) = it else { continue };
+            tracing::warn!(%vg, device, "an interrupted command has left a device without a table; removing it");
+            if let Err(failure) = self.courier.carry(lines::remove_device(device)) {
+                // Something leads to it all the same.
+                tracing::warn!(%vg, device, error = %failure, "not removed");
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_strays(&self, vg: &VgName) -> Result<(), Error> {
+        let kernel = self.courier.carry(lines::thin_pools()).map_err(Error::Tool)?;
+        let mut kernel = strays::transactions(&kernel);
+        kernel.retain(|device, _| prepared::is_in(vg, device));
+        if kernel.is_empty() {
+            return Ok(());
+        }
+        let noted = self.run(lines::thin_numbers(vg), group(vg))?;
+        strays::read(&noted, vg, &kernel)?.iter().try_for_each(|stray| self.forget_stray(stray))
+    }
+
+    /// One that is active is whole: the kernel made it, and an activation of its group found it. What its maker had
+    /// left to do is done then.
+    fn forget_stray(&self, Stray { pool, id, unfinished }: &Stray) -> Result<(), Error> {
+        match (self.courier.carry(lines::delete_thin(pool, *id)), unfinished) {
+            (Ok(_), _) => {
+                tracing::warn!(
+                    pool,
+                    id,
+                    "an unfinished command has left a thin device; deleted it"
+                );
+                Ok(())
+            }
+            (Err(failure), _) if failure.says("No data available") => Ok(()),
+            (Err(failure), Some((now, next))) if failure.says("Device or resource busy") => {
+                tracing::warn!(
+                    pool,
+                    id,
+                    "an unfinished command has left a thin device that is active; finishing it"
+                );
+                let message = lines::count_up_thin(pool, *now, *next);
+                self.courier.carry(message).map(drop).map_err(Error::Tool)
+            }
+            (Err(failure), _) => Err(Error::Tool(failure)),
+        }
+    }
+
+    /// Makes a thin volume. One that LVM fails to make may have left its device, and the next that failed before is
+    /// made after that is gone.
+    pub(super) fn make_thin(
+        &self,
+        command: impl Fn() -> Invocation,
+        about: About<'_>,
+    ) -> Result<(), Error> {
+        let Err(failure) = self.carry(command(), about.vg) else { return Ok(()) };
+        let was_in_the_way = failure.says("already contain thin device");
+        let err = super::understand(failure, about);
+        if matches!(err, Error::Tool(_)) {
+            self.forget_logged(about.vg);
+        }
+        match was_in_the_way {
+            true => self.change(command(), about),
+            false => Err(err),
+        }
+    }
+
+    /// Makes a thin volume without content, and makes sure that it has none: LVM takes a device that is there already
+    /// for the new one.
+    pub(super) fn make_empty_thin(
+        &self,
+        wanted: &CreateVolume,
+        about: About<'_>,
+    ) -> Result<(), Error> {
+        let command = || lines::create_volume(wanted);
+        self.make_thin(command, about)?;
+        if !self.has_blocks(&wanted.vg, &wanted.name)? {
+            return Ok(());
+        }
+        tracing::error!(vg = %wanted.vg, lv = %wanted.name, "was given the blocks of another; making it again");
+        self.change(lines::remove(&wanted.vg, &wanted.name), about)?;
+        self.forget(&wanted.vg)?;
+        self.make_thin(command, about)?;
+        match self.has_blocks(&wanted.vg, &wanted.name)? {
+            false => Ok(()),
+            true => {
+                self.change(lines::remove(&wanted.vg, &wanted.name), about)?;
+                Err(Error::Report(format!("{} is new and has blocks", wanted.name)))
+            }
+        }
+    }
+
+    fn has_blocks(&self, vg: &VgName, lv: &LvName) -> Result<bool, Error> {
+        strays::has_blocks(&self.run(lines::status(vg, lv), group(vg))?)
+    }
+
+    /// Drops what is left, and logs why it could not.
+    pub(super) fn forget_logged(&self, vg: &VgName) {
+        if let Err(err) = self.forget(vg) {
+            tracing::error!(%vg, %err, "what an unfinished command has left is still there");
+        }
+    }
+}

@@ -300,6 +300,7 @@ impl Host {
                 tracing::warn!(%name, error = %err, "LVM reported a failure but made the volume");
                 let vg = &change.vg();
                 if lv.kind != Kind::HalfMade && self.tools.lvm.activate(vg, &lv.name).is_ok() {
+                    self.ensure_has_node(&plan.pool, &lv.name);
                     return Ok(());
                 }
                 // Such as a thin volume that its pool never heard of; nobody has been told of it.

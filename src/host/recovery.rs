@@ -9,7 +9,7 @@ use super::{
     record::Record,
 };
 use crate::{
-    lvm::{self, Kind, LogicalVolume},
+    lvm::{self, Kind, LogicalVolume, LvName},
     volume::{Source, chain},
 };
 
@@ -115,15 +115,19 @@ impl Host {
         }
     }
 
-    /// Has LVM make the device nodes that active volumes lack, where no udev makes them: those of a
-    /// volume whose activation was cut short, or all when somebody emptied `/dev`. To LVM such a
-    /// volume is active, and activation does nothing.
     fn show_hidden(&self, pool: &Pool, all: &[LogicalVolume]) {
         for lv in all.iter().filter(|lv| lv.active && lv.name.as_str().starts_with("v-")) {
-            if let Ok(None) = self.tools.devices.size(&pool.device(&lv.name)) {
-                tracing::warn!(volume = %lv.name, "is active without a device node; making it");
-                self.log_failure(self.tools.lvm.refresh(&pool.vg, &lv.name), &lv.name);
-            }
+            self.ensure_has_node(pool, &lv.name);
+        }
+    }
+
+    /// Has LVM make the device node that an active volume lacks, where no udev makes it: that of a
+    /// volume whose activation was cut short, or of any when somebody emptied `/dev`. To LVM such a
+    /// volume is active, and activation does nothing.
+    pub(super) fn ensure_has_node(&self, pool: &Pool, name: &LvName) {
+        if let Ok(None) = self.tools.devices.size(&pool.device(name)) {
+            tracing::warn!(volume = %name, "is active without a device node; making it");
+            self.log_failure(self.tools.lvm.refresh(&pool.vg, name), name);
         }
     }
 

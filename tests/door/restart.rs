@@ -1,7 +1,7 @@
 //! What a killed driver or a power cut leaves, and what the next start makes of it.
 
 use rstest::rstest;
-use tarn::lvm::fake::FailAt;
+use tarn::{lvm::fake::FailAt, volume::VolumeId};
 
 use crate::{ground::Ground, requests::*};
 
@@ -68,6 +68,17 @@ fn a_volume_that_its_pool_never_knew_is_made_anew(#[case] source: Option<&str>) 
     assert_eq!(ground.lvs(), [a]);
     assert_eq!(ground.made(wanted), lost);
     assert!(ground.lv(&lost).active);
+}
+
+/// LVM was killed after it had activated the volume, and before it made its node.
+#[test]
+fn a_volume_whose_making_was_cut_short_at_the_last_gets_its_node() {
+    let ground = Ground::thick();
+    let id = VolumeId::of(&"a".parse().unwrap());
+    ground.devices.hide(ground.device(id.as_str()));
+    ground.lvm.fail_once("create_volume", FailAt::After);
+    assert_eq!(ground.made(volume("a")), id.as_str());
+    assert_eq!(ground.lvm.count("refresh"), 1);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod growing;
 mod healing;
 mod hostile;
 mod in_use;
+mod killed;
 mod life;
 mod memory;
 mod mounts;

@@ -1,0 +1,225 @@
+//! LVM killed before each of its steps that changes something in the kernel, alone or together with the driver. The call,
+//! repeated, ends as if nothing had happened, and so does what comes after it.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use rstest::rstest;
+use tonic::Status;
+
+use crate::support::{
+    Scene, Volume, Wish,
+    content::{forget_cached, holds, put},
+    machine::wait_until,
+    mib,
+};
+
+/// What the device mapper is asked that changes something.
+const CHANGES: [&str; 7] = [
+    "DM_DEV_CREATE",
+    "DM_DEV_REMOVE",
+    "DM_DEV_RENAME",
+    "DM_DEV_SUSPEND",
+    "DM_TABLE_LOAD",
+    "DM_TABLE_CLEAR",
+    "DM_TARGET_MSG",
+];
+
+/// More steps than this are tried in turns, alone and with the driver.
+const MANY: usize = 30;
+
+/// Stands before one of LVM's programs, and traces or kills its next run.
+struct Killer {
+    bin: PathBuf,
+}
+
+impl Killer {
+    fn new(scene: &Scene, program: &str) -> Self {
+        let bin = scene.home().join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let script = format!(
+            "#!/bin/sh\n\
+             cd '{}'\n\
+             mv next now 2>/dev/null || exec /sbin/{program} \"$@\"\n\
+             exec strace -q -o trace -e trace=ioctl $(cat now) /sbin/{program} \"$@\"\n",
+            bin.display()
+        );
+        fs::write(bin.join(program), script).unwrap();
+        fs::set_permissions(bin.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+        Self { bin }
+    }
+
+    /// The next run is traced, and killed before its ioctl of that number, if one is given.
+    fn arm(&self, step: Option<usize>) {
+        drop(fs::remove_file(self.bin.join("trace")));
+        let option = step.map(|it| format!("-e inject=ioctl:signal=KILL:when={it}"));
+        fs::write(self.bin.join("arming"), option.unwrap_or_default()).unwrap();
+        fs::rename(self.bin.join("arming"), self.bin.join("next")).unwrap();
+    }
+
+    fn trace(&self) -> String {
+        fs::read_to_string(self.bin.join("trace")).unwrap_or_default()
+    }
+
+    /// Whether the run that was armed is over.
+    fn is_over(&self) -> bool {
+        let trace = self.trace();
+        trace.ends_with(" +++\n")
+    }
+
+    /// The numbers of the ioctls that change something, and of the one after each: LVM writes metadata between them.
+    fn steps(&self) -> Vec<usize> {
+        let trace = self.trace();
+        let ioctls = trace.lines().filter(|line| line.starts_with("ioctl(")).enumerate();
+        let changes = ioctls.filter(|(_, line)| CHANGES.iter().any(|it| line.contains(it)));
+        let mut steps: Vec<usize> = changes.flat_map(|(at, _)| [at + 1, at + 2]).collect();
+        steps.dedup();
+        steps
+    }
+}
+
+/// What is called; each round is about objects of its own.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Create,
+    Clone,
+    Snapshot,
+    Expand,
+    DeleteSnapshot,
+}
+
+/// A volume that is in use, and what is done beside it.
+struct Play {
+    act: Act,
+    provisioning: &'static str,
+    layout: &'static str,
+    origin: Volume,
+    target: PathBuf,
+}
+
+impl Play {
+    fn wish(&self, name: &str, kind: &str, size: u64) -> Wish {
+        let wish = Wish::new(name, kind, size).with("provisioning", self.provisioning);
+        if self.layout.is_empty() { wish } else { wish.with("layout", self.layout) }
+    }
+
+    fn empty(&self, round: usize) -> Wish {
+        self.wish(&format!("v{round}"), "block", mib(8))
+    }
+
+    /// What the call needs, before it may be killed.
+    fn prepare(&self, scene: &Scene, round: usize) {
+        match self.act {
+            Act::Create | Act::Clone | Act::Snapshot => (),
+            Act::Expand => drop(scene.make(&self.empty(round))),
+            Act::DeleteSnapshot => {
+                drop(scene.snapshot(&format!("s{round}"), &self.origin).unwrap());
+            }
+        }
+    }
+
+    fn call(&self, scene: &Scene, round: usize) -> Result<(), Status> {
+        match self.act {
+            Act::Create => scene.try_make(&self.empty(round)).map(drop),
+            Act::Clone => {
+                let wish = self.wish(&format!("v{round}"), "ext4", mib(32));
+                scene.try_make(&wish.of_volume(&self.origin.id)).map(drop)
+            }
+            Act::Snapshot => scene.snapshot(&format!("s{round}"), &self.origin).map(drop),
+            Act::Expand => {
+                let volume = scene.try_make(&self.empty(round))?;
+                scene.expand(&volume, mib(16)).map(drop)
+            }
+            Act::DeleteSnapshot => {
+                scene.snapshots().iter().try_for_each(|id| scene.delete_snapshot(id))
+            }
+        }
+    }
+
+    /// The origin is as it was and can be written to; what was made is what was wanted. Then it goes.
+    fn check(&self, scene: &Scene, round: usize) {
+        put(&self.target, 1, round as u64);
+        forget_cached();
+        assert!(holds(&self.target, 0, 7), "round {round}: the origin has changed");
+        let made: Vec<String> =
+            scene.volumes().into_iter().filter(|it| *it != self.origin.id).collect();
+        let want = usize::from(matches!(self.act, Act::Create | Act::Clone | Act::Expand));
+        assert_eq!(made.len(), want, "round {round}: {made:?}");
+        for id in &made {
+            let size = if matches!(self.act, Act::Expand) { mib(16) } else { mib(8) };
+            if !matches!(self.act, Act::Clone) {
+                let content = fs::read(scene.device(id)).unwrap();
+                assert_eq!(content.len() as u64, size, "round {round}");
+                assert!(
+                    content.iter().all(|it| *it == 0),
+                    "round {round}: a new volume has content"
+                );
+            }
+            scene.delete_id(id).unwrap();
+        }
+        let snapshots = scene.snapshots();
+        assert_eq!(
+            snapshots.len(),
+            usize::from(matches!(self.act, Act::Snapshot)),
+            "round {round}"
+        );
+        snapshots.iter().for_each(|id| scene.delete_snapshot(id).unwrap());
+    }
+}
+
+#[rstest]
+#[case::thin_volume(Act::Create, "Thin", "", "lvcreate")]
+#[case::thin_clone(Act::Clone, "Thin", "", "lvcreate")]
+#[case::thin_snapshot(Act::Snapshot, "Thin", "", "lvcreate")]
+#[case::thin_growth(Act::Expand, "Thin", "", "lvextend")]
+#[case::thin_snapshot_removed(Act::DeleteSnapshot, "Thin", "", "lvremove")]
+#[case::thick_volume(Act::Create, "Thick", "", "lvcreate")]
+#[case::mirror(Act::Create, "Thick", "raid1", "lvcreate")]
+#[case::thick_snapshot(Act::Snapshot, "Thick", "", "lvcreate")]
+#[case::thick_growth(Act::Expand, "Thick", "", "lvextend")]
+#[case::thick_snapshot_removed(Act::DeleteSnapshot, "Thick", "", "lvconvert")]
+#[ignore = "guest: real LVM, killed"]
+fn a_call_ends_well_at_whichever_step_lvm_is_killed(
+    #[case] act: Act,
+    #[case] provisioning: &'static str,
+    #[case] layout: &'static str,
+    #[case] program: &str,
+) {
+    let spec = "provisioning: ThickAndThin, thinPool: {size: 400Mi}";
+    let mut scene = Scene::new(&[1000, 1000], spec);
+    let origin = Wish::new("origin", "ext4", mib(32)).with("provisioning", provisioning);
+    let (origin, target) = scene.make_used(&origin);
+    put(&target, 0, 7);
+    let play = Play { act, provisioning, layout, origin, target };
+    let killer = Killer::new(&scene, program);
+
+    let run = |scene: &mut Scene, round: usize, step: Option<usize>, dies_too: bool| {
+        play.prepare(scene, round);
+        killer.arm(step);
+        let first = play.call(scene, round);
+        // A snapshot is removed in the background.
+        wait_until("LVM has ended", || killer.is_over());
+        assert!(step.is_some() || first.is_ok(), "{first:?}");
+        if dies_too {
+            scene.kill();
+            scene.start();
+        }
+        wait_until("the call, repeated, ends well", || play.call(scene, round).is_ok());
+        play.check(scene, round);
+    };
+    run(&mut scene, 0, None, false);
+    let steps = killer.steps();
+    assert!(!steps.is_empty(), "{}", killer.trace());
+    println!("{act:?} {provisioning} {layout}: killed before {} ioctls of {program}", steps.len());
+    let mut round = 0;
+    for (nth, step) in steps.iter().enumerate() {
+        for dies_too in [false, true] {
+            if steps.len() > MANY && dies_too != (nth % 2 == 1) {
+                continue;
+            }
+            round += 1;
+            println!("ioctl {step}, with the driver: {dies_too}");
+            run(&mut scene, round, Some(*step), dies_too);
+        }
+    }
+    fs::remove_dir_all(scene.home().join("bin")).unwrap();
+}

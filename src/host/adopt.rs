@@ -122,6 +122,12 @@ impl Host {
         Ok(Released { id: id.clone(), is: format!("{}/{was}", pool.vg) })
     }
 
+    /// What a volume was called as VG/LV before it was adopted; `None` where Tarn has made it, or does not have it.
+    pub fn adopted_from(&self, id: &VolumeId) -> Option<String> {
+        let found = self.volume(id)?;
+        Some(format!("{}/{}", found.pool.vg, found.record.was?))
+    }
+
     /// Gives a logical volume its tags, and then its name.
     fn take_over(
         &self,

@@ -411,3 +411,14 @@ fn a_thin_volume_of_anothers_pool_is_served_and_grows_there_only_by_hand() {
     let refused = driver.create(&clone).unwrap_err();
     assert!(refused.to_string().contains("vg0_thinpool"), "{refused}");
 }
+
+#[test]
+fn what_an_adopted_volume_was_is_known_until_it_is_released() {
+    let machine = Machine::new();
+    machine.adopt().unwrap();
+    let driver = machine.driver();
+    assert_eq!(driver.adopted_from(&id()).as_deref(), Some("vg0/data"));
+    machine.release().unwrap();
+    driver.look_again("fast").unwrap();
+    assert_eq!(driver.adopted_from(&id()), None);
+}

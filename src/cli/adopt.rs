@@ -18,7 +18,9 @@ use crate::{
 /// being adopted is said, and then nothing is changed.
 ///
 /// With --print-pv the objects for Kubernetes go to stdout. They say Retain: deleting the claim
-/// leaves the volume, with all its data. It needs root, as LVM does.
+/// leaves the volume, with all its data. Deleting Tarn's LogicalVolume by hand leaves it, too: that
+/// waits until the volume is released, or the annotation tarn.dev/delete-adopted=true of the
+/// LogicalVolume says that the data are to go. It needs root, as LVM does.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = ADOPT_EXAMPLE)]
 pub(super) struct AdoptArgs {
@@ -58,8 +60,8 @@ pub(super) struct AdoptArgs {
 /// Hand an adopted volume back: its old name, its old tags, and all its data.
 ///
 /// Nobody may use it, and it may have no snapshots. Called again, it finishes what was cut short. In
-/// a cluster, stop its pods, then release it, and only then delete its claim, its PersistentVolume
-/// and, last, its LogicalVolume: a volume that is not released goes with its LogicalVolume.
+/// a cluster, stop its pods, then release it, and then delete its claim, its PersistentVolume and,
+/// last, its LogicalVolume, which waits for the release if it is deleted before.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = RELEASE_EXAMPLE)]
 pub(super) struct ReleaseArgs {

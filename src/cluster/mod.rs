@@ -50,6 +50,9 @@ const RELEASE: &str = "tarn.dev/release-volumes";
 /// On an object that was made again from what its node has found: the node takes that up, and makes
 /// nothing new in its place.
 const FOUND: &str = "tarn.dev/found";
+/// With the value `true` on an object: its volume is to be deleted though it was adopted. The controller says so
+/// of what a CSI client deletes; who deletes the object by hand may not have meant the data.
+const DELETE_ADOPTED: &str = "tarn.dev/delete-adopted";
 /// On a NodeLocalStorage: until when, in RFC 3339, an admin allows any number of deletions at once.
 const ALLOW: &str = "tarn.dev/allow-deletions";
 /// On a Node: the serials of the disks that are to leave their pools there, with commas between.

@@ -10,7 +10,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    FINALIZER,
+    DELETE_ADOPTED, FINALIZER,
     claims::Claims,
     fate::{Deletion, Growth, Outcome, deletion, growth, outcome},
     objects::{LogicalVolume, LogicalVolumeSpec, Phase},
@@ -142,6 +142,21 @@ impl ClusterProvisioner {
         Ok(())
     }
 
+    /// Says on the object of a volume that may have been adopted that more is to be deleted than the object. All
+    /// that were adopted have objects that were made from what a node has found.
+    async fn say_it_is_meant(&self, id: &str) -> Result<(), Error> {
+        if !self.view.with(|state| state.entry(id).is_some_and(|entry| entry.is_found)) {
+            return Ok(());
+        }
+        let meant = json!({ "metadata": { "annotations": { DELETE_ADOPTED: "true" } } });
+        match self.api.patch(id, &PatchParams::default(), &Patch::Merge(&meant)).await {
+            Ok(object) => self.view.enter(&object),
+            Err(kube::Error::Api(err)) if err.code == 404 => (),
+            Err(err) => return Err(api_failed(format!("deleting {id}"), err)),
+        }
+        Ok(())
+    }
+
     /// Deletes an object, and waits until its node has nothing of it.
     async fn delete_object(&self, id: &str) -> Result<(), Error> {
         match self.api.delete(id, &DeleteParams::default()).await {
@@ -240,6 +255,7 @@ impl Provisioner for ClusterProvisioner {
                 dependents.join(", ")
             ))),
         })?;
+        self.say_it_is_meant(id.as_str()).await?;
         self.delete_object(id.as_str()).await
     }
 

@@ -3,6 +3,10 @@
 //! Nothing on it is read but what says what it holds, and nothing is written. LVM has no command that changes
 //! both the tags and the name, so there are two: the tags are written first, with the old name among them, and
 //! go last. Whichever was cut short, either call finds the volume where it is and goes on.
+//!
+//! The tags also say who is about to take a name. Whoever has written them looks who else has, and takes them off
+//! again where another does: of two commands at once that see nothing of each other, at most one goes on. In one
+//! group LVM decides, which has a name there once.
 
 mod judge;
 
@@ -88,15 +92,7 @@ impl Host {
         let (pool, meant) = self.look(|groups| judge::to_adopt(groups, wanted))?;
         let id = VolumeId::of(&wanted.name);
         if !meant.is_done {
-            let lv = &meant.lv;
-            let name = id.as_str().parse();
-            let name = name.map_err(|err| Error::machine(format!("naming volume {id}"), err))?;
-            let tags = self.inspect(&pool, lv, wanted)?.tags(&self.creator);
-            let change = pool.change();
-            change.ensure_whole(&*self.tools.lvm)?;
-            self.put_tags(&change, &lv.name, &lv.tags, &tags)?;
-            self.call_it(&change, &lv.name, &name)?;
-            drop(change);
+            self.take_over(&pool, &meant.lv, wanted, &id)?;
             self.chores.report_soon(&pool.name);
         }
         let found = self.finished_volume(&id)?;
@@ -126,17 +122,65 @@ impl Host {
         Ok(Released { id: id.clone(), is: format!("{}/{was}", pool.vg) })
     }
 
+    /// What a volume was called as VG/LV before it was adopted; `None` where Tarn has made it, or does not have it.
+    pub fn adopted_from(&self, id: &VolumeId) -> Option<String> {
+        let found = self.volume(id)?;
+        Some(format!("{}/{}", found.pool.vg, found.record.was?))
+    }
+
+    /// Gives a logical volume its tags, and then its name.
+    fn take_over(
+        &self,
+        pool: &Arc<Pool>,
+        lv: &LogicalVolume,
+        wanted: &Adoption,
+        id: &VolumeId,
+    ) -> Result<(), Error> {
+        let name = id.as_str().parse();
+        let name = name.map_err(|err| Error::machine(format!("naming volume {id}"), err))?;
+        let tags = self.inspect(pool, lv, wanted)?.tags(&self.creator);
+        let change = pool.change();
+        change.ensure_whole(&*self.tools.lvm)?;
+        self.put_tags(&change, &lv.name, &lv.tags, &tags)?;
+        drop(change);
+        let tagged = LogicalVolume { tags, ..lv.clone() };
+        self.give_way(pool, &tagged, id)?;
+        let renamed = self.call_it(&pool.change(), &lv.name, &name);
+        if renamed.is_err() {
+            self.give_way(pool, &tagged, id)?;
+        }
+        renamed
+    }
+
+    /// Takes the tags off again where another has the name that they are about.
+    fn give_way(&self, pool: &Pool, tagged: &LogicalVolume, id: &VolumeId) -> Result<(), Error> {
+        let groups = self.groups(&self.pools());
+        let groups = groups.map_err(|err| {
+            Error::uncertain(format!("looking who else takes the name of {}", tagged.name), err)
+        })?;
+        let all: Vec<&Group> = groups.iter().collect();
+        let is_free = judge::ensure_free(&all, &pool.vg, tagged, id);
+        if is_free.is_err() {
+            self.put_tags(&pool.change(), &tagged.name, &tagged.tags, &[])?;
+        }
+        is_free
+    }
+
+    /// Has LVM report every group.
+    fn groups(&self, pools: &Pools) -> Result<Vec<Group>, Error> {
+        for pool in &pools.served {
+            pool.refresh(&*self.tools.lvm)?;
+        }
+        Ok(pools.served.iter().map(|it| it.read(|ledger| ledger.group().clone())).collect())
+    }
+
     /// Has LVM report every group, and finds in them what is meant.
     fn look(
         &self,
         judge: impl FnOnce(&[&Group]) -> Result<Meant, Error>,
     ) -> Result<(Arc<Pool>, Meant), Error> {
         let pools = self.pools();
-        for pool in &pools.served {
-            pool.refresh(&*self.tools.lvm)?;
-        }
-        let groups: Vec<Group> =
-            pools.served.iter().map(|it| it.read(|ledger| ledger.group().clone())).collect();
+        let groups = self.groups(&pools)?;
         let meant = judge(&groups.iter().collect::<Vec<_>>())?;
         let pool = pools.served.get(meant.at);
         let pool = pool.ok_or_else(|| Error::NotFound(format!("the pool of {}", meant.lv.name)))?;

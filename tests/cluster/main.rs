@@ -11,6 +11,7 @@
     reason = "a test"
 )]
 
+mod adoption;
 mod claims;
 mod disks;
 mod driver;

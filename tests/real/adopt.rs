@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    thread,
 };
 
 use rstest::rstest;
@@ -299,4 +300,36 @@ fn what_was_killed_half_way_is_finished_or_undone() {
     }
     assert_eq!(theirs.hash(), hash);
     assert!(!attempt("lvs", &[&format!("{vg}/{id}")]).status.success());
+}
+
+#[test]
+#[ignore = "guest: real LVM and file systems"]
+fn of_two_that_take_one_name_at_once_one_has_it() {
+    let ground = Ground::new(&[400]);
+    let make = |lv| Theirs::make(&ground, lv, "-n LV -L 41943040b -W y -y VG", "ext4");
+    let both = [make("first"), make("second")];
+    let scene = scene(ground);
+    let (ground, vg) = (&scene.ground, &both[0].vg);
+    let before = reported(vg);
+    let paths = both.each_ref().map(Theirs::path);
+    let outputs = thread::scope(|scope| {
+        let adopts = paths
+            .each_ref()
+            .map(|path| scope.spawn(move || tarn(ground, &["adopt", path, "--name", "diary"])));
+        adopts.map(|it| it.join().unwrap())
+    });
+    let winner = outputs.iter().position(|it| it.status.success()).unwrap();
+    let (lost, loser) = (&outputs[1 - winner], &both[1 - winner]);
+    let said = String::from_utf8_lossy(&lost.stderr);
+    assert_eq!(lost.status.code(), Some(1), "{said}");
+    assert!(said.contains("the name is taken"), "{said}");
+    let of_loser = |report: &str| {
+        let line = report.lines().find(|it| it.trim_start().starts_with(&loser.lv));
+        // The columns are as wide as what is in them.
+        line.map(|it| it.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert!(of_loser(&before).is_some());
+    assert_eq!(of_loser(&reported(vg)), of_loser(&before));
+    does(ground, &["release", "diary"]);
+    assert_eq!(reported(vg), before);
 }

@@ -58,6 +58,7 @@ const DECISIONS: &[&str] = &[
     "cluster/wish",
     "cluster/agent/step",
     "cluster/agent/brake",
+    "cluster/agent/consent",
     "cluster/agent/written",
     "cluster/adopted",
     "host/adopt/judge",

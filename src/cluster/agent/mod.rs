@@ -6,6 +6,7 @@
 
 mod asked;
 mod brake;
+mod consent;
 mod devices;
 mod freed;
 mod fuller;

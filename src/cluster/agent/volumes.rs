@@ -16,7 +16,7 @@ use tokio_stream::StreamExt as _;
 use super::{
     Notice, Shared,
     brake::{Crowd, Deletion, MASS, Verdict},
-    locked, permission,
+    consent, locked, permission,
     step::{Step, next, pause_in_use},
     strays::adopt,
 };
@@ -130,6 +130,17 @@ fn out_of_reach(object: &LogicalVolume) -> Error {
         "node {node_name} does not serve pool {pool}, and deletes {id} when it does; \
          `kubectl get storagepool {pool}` and `kubectl get nls {node_name} -o yaml` say more"
     ))
+}
+
+/// Refuses to delete a volume that was adopted, where nobody has said that its data may go.
+fn ensure_meant(machine: &Machine, object: &LogicalVolume, id: &VolumeId) -> Result<(), Error> {
+    let was = || machine.groups().adopted_from(id).filter(|_| !consent::is_given(object));
+    let Some(missing) = was().map(|was| consent::missing(object, &was)) else { return Ok(()) };
+    // Somebody may have released it a moment ago. Afterwards the report of every minute tells that.
+    if !consent::is_asked_for(object, &missing) {
+        machine.groups().look_again(&object.spec.pool)?;
+    }
+    if was().is_some() { Err(missing) } else { Ok(()) }
 }
 
 /// Writes the status of an object, if that is still as it was: the version decides whether this node or
@@ -352,10 +363,10 @@ impl Work<'_> {
             None => return Ok(Action::requeue(IN_HAND)),
         }
         self.shared.freed.forget(&self.id);
-        let id = self.id.clone();
+        let (id, wish) = (self.id.clone(), object.clone());
         let result = self
             .on_host(move |machine| match (id.parse::<VolumeId>(), id.parse::<SnapshotId>()) {
-                (Ok(id), _) => machine.delete(&id),
+                (Ok(id), _) => ensure_meant(machine, &wish, &id).and_then(|()| machine.delete(&id)),
                 (_, Ok(id)) => machine.delete_snapshot(&id),
                 // Nothing can be there under such a name.
                 (Err(_), Err(_)) => Ok(()),

@@ -10,7 +10,7 @@ use crate::{
         no_volume,
         record::{Record, is_ours},
     },
-    lvm::{Group, Kind, LogicalVolume, LvName},
+    lvm::{Group, Kind, LogicalVolume, LvName, VgName},
     volume::{Adoption, Error, LvPath, Purpose, Source, VolumeId},
 };
 
@@ -117,14 +117,11 @@ fn judge(
     let path = format!("{}/{}", group.name, lv.name);
     let no = |why: String| Err(Error::Precondition(format!("{path} {why}")));
     let has_its_name = lv.name.as_str() == id.as_str();
+    let is_begun = is_begun(lv, id);
     match Record::read(&lv.tags) {
         _ if is_deleted(lv) => return no("was deleted through Tarn, and is being wiped".to_owned()),
-        Some(record) if record.was.as_ref() == Some(&lv.name) => {
-            let is_done = has_its_name && VolumeId::of(&record.name) == *id;
-            if is_done {
-                return Ok(true);
-            }
-        }
+        Some(_) if is_begun && has_its_name => return Ok(true),
+        Some(record) if record.was.as_ref() == Some(&lv.name) => (),
         Some(record) => {
             let name = record.name.as_str();
             return no(format!("is Tarn's already: {name}, a volume or snapshot"));
@@ -138,14 +135,45 @@ fn judge(
     }
     ensure_kind(&path, lv)?;
     ensure_alone(&path, group, lv)?;
-    let has_id = |it: &LogicalVolume| it.name.as_str() == id.as_str();
-    let taken = groups.iter().any(|group| group.logical.iter().any(has_id));
-    if taken && !has_its_name {
-        return Err(Error::Precondition(format!(
-            "the name is taken: there is a volume {id}, which is its id; adopt {path} under another --name"
-        )));
+    // What was begun is ended first, in one way or the other.
+    if !is_begun {
+        ensure_free(groups, &group.name, lv, id)?;
     }
     Ok(false)
+}
+
+/// Whether it has the tags of a volume of this id, and its old name.
+fn is_begun(lv: &LogicalVolume, id: &VolumeId) -> bool {
+    Record::read(&lv.tags)
+        .is_some_and(|it| it.was.as_ref() == Some(&lv.name) && VolumeId::of(&it.name) == *id)
+}
+
+/// Refuses a name that another volume has, or has begun to take. Of two of one group that both have begun, it is
+/// whose LVM makes it.
+///
+/// # Errors
+/// [`Error::Precondition`].
+pub(super) fn ensure_free(
+    groups: &[&Group],
+    vg: &VgName,
+    lv: &LogicalVolume,
+    id: &VolumeId,
+) -> Result<(), Error> {
+    let may_be_first = is_begun(lv, id);
+    let all = groups.iter().flat_map(|of| of.logical.iter().map(move |it| (&of.name, it)));
+    let mut others = all.filter(|(of, it)| *of != vg || it.uuid != lv.uuid);
+    let rival = others.find(|(of, it)| {
+        it.name.as_str() == id.as_str() || (is_begun(it, id) && !(may_be_first && *of == vg))
+    });
+    let Some((of, rival)) = rival else { return Ok(()) };
+    let who = match rival.name.as_str() == id.as_str() {
+        true => format!("there is a volume {id}, which is its id"),
+        false => format!("{of}/{} is being adopted under it, or that was cut short", rival.name),
+    };
+    Err(Error::Precondition(format!(
+        "the name is taken: {who}; adopt {vg}/{} under another --name",
+        lv.name
+    )))
 }
 
 fn ensure_kind(path: &str, lv: &LogicalVolume) -> Result<(), Error> {
@@ -209,14 +237,13 @@ pub(super) fn purpose(
 /// # Errors
 /// Why it may not be, and what to do about it.
 pub(super) fn to_release(groups: &[&Group], id: &VolumeId) -> Result<Meant, Error> {
-    let all = groups.iter().enumerate();
-    let mut all = all.flat_map(|(at, group)| group.logical.iter().map(move |lv| (at, *group, lv)));
-    let is_it = |(_, _, lv): &(usize, &Group, &LogicalVolume)| {
-        let on_its_way =
-            |it: Record| it.was.as_ref() == Some(&lv.name) && VolumeId::of(&it.name) == *id;
-        lv.name.as_str() == id.as_str() || Record::read(&lv.tags).is_some_and(on_its_way)
+    let all = || {
+        let groups = groups.iter().enumerate();
+        groups.flat_map(|(at, group)| group.logical.iter().map(move |lv| (at, *group, lv)))
     };
-    let (at, group, lv) = all.find(is_it).ok_or_else(|| no_volume(id))?;
+    let so_called = all().find(|(_, _, lv)| lv.name.as_str() == id.as_str());
+    let it = so_called.or_else(|| all().find(|(_, _, lv)| is_begun(lv, id)));
+    let (at, group, lv) = it.ok_or_else(|| no_volume(id))?;
     let record = Record::read(&lv.tags).filter(|_| !is_deleted(lv));
     let Some(was) = record.and_then(|it| it.was) else {
         return Err(Error::Precondition(format!(

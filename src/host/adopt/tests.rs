@@ -1,6 +1,6 @@
 //! Volumes of others are adopted and released on a machine in memory, and cut short there.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 use rstest::rstest;
 
@@ -21,7 +21,7 @@ use crate::{
 
 const EXT4: Content = Content::Filesystem { kind: FsKind::Ext4, size: Bytes::mib(40) };
 
-/// A machine whose group `vg0` is a pool's, and has a volume `data` with an ext4.
+/// A machine whose groups `vg0` and `vg1` are pools', and have a volume `data` with an ext4, and nothing.
 struct Machine {
     lvm: Arc<FakeLvm>,
     fs: Arc<FakeFs>,
@@ -38,21 +38,21 @@ fn device(lvm: &FakeLvm, path: &Path) -> Option<(DeviceNumber, Bytes)> {
 impl Machine {
     fn new() -> Self {
         let lvm = FakeLvm::default().with_group("vg0", Bytes::mib(4), &[64, 64]);
-        let lvm = Arc::new(lvm);
+        let lvm = Arc::new(lvm.with_group("vg1", Bytes::mib(4), &[64]));
         let of_lvm = Arc::clone(&lvm);
         let fs = FakeFs::new().looking_up(move |path| device(&of_lvm, path));
         let of_lvm = Arc::clone(&lvm);
         let devices =
             FakeDevices::new().looking_up(move |path| device(&of_lvm, path).map(|it| it.1));
         let machine = Self { lvm, fs: Arc::new(fs), devices: Arc::new(devices) };
-        machine.make("data", Backing::Thick(Layout::Linear));
+        machine.make("vg0", "data", Backing::Thick(Layout::Linear));
         machine.fs.set_content("/dev/vg0/data", EXT4);
         machine
     }
 
-    fn make(&self, name: &str, backing: Backing) {
+    fn make(&self, vg: &str, name: &str, backing: Backing) {
         let volume = CreateVolume {
-            vg: "vg0".parse().unwrap(),
+            vg: vg.parse().unwrap(),
             name: name.parse().unwrap(),
             size: Bytes::mib(40),
             backing,
@@ -90,6 +90,13 @@ impl Machine {
         self.beside().release(&id())
     }
 
+    /// Another volume that is to have the name `diary`.
+    fn another(&self, vg: &str) -> Adoption {
+        self.make(vg, "other", Backing::Thick(Layout::Linear));
+        self.fs.set_content(format!("/dev/{vg}/other"), EXT4);
+        Adoption { lv: format!("{vg}/other").parse().unwrap(), ..wanted("diary") }
+    }
+
     /// Each volume with its tags, as one line.
     fn lvs(&self) -> Vec<String> {
         let line = |lv: LogicalVolume| {
@@ -97,13 +104,17 @@ impl Machine {
             tags.sort_unstable();
             format!("{} {}", lv.name, tags.join(" "))
         };
-        self.lvm.peek_volumes("vg0").into_iter().map(line).collect()
+        let all = ["vg0", "vg1"].into_iter().flat_map(|vg| self.lvm.peek_volumes(vg));
+        all.map(line).collect()
     }
 }
 
 fn pools() -> Vec<PoolEntry> {
-    let spec = serde_json::from_str(r#"{"volumeGroup": "vg0"}"#).unwrap();
-    vec![PoolEntry { name: "fast".parse().unwrap(), spec }]
+    let pool = |(name, vg): (&str, &str)| {
+        let spec = serde_json::from_str(&format!(r#"{{"volumeGroup": "{vg}"}}"#)).unwrap();
+        PoolEntry { name: name.parse().unwrap(), spec }
+    };
+    [("fast", "vg0"), ("slow", "vg1")].map(pool).into()
 }
 
 fn wanted(name: &str) -> Adoption {
@@ -157,7 +168,10 @@ fn the_driver_makes_nothing_else_of_that_name() {
         name: "diary".parse().unwrap(),
         size: crate::volume::SizeRange::at_least(Bytes::mib(4)),
         purpose: Purpose::Block,
-        parameters: crate::volume::Parameters::default(),
+        parameters: crate::volume::Parameters {
+            pool: Some("fast".parse().unwrap()),
+            ..crate::volume::Parameters::default()
+        },
         source: None,
         nodes: None,
         claim: None,
@@ -207,6 +221,90 @@ fn another_name_takes_the_place_of_one_that_was_begun() {
     assert_eq!(adopted.volume.id, VolumeId::of(&"second".parse().unwrap()));
     let lvs = machine.lvs();
     assert!(lvs[0].contains("tarn.name=second") && !lvs[0].contains("diary"), "{lvs:?}");
+}
+
+/// Asserts that `diary` is `winner`'s, and the other as it was.
+#[track_caller]
+fn one_has_it(machine: &Machine, winner: &str, lost: Result<Adopted, Error>) {
+    let refused = lost.unwrap_err();
+    assert!(matches!(refused, Error::Precondition(_)), "{refused}");
+    assert!(refused.to_string().contains("the name is taken"), "{refused}");
+    let loser = if winner == "data" { "other" } else { "data" };
+    let mut lvs = machine.lvs();
+    lvs.sort_unstable();
+    let whole = AFTER.replace("tarn.was=data", &format!("tarn.was={winner}"));
+    assert_eq!(lvs, [format!("{loser} theirs"), whole]);
+}
+
+// The first stands between its look and its first change, or between its changes, while the second does it all.
+#[rstest]
+#[case::looked("change_tags", "other")]
+#[case::tagged("rename", "data")]
+fn of_two_that_take_one_name_at_once_one_has_it(
+    #[case] at: &'static str,
+    #[case] winner: &str,
+    #[values("vg0", "vg1")] of_second: &str,
+) {
+    let machine = Machine::new();
+    let wants = machine.another(of_second);
+    let gate = machine.lvm.gate(at);
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(|| machine.adopt());
+        gate.wait_until_reached();
+        let second = machine.beside().adopt(&wants);
+        gate.release();
+        (first.join().unwrap(), second)
+    });
+    let (won, lost) = if winner == "data" { (first, second) } else { (second, first) };
+    assert_eq!(won.unwrap().volume.id, id());
+    one_has_it(&machine, winner, lost);
+}
+
+// Both have looked before the other began. In one group LVM decides; of two, who looks last gives way.
+#[rstest]
+#[case::in_one_group("vg0", "data")]
+#[case::in_two("vg1", "other")]
+fn of_two_that_have_both_begun_to_take_one_name_one_has_it(
+    #[case] of_second: &str,
+    #[case] winner: &str,
+) {
+    let machine = Machine::new();
+    let wants = machine.another(of_second);
+    let (before_tags, before_name) = (machine.lvm.gate("change_tags"), machine.lvm.gate("rename"));
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(|| machine.adopt());
+        before_tags.wait_until_reached();
+        let second = scope.spawn(|| machine.beside().adopt(&wants));
+        before_name.wait_until_reached();
+        before_tags.release();
+        let first = first.join().unwrap();
+        before_name.release();
+        (first, second.join().unwrap())
+    });
+    let (won, lost) = if winner == "data" { (first, second) } else { (second, first) };
+    assert_eq!(won.unwrap().volume.id, id());
+    one_has_it(&machine, winner, lost);
+}
+
+#[test]
+fn what_was_begun_keeps_others_from_its_name_until_one_has_it() {
+    let machine = Machine::new();
+    let other = machine.another("vg0");
+    machine.lvm.fail_once("rename", FailAt::Before);
+    machine.adopt().unwrap_err();
+    let half = machine.lvs();
+    let refused = machine.beside().adopt(&other).unwrap_err().to_string();
+    assert!(
+        refused.contains("vg0/data is being adopted under it, or that was cut short"),
+        "{refused}"
+    );
+    assert_eq!(machine.lvs(), half);
+    // Somebody has it all the same, and what was begun is undone.
+    let (vg, was) = ("vg0".parse().unwrap(), "other".parse().unwrap());
+    machine.lvm.rename(&vg, &was, &id().as_str().parse().unwrap()).unwrap();
+    let refused = machine.adopt().unwrap_err().to_string();
+    assert!(refused.contains("the name is taken: there is a volume"), "{refused}");
+    assert!(machine.lvs().contains(&BEFORE.to_owned()), "{:?}", machine.lvs());
 }
 
 #[rstest]
@@ -292,7 +390,7 @@ fn a_thin_volume_of_anothers_pool_is_served_and_grows_there_only_by_hand() {
         layout: Layout::Linear,
     };
     machine.lvm.create_thin_pool(&pool).unwrap();
-    machine.make("thin", Backing::Thin(pool.name));
+    machine.make("vg0", "thin", Backing::Thin(pool.name));
     machine.fs.set_content("/dev/vg0/thin", EXT4);
     let wanted = Adoption { lv: "thin".parse().unwrap(), ..wanted("diary") };
     machine.beside().adopt(&wanted).unwrap();
@@ -312,4 +410,15 @@ fn a_thin_volume_of_anothers_pool_is_served_and_grows_there_only_by_hand() {
     };
     let refused = driver.create(&clone).unwrap_err();
     assert!(refused.to_string().contains("vg0_thinpool"), "{refused}");
+}
+
+#[test]
+fn what_an_adopted_volume_was_is_known_until_it_is_released() {
+    let machine = Machine::new();
+    machine.adopt().unwrap();
+    let driver = machine.driver();
+    assert_eq!(driver.adopted_from(&id()).as_deref(), Some("vg0/data"));
+    machine.release().unwrap();
+    driver.look_again("fast").unwrap();
+    assert_eq!(driver.adopted_from(&id()), None);
 }

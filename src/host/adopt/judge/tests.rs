@@ -14,7 +14,7 @@ use crate::{
 fn lv(name: &str, tags: &[&str]) -> LogicalVolume {
     let tags = tags.iter().map(|tag| tag.parse().unwrap()).collect();
     let lv = LogicalVolume::new(name.parse().unwrap(), Bytes::GIB, Kind::Thick);
-    LogicalVolume { tags, ..lv }
+    LogicalVolume { tags, uuid: name.to_owned(), ..lv }
 }
 
 fn group(name: &str, logical: Vec<LogicalVolume>) -> Group {
@@ -135,6 +135,13 @@ fn what_was_begun_is_meant_again_under_any_name() {
         let meant = said(&groups, "vg0/data", name).unwrap();
         assert_eq!((meant.lv.name.as_str(), meant.is_done), ("data", false));
     }
+}
+
+#[test]
+fn a_volume_that_has_its_name_is_released_before_one_that_has_begun_to_take_it() {
+    let begun = LogicalVolume { tags: tags("diary", Some("data")), ..lv("data", &[]) };
+    let meant = released(vec![begun, ours("diary", Some("before"))], "diary").unwrap();
+    assert_eq!((meant.lv.name.as_str(), meant.was.as_str()), (id("diary").as_str(), "before"));
 }
 
 #[test]

@@ -235,6 +235,11 @@ impl Host {
         books: Option<Arc<Books>>,
     ) -> Result<Pool, StartError> {
         let name = &wanted.name;
+        // Before anything is asked, which may hang, and before anything is activated or resumed, which would put it
+        // in force.
+        if let Err(err) = self.tools.lvm.forget_prepared(&wanted.group()) {
+            tracing::error!(pool = %name, error = chain(&err), "what an interrupted command has left could not be dropped");
+        }
         let open = || {
             if wanted.spec.devices.is_some() {
                 let no_disks = |why| match self.is_wiping_for(name) {
@@ -283,10 +288,6 @@ fn open_group(tools: &Tools, wanted: &PoolEntry) -> Result<(LvName, Group), Fail
             .report(&vg)
             .map_err(|err| Failed::because(format!("volume group {vg} cannot be read"), err))?,
     };
-    // Before anything is activated or resumed, which would put it in force.
-    if let Err(err) = tools.lvm.forget_prepared(&vg) {
-        tracing::error!(pool = %name, error = chain(&err), "what an interrupted command has left could not be dropped");
-    }
     if let Err(err) = tools.lvm.activate_group(&vg) {
         // Volumes that can be activated are; each of the others is looked at below.
         tracing::warn!(pool = %name, error = chain(&err), "not every volume could be activated");

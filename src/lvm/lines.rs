@@ -11,7 +11,7 @@ use std::{
 use super::{
     Backing, Belonging, ConvertToThinPool, CreateGroup, CreatePhysicalVolume, CreateSnapshot,
     CreateThinPool, CreateVolume, Layout, LvName, MoveExtents, Place, RepairRaid, SnapshotKind,
-    Tag, VgName, names::mapped,
+    Tag, VgName,
 };
 use crate::{process::Invocation, units::Bytes};
 
@@ -158,7 +158,7 @@ pub(super) fn locking_directory() -> Invocation {
 pub(super) fn mapped_devices() -> Invocation {
     Invocation::reads("dmsetup")
         .args(["info", "--columns", "--noheadings", "--separator", ":"])
-        .args(["--options", "tables_loaded,uuid,name"])
+        .args(["--options", "tables_loaded,suspended,uuid,name"])
 }
 
 /// Drops the table of a device that is loaded and not in force.
@@ -166,28 +166,44 @@ pub(super) fn clear_device(name: &str) -> Invocation {
     Invocation::changes("dmsetup").args(["clear", name])
 }
 
+/// Lets I/O through again.
+pub(super) fn resume_device(name: &str) -> Invocation {
+    Invocation::changes("dmsetup").args(["resume", name])
+}
+
 /// A device that no volume of LVM's is behind.
 pub(super) fn remove_device(name: &str) -> Invocation {
     Invocation::changes("dmsetup").args(["remove", name])
 }
 
-/// The state of every thin pool, for [`super::strays::transactions`]; without having it written, which may take long.
-pub(super) fn thin_pools() -> Invocation {
-    Invocation::reads("dmsetup").args(["status", "--noflush", "--target", "thin-pool"])
-}
-
-/// The numbers of thin volumes, for [`super::strays::read`]. Without LVM's lock, which the caller holds.
+/// The numbers of thin volumes, for [`super::strays::read`].
 pub(super) fn thin_numbers(vg: &VgName) -> Invocation {
-    Invocation::reads("lvs").args(["--nolocking", "--reportformat", "json"]).args([
+    from_metadata().args([
         "--options",
         "lv_name,segtype,pool_lv,thin_id,transaction_id",
         vg.as_str(),
     ])
 }
 
-/// The state of a volume's device, for [`super::strays::has_blocks`].
-pub(super) fn status(vg: &VgName, lv: &LvName) -> Invocation {
-    Invocation::reads("dmsetup").args(["status", &mapped(vg, lv)])
+/// What volumes lie on, for [`super::prepared::on_a_move`].
+pub(super) fn lies_on(vg: &VgName) -> Invocation {
+    from_metadata().args(["--all", "--options", "lv_name,devices", vg.as_str()])
+}
+
+/// A report for whom holds LVM's lock already, and without a question to the kernel, which may not answer.
+fn from_metadata() -> Invocation {
+    Invocation::reads("lvs").args([
+        "--config",
+        "global/activation=0",
+        "--nolocking",
+        "--reportformat",
+        "json",
+    ])
+}
+
+/// The state of a device, for [`super::strays`]; without having a thin pool write its own first, which may take long.
+pub(super) fn status(device: &str) -> Invocation {
+    Invocation::reads("dmsetup").args(["status", "--noflush", device])
 }
 
 pub(super) fn delete_thin(pool: &str, id: u32) -> Invocation {

@@ -6,10 +6,15 @@
 //! `_reload_with_suppression_v4`), the next command that resumes such a device, whatever it is about, puts in force what
 //! was left: a way to extents that are another's by then, or to a device that answers with errors only.
 //!
+//! It may leave the layers of a thin pool suspended, too. Then not even LVM's reports come to an end: they ask the pool, and
+//! the kernel's answer waits for metadata that cannot be written.
+//!
 //! All of it is dropped while LVM's own lock of the group is held, when no command is between its steps. What the metadata say
 //! is loaded anew by whoever needs it.
 
 use std::{
+    borrow::Cow,
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::MetadataExt,
@@ -17,50 +22,118 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
+use serde::Deserialize;
 
-use super::{Error, VgName};
+use super::{
+    Error, LvName, VgName,
+    names::mapped,
+    report::{Report, parse, unreadable},
+};
 
-/// A device whose tables are not only the one in force.
+/// A mapped device of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Prepared {
-    /// It has one in force, and another is loaded.
-    Loaded(String),
-    /// It has none in force.
-    Empty(String),
+pub(super) struct Device {
+    /// What the device mapper calls it.
+    pub(super) name: String,
+    /// What tables it has.
+    pub(super) tables: Tables,
+    /// Whether it holds all I/O back.
+    pub(super) suspended: bool,
 }
 
-/// The devices of a group of which something is prepared, from what [`super::lines::mapped_devices`] prints.
+/// The tables of a mapped device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// One in force, and no other.
+    InForce,
+    /// One in force, and another is loaded.
+    Both,
+    /// None in force.
+    NoneInForce,
+}
+
+/// The devices of a group, from what [`super::lines::mapped_devices`] prints.
 ///
 /// # Errors
 /// [`Error::Report`] for a line that is none of its.
-pub(super) fn read(out: &[u8], vg: &VgName) -> Result<Vec<Prepared>, Error> {
+pub(super) fn read(out: &[u8], vg: &VgName) -> Result<Vec<Device>, Error> {
     let text = String::from_utf8_lossy(out);
     let lines =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "No devices found");
     let mut found = Vec::new();
     for line in lines {
-        let mut words = line.split(':');
-        let (Some(tables), Some(uuid), Some(name)) = (words.next(), words.next(), words.next())
-        else {
+        let words: Vec<&str> = line.split(':').collect();
+        let [tables, state, uuid, name] = words.as_slice() else {
             return Err(Error::Report(format!("`{line}` is no line about a mapped device")));
         };
         if !uuid.starts_with("LVM-") || !is_in(vg, name) {
             continue;
         }
-        match tables {
-            "Both" => found.push(Prepared::Loaded(name.to_owned())),
-            "Inactive" | "None" => found.push(Prepared::Empty(name.to_owned())),
-            _ => (),
-        }
+        let tables = match *tables {
+            "Both" => Tables::Both,
+            "Inactive" | "None" => Tables::NoneInForce,
+            _ => Tables::InForce,
+        };
+        let suspended = *state == "Suspended";
+        found.push(Device { name: (*name).to_owned(), tables, suspended });
     }
     Ok(found)
 }
 
+/// How far a thin pool itself is from the disks.
+pub(super) const TOP: u8 = 2;
+
+/// The thin pool that a device is a layer of, and how far it is from the disks.
+pub(super) fn pool_layer(vg: &VgName, device: &str) -> Option<(LvName, u8)> {
+    let rest = device.strip_prefix(&group_prefix(vg))?;
+    let (pool, height) = match rest.strip_suffix("-tpool") {
+        Some(pool) => (pool, TOP),
+        None => {
+            let at = ["_tdata", "_tmeta"].iter().find_map(|it| rest.find(it))?;
+            let is_leg = ["_rimage_", "_rmeta_"].iter().any(|it| rest.contains(it));
+            (rest.get(..at)?, u8::from(!is_leg))
+        }
+    };
+    Some((pool.replace("--", "-").parse().ok()?, height))
+}
+
+fn group_prefix(vg: &VgName) -> String {
+    format!("{}-", vg.as_str().replace('-', "--"))
+}
+
+#[derive(Deserialize)]
+struct Places<'a> {
+    #[serde(borrow)]
+    lv: Vec<PlaceRow<'a>>,
+}
+
+#[derive(Deserialize)]
+struct PlaceRow<'a> {
+    lv_name: &'a str,
+    #[serde(borrow)]
+    devices: Cow<'a, str>,
+}
+
+/// The devices of volumes that an unfinished move has, in part or whole, from what [`super::lines::lies_on`] prints, such as
+/// `pvmove0(0)`.
+///
+/// # Errors
+/// [`Error::Report`] for anything else.
+pub(super) fn on_a_move(json: &[u8], vg: &VgName) -> Result<BTreeSet<String>, Error> {
+    let report: Report<Places<'_>> = serde_json::from_slice(json).map_err(unreadable)?;
+    let rows = report.report.into_iter().flat_map(|it| it.lv);
+    let moved = rows.filter(|row| row.devices.split(',').any(|it| it.starts_with("pvmove")));
+    let name = |row: PlaceRow<'_>| {
+        let name: LvName = parse("lv_name", row.lv_name.trim_matches(['[', ']']))?;
+        Ok(mapped(vg, &name))
+    };
+    moved.map(name).collect()
+}
+
 /// Whether a device has the name of one of a group's: the group's, with its hyphens doubled, a hyphen, and the volume's
 /// (lvm(8), `dm_build_dm_name`).
-pub(super) fn is_in(vg: &VgName, name: &str) -> bool {
-    let group = vg.as_str().replace('-', "--");
-    let volume = name.strip_prefix(&group).and_then(|rest| rest.strip_prefix('-'));
+fn is_in(vg: &VgName, name: &str) -> bool {
+    let volume = name.strip_prefix(&group_prefix(vg));
     volume.is_some_and(|volume| !volume.starts_with('-'))
 }
 
@@ -103,18 +176,43 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("Both:LVM-a:vg0-v", Some(Prepared::Loaded("vg0-v".to_owned())))]
-    #[case("Inactive:LVM-a:vg0-pvmove0", Some(Prepared::Empty("vg0-pvmove0".to_owned())))]
-    #[case("None:LVM-a-tdata:vg0-pool_tdata", Some(Prepared::Empty("vg0-pool_tdata".to_owned())))]
-    #[case("Live:LVM-a:vg0-v", None)]
-    #[case("Both:CRYPT-a:vg0-v", None)]
-    #[case("Both::vg0-v", None)]
-    #[case("Both:LVM-a:vg0--x-v", None)]
-    #[case("Both:LVM-a:vg1-v", None)]
+    #[case("Both:Active:LVM-a:vg0-v", Some((Tables::Both, false)))]
+    #[case("Inactive:Suspended:LVM-a:vg0-v", Some((Tables::NoneInForce, true)))]
+    #[case("None:Suspended:LVM-a-tdata:vg0-v", Some((Tables::NoneInForce, true)))]
+    #[case("Live:Active:LVM-a:vg0-v", Some((Tables::InForce, false)))]
+    #[case("Both:Active:CRYPT-a:vg0-v", None)]
+    #[case("Both:Active::vg0-v", None)]
+    #[case("Both:Active:LVM-a:vg0--x-v", None)]
+    #[case("Both:Active:LVM-a:vg1-v", None)]
     #[case("No devices found", None)]
-    fn devices_of_the_group(#[case] line: &str, #[case] want: Option<Prepared>) {
+    fn devices_of_the_group(#[case] line: &str, #[case] want: Option<(Tables, bool)>) {
         let found = read(line.as_bytes(), &"vg0".parse().unwrap()).unwrap();
-        assert_eq!(found, Vec::from_iter(want));
+        let device = |(tables, suspended)| Device { name: "vg0-v".to_owned(), tables, suspended };
+        assert_eq!(found, Vec::from_iter(want.map(device)));
+    }
+
+    #[rstest]
+    #[case("a--b-tarn--thin-tpool", Some(("tarn-thin", 2)))]
+    #[case("a--b-tarn--thin_tmeta", Some(("tarn-thin", 1)))]
+    #[case("a--b-tarn--thin_tdata", Some(("tarn-thin", 1)))]
+    #[case("a--b-p_tmeta_rimage_0", Some(("p", 0)))]
+    #[case("a--b-p_tdata_rmeta_1", Some(("p", 0)))]
+    #[case("a--b-tarn--thin", None)]
+    #[case("a--b-v_rimage_0", None)]
+    #[case("a-p-tpool", None)]
+    fn layers_of_thin_pools(#[case] device: &str, #[case] want: Option<(&str, u8)>) {
+        let found = pool_layer(&"a-b".parse().unwrap(), device);
+        assert_eq!(found, want.map(|(pool, height)| (pool.parse().unwrap(), height)));
+    }
+
+    #[test]
+    fn what_is_on_a_move() {
+        let json = br#"{"report": [{"lv": [
+            {"lv_name": "v-1", "devices": "/dev/sda(0),pvmove0(3)"}, {"lv_name": "w", "devices": "/dev/sda(9)"},
+            {"lv_name": "[p_tmeta]", "devices": "pvmove0(0)"}, {"lv_name": "[pvmove0]", "devices": "/dev/sda(0),/dev/sdb(0)"},
+            {"lv_name": "[p_tdata]", "devices": "p_tdata_rimage_0(0)"}]}]}"#;
+        let found = on_a_move(json, &"vg0".parse().unwrap()).unwrap();
+        assert_eq!(Vec::from_iter(found), ["vg0-p_tmeta", "vg0-v--1"]);
     }
 
     #[test]
@@ -126,8 +224,10 @@ mod tests {
 
     #[test]
     fn hyphens_are_doubled() {
-        let found = read(b"Both:LVM-a:a--b-v\nBoth:LVM-a:a-v\n", &"a-b".parse().unwrap()).unwrap();
-        assert_eq!(found, [Prepared::Loaded("a--b-v".to_owned())]);
+        let lines = b"Both:Active:LVM-a:a--b-v\nBoth:Active:LVM-a:a-v\n";
+        let found = read(lines, &"a-b".parse().unwrap()).unwrap();
+        let names: Vec<_> = found.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["a--b-v"]);
         assert!(read(b"Both", &"a".parse().unwrap()).is_err());
     }
 

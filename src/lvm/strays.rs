@@ -34,23 +34,13 @@ pub(super) struct Stray {
     pub(super) unfinished: Option<(u64, u64)>,
 }
 
-/// The transactions of the pools that take messages, by their names in the device mapper, from what
-/// [`super::lines::thin_pools`] prints: `vg0-pool-tpool: 0 1048576 thin-pool 7 112/1024 16/8192 - rw ...` (the kernel's
-/// `thin-provisioning.rst`).
-pub(super) fn transactions(out: &[u8]) -> BTreeMap<String, u64> {
+/// The transaction of a pool that takes messages, from what [`super::lines::status`] prints of it:
+/// `0 1048576 thin-pool 7 112/1024 16/8192 - rw ...` (the kernel's `thin-provisioning.rst`).
+pub(super) fn transaction(out: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(out);
-    let read = |line: &str| {
-        let (name, status) = line.split_once(": ")?;
-        let mut words = status.split(' ').skip_while(|word| *word != "thin-pool").skip(1);
-        let transaction = words.next()?.parse().ok()?;
-        words.any(|word| word == "rw").then(|| (name.to_owned(), transaction))
-    };
-    text.lines().filter_map(read).collect()
-}
-
-/// The pool of a group that the device mapper calls so.
-pub(super) fn pool_device(vg: &VgName, pool: &LvName) -> String {
-    format!("{}-tpool", mapped(vg, pool))
+    let mut words = text.split_whitespace().skip_while(|word| *word != "thin-pool").skip(1);
+    let transaction = words.next()?.parse().ok()?;
+    words.any(|word| word == "rw").then_some(transaction)
 }
 
 #[derive(Deserialize)]
@@ -69,7 +59,7 @@ struct Row<'a> {
 }
 
 /// The strays that may be in a group's pools, from what [`super::lines::thin_numbers`] prints and the kernel's
-/// transactions. None in a pool that is more than one transaction away from what LVM has: then its metadata are not
+/// transactions of those that take messages, by the names of their devices. None in a pool that is more than one transaction away from what LVM has: then its metadata are not
 /// those of this pool.
 ///
 /// # Errors
@@ -83,7 +73,8 @@ pub(super) fn read(
     let rows: Vec<Row<'_>> = report.report.into_iter().flat_map(|it| it.lv).collect();
     let mut strays = Vec::new();
     for pool in rows.iter().filter(|it| it.segtype == "thin-pool") {
-        let device = pool_device(vg, &parse("lv_name", pool.lv_name)?);
+        let name: LvName = parse("lv_name", pool.lv_name)?;
+        let device = format!("{}-tpool", mapped(vg, &name));
         let Some(&now) = kernel.get(&device) else { continue };
         let noted: u64 = parse("transaction_id", pool.transaction_id)?;
         let is_behind = now.checked_add(1) == Some(noted);
@@ -125,19 +116,18 @@ mod tests {
 
     use super::*;
 
-    const KERNEL: &str = "\
-        vg0-pool-tpool: 0 1048576 thin-pool 7 112/1024 16/8192 - rw no_discard_passdown queue_if_no_space - 256 \n\
-        vg0-ro-tpool: 0 1048576 thin-pool 7 112/1024 16/8192 - ro no_discard_passdown error_if_no_space - 256 \n\
-        vg0-dead-tpool: 0 1048576 thin-pool Fail\n\
-        vg0-full-tpool: 0 1048576 thin-pool 3 112/1024 8192/8192 - out_of_data_space discard_passdown error_if_no_space - 256 \n\
-        vg--1-pool-tpool: 0 8 thin-pool 18 1/2 1/2 - rw discard_passdown error_if_no_space - 1 ";
-
-    #[test]
-    fn pools_that_take_messages() {
-        let want = [("vg--1-pool-tpool", 18), ("vg0-pool-tpool", 7)];
-        let want = want.map(|(name, at)| (name.to_owned(), at));
-        assert_eq!(transactions(KERNEL.as_bytes()), BTreeMap::from(want));
-        assert_eq!(transactions(b"No devices found\n"), BTreeMap::new());
+    #[rstest]
+    #[case("0 8 thin-pool 7 1/2 1/2 - rw no_discard_passdown queue_if_no_space - 256 \n", Some(7))]
+    #[case("0 8 thin-pool 18 1/2 1/2 - ro no_discard_passdown error_if_no_space - 256 \n", None)]
+    #[case(
+        "0 8 thin-pool 3 1/2 2/2 - out_of_data_space discard_passdown error_if_no_space - 1\n",
+        None
+    )]
+    #[case("0 8 thin-pool Fail\n", None)]
+    #[case("0 8 linear\n", None)]
+    #[case("", None)]
+    fn pools_that_take_messages(#[case] out: &str, #[case] want: Option<u64>) {
+        assert_eq!(transaction(out.as_bytes()), want);
     }
 
     /// A pool that LVM has at the transaction `noted`, with a volume of each number and transaction.
@@ -172,7 +162,7 @@ mod tests {
         #[case] has: &[(u32, u64)],
         #[case] want: &[(u32, bool)],
     ) {
-        let kernel = transactions(KERNEL.as_bytes());
+        let kernel = BTreeMap::from([("vg0-pool-tpool".to_owned(), 7)]);
         let found = read(volumes(noted, has).as_bytes(), &"vg0".parse().unwrap(), &kernel).unwrap();
         let stray = |&(id, is_unfinished): &(u32, bool)| Stray {
             pool: "vg0-pool-tpool".to_owned(),

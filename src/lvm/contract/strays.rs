@@ -1,8 +1,15 @@
 //! What real LVM leaves in its thin pools when it is killed or fails, and what becomes of it. Each test shows as well
 //! that LVM alone does not cope.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::{
+    fs::{self, File},
+    io::Read,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use rstest::rstest;
 
 use super::{
     Error, Layout, SnapshotKind, extents,
@@ -124,4 +131,29 @@ fn a_pool_goes_on_after_a_snapshot_that_was_cut_short() {
     ground.remove("s").unwrap();
     ground.thin("w", extents(4)).unwrap();
     assert_eq!(content(&ground, "v"), SECRET);
+}
+
+/// With metadata that cannot be written not even LVM's reports come to an end.
+#[rstest]
+#[case::metadata("pool_tmeta")]
+#[case::data("pool_tdata")]
+#[case::pool("pool-tpool")]
+#[ignore = "guest: needs root and LVM"]
+fn a_pool_goes_on_whose_layers_were_left_suspended(#[case] layer: &str) {
+    let group = ScratchGroup::new(1);
+    let ground = scene(&group);
+    by_hand("dmsetup", ["suspend", "--noflush", "--nolockfs", &group.mapped(layer)]);
+    let to = format!("of={}", device(&ground, "v"));
+    #[expect(clippy::disallowed_methods, reason = "Tarn has no verb for this")]
+    let mut writer = Command::new("dd")
+        .args(["if=/dev/urandom", &to, "bs=1M", "count=1", "seek=4", "oflag=direct", "conv=fsync"])
+        .spawn()
+        .unwrap();
+    while !fs::read_to_string(format!("/proc/{}/stat", writer.id())).unwrap().contains(") D ") {
+        thread::sleep(Duration::from_millis(1));
+    }
+    ground.lvm.forget_prepared(&ground.vg).unwrap();
+    assert!(writer.wait().unwrap().success());
+    ground.snapshot("v", "s", SnapshotKind::ThinWritable).unwrap();
+    assert_eq!(content(&ground, "s"), SECRET);
 }

@@ -91,15 +91,20 @@ fn converted() -> Invocation {
 )]
 #[case::mapped_devices(
     mapped_devices(),
-    "dmsetup info --columns --noheadings --separator : --options tables_loaded,uuid,name"
+    "dmsetup info --columns --noheadings --separator : --options tables_loaded,suspended,uuid,name"
 )]
 #[case::clear_device(clear_device("vg0-v"), "dmsetup clear vg0-v")]
-#[case::thin_pools(thin_pools(), "dmsetup status --noflush --target thin-pool")]
 #[case::thin_numbers(
     thin_numbers(&vg()),
-    "lvs --nolocking --reportformat json --options lv_name,segtype,pool_lv,thin_id,transaction_id vg0"
+    "lvs --config global/activation=0 --nolocking --reportformat json --options \
+     lv_name,segtype,pool_lv,thin_id,transaction_id vg0"
 )]
-#[case::status(status(&"vg-0".parse().unwrap(), &lv("v-1")), "dmsetup status vg--0-v--1")]
+#[case::lies_on(
+    lies_on(&vg()),
+    "lvs --config global/activation=0 --nolocking --reportformat json --all --options lv_name,devices vg0"
+)]
+#[case::resume_device(resume_device("vg0-p_tmeta"), "dmsetup resume vg0-p_tmeta")]
+#[case::status(status("vg0-v"), "dmsetup status --noflush vg0-v")]
 #[case::delete_thin(
     delete_thin("vg0-pool-tpool", 7),
     "dmsetup message vg0-pool-tpool 0 \"delete 7\""

@@ -1,14 +1,42 @@
 //! What commands that were killed or failed have left in the kernel, dropped while LVM's own lock of the group is held.
 
-use std::fs::File;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+};
 
 use nix::fcntl::Flock;
 
 use super::{About, LvmTools, group, lines, prepared, strays};
 use crate::{
-    lvm::{CreateVolume, Error, LvName, VgName, prepared::Prepared, strays::Stray},
+    lvm::{
+        CreateVolume, Error, LvName, Lvm, VgName,
+        names::mapped,
+        prepared::{Device, Tables},
+        strays::Stray,
+    },
     process::{Cause, Failure, Invocation},
 };
+
+/// A suspended layer of a thin pool. LVM cannot resume it: it would ask the pool first, and hang.
+struct Layer<'a> {
+    pool: LvName,
+    device: &'a Device,
+}
+
+/// The suspended layers of a group's thin pools, those below first. A move that is not in force yet has begun nothing.
+fn suspended_layers<'a>(vg: &VgName, devices: &'a [Device]) -> Vec<Layer<'a>> {
+    let suspended = devices.iter().filter(|it| it.suspended && it.tables != Tables::NoneInForce);
+    let layer = |device: &'a Device| Some((prepared::pool_layer(vg, &device.name)?, device));
+    let mut found: Vec<_> = suspended.filter_map(layer).collect();
+    found.sort_by_key(|((_, height), _)| *height);
+    found.into_iter().map(|((pool, _), device)| Layer { pool, device }).collect()
+}
+
+fn is_pool(vg: &VgName, device: &Device) -> bool {
+    let layer = prepared::pool_layer(vg, &device.name);
+    layer.is_some_and(|(_, height)| height == prepared::TOP) && device.tables != Tables::NoneInForce
+}
 
 /// How often mapped devices are listed that come and go.
 const LISTINGS: u32 = 20;
@@ -16,9 +44,20 @@ const LISTINGS: u32 = 20;
 impl LvmTools {
     /// Takes LVM's own lock of a group, drops what is left, and lets go of it.
     pub(super) fn forget(&self, vg: &VgName) -> Result<(), Error> {
-        let _lock = self.lock(vg)?;
-        self.forget_tables(vg)?;
-        self.forget_strays(vg)
+        let lock = self.lock(vg)?;
+        let devices = self.mapped(vg)?;
+        let layers = suspended_layers(vg, &devices);
+        self.forget_tables(vg, &devices, &layers)?;
+        for layer in &layers {
+            tracing::warn!(%vg, device = layer.device.name, "was left suspended; resuming it");
+            let command = lines::resume_device(&layer.device.name);
+            self.courier.carry(command).map_err(Error::Tool)?;
+        }
+        self.forget_strays(vg, &devices)?;
+        drop(lock);
+        // The metadata may say more than the tables that are in force.
+        let pools: BTreeSet<_> = layers.iter().map(|it| &it.pool).collect();
+        pools.into_iter().try_for_each(|pool| self.refresh(vg, pool))
     }
 
     fn lock(&self, vg: &VgName) -> Result<Flock<File>, Error> {
@@ -30,9 +69,9 @@ impl LvmTools {
         })
     }
 
-    /// The mapped devices of a group of which something is prepared. One of any group that goes away while they are
-    /// listed makes `dmsetup` fail; then they are listed again.
-    fn prepared(&self, vg: &VgName) -> Result<Vec<Prepared>, Error> {
+    /// The mapped devices of a group. One of any group that goes away while they are listed makes `dmsetup` fail; then
+    /// they are listed again.
+    fn mapped(&self, vg: &VgName) -> Result<Vec<Device>, Error> {
         for _ in 0..LISTINGS {
             match self.courier.carry(lines::mapped_devices()) {
                 Err(failure) if failure.says("does not exist") => {}
@@ -42,16 +81,32 @@ impl LvmTools {
         prepared::read(&self.run(lines::mapped_devices(), group(vg))?, vg)
     }
 
-    fn forget_tables(&self, vg: &VgName) -> Result<(), Error> {
-        let prepared = self.prepared(vg)?;
-        for it in &prepared {
-            if let Prepared::Loaded(device) = it {
-                tracing::warn!(%vg, device, "an interrupted command has left a table; dropping it");
-                self.courier.carry(lines::clear_device(device)).map_err(Error::Tool)?;
-            }
+    /// Drops the tables that are not in force. Only that of a suspended layer stays which leads to a move that has
+    /// begun: around it, what is written would not be copied.
+    fn forget_tables(
+        &self,
+        vg: &VgName,
+        devices: &[Device],
+        layers: &[Layer<'_>],
+    ) -> Result<(), Error> {
+        let may_move = |it: &&Layer<'_>| it.device.tables == Tables::Both;
+        let moved = match layers.iter().any(|it| may_move(&it)) {
+            true => prepared::on_a_move(&self.run(lines::lies_on(vg), group(vg))?, vg)?,
+            false => BTreeSet::new(),
+        };
+        let stays: Vec<&Device> = layers
+            .iter()
+            .filter(may_move)
+            .map(|it| it.device)
+            .filter(|it| moved.contains(&it.name))
+            .collect();
+        for device in devices.iter().filter(|it| it.tables == Tables::Both && !stays.contains(it)) {
+            let device = device.name.as_str();
+            tracing::warn!(%vg, device, "an interrupted command has left a table; dropping it");
+            self.courier.carry(lines::clear_device(device)).map_err(Error::Tool)?;
         }
-        for it in &prepared {
-            let Prepared::Empty(device) = it else { continue };
+        for device in devices.iter().filter(|it| it.tables == Tables::NoneInForce) {
+            let device = device.name.as_str();
             tracing::warn!(%vg, device, "an interrupted command has left a device without a table; removing it");
             if let Err(failure) = self.courier.carry(lines::remove_device(device)) {
                 // Something leads to it all the same.
@@ -61,10 +116,12 @@ impl LvmTools {
         Ok(())
     }
 
-    fn forget_strays(&self, vg: &VgName) -> Result<(), Error> {
-        let kernel = self.courier.carry(lines::thin_pools()).map_err(Error::Tool)?;
-        let mut kernel = strays::transactions(&kernel);
-        kernel.retain(|device, _| prepared::is_in(vg, device));
+    fn forget_strays(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {
+        let mut kernel = BTreeMap::new();
+        for Device { name, .. } in devices.iter().filter(|it| is_pool(vg, it)) {
+            let status = self.courier.carry(lines::status(name)).map_err(Error::Tool)?;
+            kernel.extend(strays::transaction(&status).map(|it| (name.clone(), it)));
+        }
         if kernel.is_empty() {
             return Ok(());
         }
@@ -143,7 +200,7 @@ impl LvmTools {
     }
 
     fn has_blocks(&self, vg: &VgName, lv: &LvName) -> Result<bool, Error> {
-        strays::has_blocks(&self.run(lines::status(vg, lv), group(vg))?)
+        strays::has_blocks(&self.run(lines::status(&mapped(vg, lv)), group(vg))?)
     }
 
     /// Drops what is left, and logs why it could not.

@@ -68,7 +68,7 @@ fn a_file_becomes_one_device(world: &dyn World) {
 
 fn what_is_wiped_is_gone(world: &dyn World) {
     let devices = world.devices();
-    for how in [Wipe::Zero, Wipe::Discard] {
+    for how in [Wipe::Zero, Wipe::Discard, Wipe::QuickReset] {
         let device = world.device(SIZE);
         mark(world, &device, b"mark");
         devices.wipe(&device, MIDDLE, Wipe::None).unwrap();
@@ -82,6 +82,13 @@ fn what_is_wiped_is_gone(world: &dyn World) {
         devices.wipe(&device, past, how).unwrap_err();
         devices.wipe(Path::new("/dev/tarn-no-such-device"), MIDDLE, how).unwrap_err();
     }
+    let device = world.device(SIZE);
+    mark(world, &device, b"mark");
+    devices.wipe(&device, MIDDLE, Wipe::Shred).unwrap();
+    for untouched in [b"mark", &[0; 4]] {
+        assert!(!at_each(world, &device, INSIDE, untouched));
+    }
+    assert!(at_each(world, &device, OUTSIDE, b"mark"));
 }
 
 fn what_is_copied_is_equal(world: &dyn World) {

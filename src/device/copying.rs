@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Read as _},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
 };
@@ -26,6 +26,21 @@ static ZEROES: [u8; CHUNK] = [0; CHUNK];
 pub(super) fn zeroes(length: u64) -> &'static [u8] {
     let length = usize::try_from(length).unwrap_or(CHUNK);
     ZEROES.get(..length).unwrap_or(&ZEROES)
+}
+
+/// Writes bytes over a part that nobody can foretell.
+pub(super) fn write_random(file: &File, part: Part) -> io::Result<()> {
+    let mut random = File::open("/dev/urandom")?;
+    let mut chunk = vec![0; CHUNK];
+    let end = part.offset.0.saturating_add(part.length.0);
+    let mut at = part.offset.0;
+    while at < end {
+        chunk.truncate(usize::try_from(end - at).unwrap_or(CHUNK));
+        random.read_exact(&mut chunk)?;
+        file.write_all_at(&chunk, at)?;
+        at = at.saturating_add(chunk.len() as u64);
+    }
+    Ok(())
 }
 
 /// See [`super::Devices::copy`]. A chunk of zeroes that the target has already is not written, so a

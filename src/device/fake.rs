@@ -17,6 +17,8 @@ use crate::units::Bytes;
 
 /// Bytes are kept in blocks of this size; a block that is not kept reads as zeroes.
 const BLOCK: usize = 4096;
+/// What a shredded byte is.
+const SHREDDED: u8 = 0xa7;
 
 /// Finds the size of a device that was not announced.
 type Lookup = Box<dyn Fn(&Path) -> Option<Bytes> + Send + Sync>;
@@ -60,6 +62,7 @@ struct State {
     listed: BTreeMap<PathBuf, BlockDevice>,
     bells: Vec<Bell>,
     failing: BTreeSet<Call>,
+    wipes: Vec<(Part, Wipe)>,
     after_wipe: Option<Event>,
     later: Option<usize>,
     calls: BTreeMap<Call, usize>,
@@ -182,6 +185,11 @@ impl FakeDevices {
         self.lock().failing.insert(call);
     }
 
+    /// What was wiped, of whichever device, and how, since it was asked last.
+    pub fn take_wipes(&self) -> Vec<(Part, Wipe)> {
+        std::mem::take(&mut self.lock().wipes)
+    }
+
     /// Something happens right after the next wipe.
     pub fn after_wipe(&self, event: impl FnOnce(&Self) + Send + 'static) {
         self.lock().after_wipe = Some(Box::new(event));
@@ -292,6 +300,9 @@ impl Devices for FakeDevices {
         if how == Wipe::None {
             return Ok(());
         }
+        state.wipes.push((part, how));
+        // What nobody can foretell is one byte here, in blocks that are kept.
+        let byte = if how == Wipe::Shred { SHREDDED } else { 0 };
         let end = part.offset.0 + part.length.0;
         if let Some(blocks) = state.blocks.get_mut(device) {
             for (number, bytes) in blocks.iter_mut() {
@@ -300,7 +311,7 @@ impl Devices for FakeDevices {
                     usize::try_from(at.saturating_sub(start)).unwrap_or(BLOCK).min(bytes.len())
                 };
                 let (first, last) = (place(part.offset.0), place(end));
-                bytes.iter_mut().take(last).skip(first).for_each(|cell| *cell = 0);
+                bytes.iter_mut().take(last).skip(first).for_each(|cell| *cell = byte);
             }
         }
         let event = state.after_wipe.take();

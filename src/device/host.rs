@@ -76,8 +76,9 @@ impl Devices for HostDevices {
                 return Err(io::Error::from(Errno::EINVAL));
             }
             match how {
-                Wipe::Zero => zero(&file, part)?,
+                Wipe::Zero | Wipe::QuickReset => zero(&file, part)?,
                 Wipe::Discard => unmap(&file, part)?,
+                Wipe::Shred => copying::write_random(&file, part)?,
                 Wipe::None => return Ok(()),
             }
             file.sync_all()

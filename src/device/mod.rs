@@ -54,7 +54,7 @@ pub trait Devices: Send + Sync {
     fn ensure_loop(&self, file: &Path, size: Bytes) -> Result<PathBuf, Error>;
 
     /// Overwrites a part of a device so that nothing of it can be read again, and waits until that
-    /// is durable.
+    /// is durable. To shred it is to write random bytes over it, once.
     fn wipe(&self, device: &Path, part: Part, how: Wipe) -> Result<(), Error>;
 
     /// Copies a part of one device to the same place of another.
@@ -109,6 +109,11 @@ pub enum Wipe {
     Discard,
     /// Left as they are: the next owner of the extents can read them.
     None,
+    /// Of a whole device: only both of its ends, where all signatures are, with zeroes. The next owner can read
+    /// the rest.
+    QuickReset,
+    /// Of a whole device: written over with random bytes, as often as its pool says, and then with zeroes.
+    Shred,
 }
 
 impl Wipe {
@@ -118,6 +123,8 @@ impl Wipe {
             Self::Zero => "zero",
             Self::Discard => "discard",
             Self::None => "none",
+            Self::QuickReset => "quickreset",
+            Self::Shred => "shred",
         }
     }
 }
@@ -127,14 +134,14 @@ impl FromStr for Wipe {
     type Err = BadWipe;
 
     fn from_str(text: &str) -> Result<Self, BadWipe> {
-        let mut all = [Self::Zero, Self::Discard, Self::None].into_iter();
-        all.find(|wipe| text.eq_ignore_ascii_case(wipe.word())).ok_or(BadWipe)
+        let all = [Self::Zero, Self::Discard, Self::None, Self::QuickReset, Self::Shred];
+        all.into_iter().find(|wipe| text.eq_ignore_ascii_case(wipe.word())).ok_or(BadWipe)
     }
 }
 
 /// Why a text does not say what is done to the bytes of a deleted volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("use Zero, Discard or None")]
+#[error("use Zero, Discard, None, QuickReset or Shred")]
 pub struct BadWipe;
 
 /// Why it did not work. Each names the device or file.

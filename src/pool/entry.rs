@@ -22,8 +22,8 @@ pub enum EntryState {
     Free,
     /// Its device is this volume.
     Used(VolumeId),
-    /// Its device was this volume, and is being wiped.
-    Wiped(VolumeId),
+    /// Its device was this volume, and is being wiped, which has come so far.
+    Wiped(VolumeId, String),
     /// Its device is no volume, for this reason.
     Refused(String),
 }
@@ -34,7 +34,7 @@ impl EntryState {
         match self {
             Self::Free => "Free",
             Self::Used(_) => "Used",
-            Self::Wiped(_) => "Wiped",
+            Self::Wiped(..) => "Wiped",
             Self::Refused(_) => "Refused",
         }
     }
@@ -42,16 +42,16 @@ impl EntryState {
     /// The volume that its device is, or was.
     pub fn volume(&self) -> Option<&VolumeId> {
         match self {
-            Self::Used(id) | Self::Wiped(id) => Some(id),
+            Self::Used(id) | Self::Wiped(id, _) => Some(id),
             Self::Free | Self::Refused(_) => None,
         }
     }
 
-    /// Why its device is no volume.
-    pub fn refusal(&self) -> Option<&str> {
+    /// Why its device is no volume, or is not free yet.
+    pub fn message(&self) -> Option<&str> {
         match self {
-            Self::Refused(why) => Some(why),
-            Self::Free | Self::Used(_) | Self::Wiped(_) => None,
+            Self::Refused(why) | Self::Wiped(_, why) => Some(why),
+            Self::Free | Self::Used(_) => None,
         }
     }
 }
@@ -62,7 +62,7 @@ impl fmt::Display for DeviceEntry {
         let verb = match &self.state {
             EntryState::Free => "offers ",
             EntryState::Used(_) => "has    ",
-            EntryState::Wiped(_) => "wipes  ",
+            EntryState::Wiped(..) => "wipes  ",
             EntryState::Refused(_) => "refuses",
         };
         write!(f, "{verb} {}", self.path.display())?;
@@ -71,7 +71,8 @@ impl fmt::Display for DeviceEntry {
         }
         match &self.state {
             EntryState::Free => Ok(()),
-            EntryState::Used(id) | EntryState::Wiped(id) => write!(f, ": volume {id}"),
+            EntryState::Used(id) => write!(f, ": volume {id}"),
+            EntryState::Wiped(id, said) => write!(f, ": volume {id}: {said}"),
             EntryState::Refused(why) => write!(f, ": {why}"),
         }
     }
@@ -97,8 +98,8 @@ mod tests {
             format!("has     /mnt/disks/a (/dev/sda, 10Gi): volume {id}")
         );
         assert_eq!(
-            line(Some("/dev/sda"), EntryState::Wiped(id.clone())),
-            format!("wipes   /mnt/disks/a (/dev/sda, 10Gi): volume {id}")
+            line(Some("/dev/sda"), EntryState::Wiped(id.clone(), "5% is done".to_owned())),
+            format!("wipes   /mnt/disks/a (/dev/sda, 10Gi): volume {id}: 5% is done")
         );
         let refused = EntryState::Refused("it leads nowhere".to_owned());
         assert_eq!(line(None, refused), "refuses /mnt/disks/a: it leads nowhere");

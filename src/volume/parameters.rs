@@ -40,7 +40,7 @@ pub struct Parameters {
     pub filesystem: Option<FsKind>,
     /// `mkfsOptions`: options for mkfs, from the list in `docs/parameters.md`.
     pub mkfs: Option<String>,
-    /// `wipe`: what is done to a deleted volume's bytes: `Zero`, `Discard` or `None`.
+    /// `wipe`: what is done to a deleted volume's bytes: one of [`Wipe`].
     pub wipe: Option<Wipe>,
     /// `afterRestart`: what becomes of a volume in memory whose contents are gone: `Fail` or `Empty`.
     pub after_restart: Option<AfterRestart>,
@@ -311,7 +311,7 @@ mod tests {
     #[case::provisioning("provisioning", "thinnish")]
     #[case::one_stripe("stripes", "1")]
     #[case::odd_stripe("stripeSize", "100Ki")]
-    #[case::wipe("wipe", "shred")]
+    #[case::wipe("wipe", "burn")]
     #[case::after_restart("afterRestart", "Gone")]
     #[case::filesystem("csi.storage.k8s.io/fstype", "ntfs")]
     #[case::no_mirror("mirrors", "0")]

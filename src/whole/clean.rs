@@ -7,9 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Found, WholeDevices};
+use super::{
+    Found, WholeDevices,
+    course::{Course, Progress, Step},
+    record::Record,
+};
 use crate::{
-    device::{self, BlockDevice, ends_last},
+    device::{self, BlockDevice, Wipe},
     mounts::fs_failed,
     pool::{Keeps, plan::words_for},
     volume::{Error, VolumeId, chain},
@@ -17,8 +21,6 @@ use crate::{
 
 /// When a device that could not be wiped is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
-/// Progress is told each time so much more of a hundred is done.
-const STEP: u64 = 5;
 
 /// The volumes that are being wiped, and those that could not be.
 #[derive(Default)]
@@ -26,7 +28,8 @@ pub(super) struct Cleanings(Mutex<BTreeMap<VolumeId, Cleaning>>);
 
 enum Cleaning {
     Running,
-    Failed(Instant),
+    /// When, and why.
+    Failed(Instant, String),
 }
 
 impl Cleanings {
@@ -40,7 +43,7 @@ impl Cleanings {
         let is_due = match all.get(id) {
             None => true,
             Some(Cleaning::Running) => false,
-            Some(Cleaning::Failed(at)) => at.elapsed() >= AGAIN,
+            Some(Cleaning::Failed(at, _)) => at.elapsed() >= AGAIN,
         };
         if is_due {
             all.insert(id.clone(), Cleaning::Running);
@@ -48,11 +51,19 @@ impl Cleanings {
         is_due
     }
 
-    fn end(&self, id: &VolumeId, is_done: bool) {
-        match is_done {
-            true => self.lock().remove(id),
-            false => self.lock().insert(id.clone(), Cleaning::Failed(Instant::now())),
+    fn end(&self, id: &VolumeId, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.lock().remove(id),
+            Err(why) => self.lock().insert(id.clone(), Cleaning::Failed(Instant::now(), why)),
         };
+    }
+
+    /// Why the volume could not be wiped when that was tried last.
+    pub(super) fn failure(&self, id: &VolumeId) -> Option<String> {
+        match self.lock().get(id)? {
+            Cleaning::Running => None,
+            Cleaning::Failed(_, why) => Some(why.clone()),
+        }
     }
 }
 
@@ -75,13 +86,10 @@ impl WholeDevices {
                 continue;
             }
             let whole = Arc::clone(self);
-            let work = move || {
-                let is_done = whole.clean_or_say(&found);
-                whole.cleanings.end(&found.id, is_done);
-            };
+            let work = move || whole.clean_or_say(&found);
             if let Err(error) = thread::Builder::new().name("clean".to_owned()).spawn(work) {
                 tracing::warn!(volume = %id, %error, "no thread to wipe it");
-                self.cleanings.end(&id, false);
+                self.cleanings.end(&id, Err(error.to_string()));
             }
         }
     }
@@ -93,7 +101,7 @@ impl WholeDevices {
         }
     }
 
-    fn clean_or_say(&self, found: &Found) -> bool {
+    fn clean_or_say(&self, found: &Found) {
         let (id, pool) = (&found.id, &found.pool.name);
         let cleaned = self.clean(found);
         match &cleaned {
@@ -102,46 +110,65 @@ impl WholeDevices {
                 tracing::warn!(%pool, volume = %id, error = chain(err), "not wiped yet");
             }
         }
-        cleaned.is_ok()
+        self.cleanings.end(id, cleaned.map_err(|err| chain(&err)));
+        self.look_around_or_say(false);
     }
 
     /// Wipes the device of a deleted volume, sees that nothing is on it, and forgets the volume.
     fn clean(&self, found: &Found) -> Result<(), Error> {
-        let Found { id, pool, record } = found;
+        let Found { id, pool, .. } = found;
         let device = self.device(found)?;
-        let fail = |err: device::Error| Error::machine(format!("wiping {id}"), err);
-        let (mut done, mut told) = (0u64, 0);
-        for part in ends_last(device.size) {
-            if !self.rounds.goes_on() {
-                return Err(Error::Busy("it was stopped half-way".to_owned()));
-            }
-            // Another disk may have been plugged in where this one was.
-            self.ensure_still(&device)?;
-            self.devices.wipe(&device.path, part, record.wipe).map_err(fail)?;
-            done = done.saturating_add(part.length.0);
-            let hundredths = done.saturating_mul(100) / device.size.0.max(1);
-            if hundredths >= told + STEP {
-                told = hundredths;
-                tracing::info!(volume = %id, hundredths, "wiping the device");
-            }
-        }
+        self.overwrite(found, &device)?;
         if device.partition_of.is_none() {
-            self.devices.forget_partitions(&device.path).map_err(fail)?;
+            self.devices.forget_partitions(&device.path).map_err(|err| failed(id, err))?;
         }
         self.ensure_still(&device)?;
         let look = self.fs.look(&device.path);
         let look = look.map_err(|err| fs_failed(format!("looking at {id}"), err))?;
         if !look.is_nothing() {
+            // Somebody else writes to it, or it does not keep what is written: all of it is done again.
+            self.note_progress(found, None)?;
             let (path, words) = (device.path.display(), words_for(&look));
             return Err(Error::Precondition(format!("{path} was wiped, and yet {words}")));
         }
         self.note_look(&device, Ok(look), None);
-        {
-            let _turn = self.take_turn();
-            pool.forget(id)?;
+        let _turn = self.take_turn();
+        pool.forget(id)
+    }
+
+    /// Writes over the device what is to be written, from where that was cut short.
+    fn overwrite(&self, found: &Found, device: &BlockDevice) -> Result<(), Error> {
+        let Found { id, record, .. } = found;
+        let course = Course::new(how(found), record.shreds, device.size);
+        // Without an identity of its own it may be another device than it was when that was noted.
+        let known = record.wiped.filter(|_| record.device.lasts());
+        let begin = known.and_then(|it| it.of(course)).unwrap_or_else(|| course.begin());
+        let (mut noted, mut told) = (begin, begin);
+        tracing::info!(volume = %id, how = ?how(found), done = begin.said(), "wiping the device");
+        for Step { part, how, after } in course.steps(begin) {
+            if !self.rounds.goes_on() {
+                return Err(Error::Busy("it was stopped half-way".to_owned()));
+            }
+            // Another disk may have been plugged in where this one was.
+            self.ensure_still(device)?;
+            self.devices.wipe(&device.path, part, how).map_err(|err| failed(id, err))?;
+            if after.is_worth_noting(noted) {
+                noted = after;
+                self.note_progress(found, Some(after))?;
+            }
+            if after.is_worth_telling(told) {
+                told = after;
+                tracing::info!(volume = %id, done = after.said(), "wiping the device");
+                self.look_around_or_say(false);
+            }
         }
-        self.look_around_or_say(false);
         Ok(())
+    }
+
+    fn note_progress(&self, found: &Found, wiped: Option<Progress>) -> Result<(), Error> {
+        let _turn = self.take_turn();
+        let Some(record) = found.pool.find(&found.id) else { return Ok(()) };
+        found.pool.put("writing the record of", &found.id, Record { wiped, ..record })
     }
 
     /// The device is the one that it was, and nothing is made of it.
@@ -155,4 +182,14 @@ impl WholeDevices {
             }
         }
     }
+}
+
+/// As the volume was made for; all of it where its pool allows no quick reset any more.
+fn how(found: &Found) -> Wipe {
+    let (spec, wipe) = (&found.pool.spec, found.record.wipe);
+    spec.wipe_of(Some(wipe)).unwrap_or(Wipe::Zero)
+}
+
+fn failed(id: &VolumeId, err: device::Error) -> Error {
+    Error::machine(format!("wiping {id}"), err)
 }

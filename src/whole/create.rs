@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{Found, WholeDevices, identity::Identity, pool::Pool, record::Record};
 use crate::{
-    device::BlockDevice,
+    device::{BlockDevice, Wipe},
     fs::MkfsOptions,
-    pool::{Class, EntryState, capacity::no_device, pick},
+    pool::{Class, EntryState, PoolSpec, capacity::no_device, pick},
     units::Bytes,
-    volume::{Error, Parameters, Purpose, Volume, VolumeId, Wanted, chain, ensure_equal},
+    volume::{Error, Parameters, PoolName, Purpose, Volume, VolumeId, Wanted, chain, ensure_equal},
 };
 
 /// What a volume is to be, wherever it is.
@@ -32,7 +32,7 @@ impl WholeDevices {
         let pools = self.pools();
         let named = wanted.parameters.pool.as_ref();
         let pool = pick(&pools.served, |pool| &pool.name, named, "this node")?;
-        let draft = suitable(pool, wanted)?;
+        let draft = suitable(&pool.spec, &pool.name, wanted)?;
         wanted.ensure_may_be_on(&self.node)?;
         for anew in [false, true] {
             if anew {
@@ -71,10 +71,12 @@ impl WholeDevices {
                 purpose: wanted.purpose,
                 size: device.size,
                 wipe: draft.class.wipe,
+                shreds: shreds(pool, draft.class.wipe),
                 mkfs: draft.mkfs.clone(),
                 created: (self.clock)(),
                 fresh: true,
                 deleted: false,
+                wiped: None,
                 device: Identity::of(device, path),
             };
             if self.take(pool, id, device, &record)? {
@@ -113,7 +115,7 @@ impl WholeDevices {
         wanted.ensure_is_like(id, record.size, record.purpose)?;
         let name = wanted.parameters.pool.as_ref().unwrap_or(&pool.name);
         same("pool", pool.name.to_string(), name.to_string())?;
-        let draft = suitable(pool, wanted)?;
+        let draft = suitable(&pool.spec.allowing(record.wipe), &pool.name, wanted)?;
         same("wipe", format!("{:?}", record.wipe), format!("{:?}", draft.class.wipe))?;
         same("mkfsOptions", record.mkfs.clone(), draft.mkfs)?;
         wanted.ensure_is_where_wanted(id, &self.node)
@@ -125,11 +127,16 @@ pub(super) fn class(pool: &Pool, parameters: &Parameters) -> Result<Class, Error
     Class::resolve(parameters, &pool.name, &pool.spec, None)
 }
 
+/// How often a device that is wiped so is shredded.
+fn shreds(pool: &Pool, wipe: Wipe) -> u32 {
+    let whole = pool.spec.whole_devices.as_ref().filter(|_| wipe == Wipe::Shred);
+    whole.map_or(0, |it| it.shred_passes)
+}
+
 /// That a volume of the pool can be what is wanted, and how it is made then.
-fn suitable(pool: &Pool, wanted: &Wanted) -> Result<Draft, Error> {
-    let class = class(pool, &wanted.parameters)?;
+fn suitable(spec: &PoolSpec, name: &PoolName, wanted: &Wanted) -> Result<Draft, Error> {
+    let class = Class::resolve(&wanted.parameters, name, spec, None)?;
     if wanted.source.is_some() {
-        let name = &pool.name;
         let allowed =
             format!("nothing is copied into pool {name}, whose volumes are whole devices");
         return Err(Error::invalid("volume_content_source", "a copy", allowed));

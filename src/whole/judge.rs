@@ -36,8 +36,8 @@ pub(super) struct Claim {
     /// The name of the pool.
     pub(super) pool: String,
     pub(super) id: VolumeId,
-    /// Whether the volume was deleted.
-    pub(super) deleted: bool,
+    /// How far the wiping of a volume has come that was deleted.
+    pub(super) wiping: Option<String>,
     /// The numbers of the devices that it may be: one, if all is well.
     pub(super) devices: Vec<(u64, u64)>,
 }
@@ -91,8 +91,10 @@ fn of_device(pool: &PoolName, disk: &Disk, survey: &Survey, claims: &[Claim]) ->
         Some(claim) if claim.pool != pool.as_str() => {
             EntryState::Refused(format!("it is volume {} of pool {}", claim.id, claim.pool))
         }
-        Some(claim) if claim.deleted => EntryState::Wiped(claim.id.clone()),
-        Some(claim) => EntryState::Used(claim.id.clone()),
+        Some(claim) => match &claim.wiping {
+            Some(said) => EntryState::Wiped(claim.id.clone(), said.clone()),
+            None => EntryState::Used(claim.id.clone()),
+        },
         None => {
             let why = against_whole(disk, survey);
             if why.is_empty() { EntryState::Free } else { EntryState::Refused(sentence(&why)) }

@@ -7,6 +7,7 @@
 
 mod chores;
 mod clean;
+mod course;
 mod create;
 mod entries;
 mod identity;

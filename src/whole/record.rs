@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
+use super::{course::Progress, identity::Identity};
 use crate::{
     device::Wipe,
     fs::records,
@@ -23,6 +23,8 @@ pub(super) struct Record {
     pub(super) size: Bytes,
     /// What is done to its bytes when it is deleted.
     pub(super) wipe: Wipe,
+    /// How often random bytes are written over it then, where it is shredded.
+    pub(super) shreds: u32,
     /// Options for mkfs, as one text.
     pub(super) mkfs: String,
     /// When it was made, in seconds since 1970 UTC.
@@ -31,6 +33,8 @@ pub(super) struct Record {
     pub(super) fresh: bool,
     /// It was deleted: its device is to be wiped, and then this record is to go.
     pub(super) deleted: bool,
+    /// How far that wiping has come.
+    pub(super) wiped: Option<Progress>,
     /// Its device.
     pub(super) device: Identity,
 }
@@ -43,6 +47,8 @@ struct Written {
     purpose: String,
     bytes: u64,
     wipe: Wipe,
+    #[serde(default)]
+    shreds: u32,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     mkfs: String,
     created: i64,
@@ -50,6 +56,8 @@ struct Written {
     fresh: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wiped: Option<Progress>,
     device: Identity,
 }
 
@@ -61,10 +69,12 @@ impl Record {
             purpose: self.purpose.word().to_owned(),
             bytes: self.size.0,
             wipe: self.wipe,
+            shreds: self.shreds,
             mkfs: self.mkfs.clone(),
             created: self.created,
             fresh: self.fresh,
             deleted: self.deleted,
+            wiped: self.wiped,
             device: self.device.clone(),
         };
         records::write(home, id, &serde_json::to_vec(&written)?)
@@ -106,18 +116,27 @@ impl Record {
     }
 
     fn parse(text: &[u8]) -> io::Result<Self> {
-        let Written { name, purpose, bytes, wipe, mkfs, created, fresh, deleted, device } =
-            serde_json::from_slice(text)?;
-        let purpose = purpose.parse().map_err(io::Error::other)?;
-        let name = name.parse().map_err(io::Error::other)?;
-        Ok(Self { name, purpose, size: Bytes(bytes), wipe, mkfs, created, fresh, deleted, device })
+        let written: Written = serde_json::from_slice(text)?;
+        Ok(Self {
+            name: written.name.parse().map_err(io::Error::other)?,
+            purpose: written.purpose.parse().map_err(io::Error::other)?,
+            size: Bytes(written.bytes),
+            wipe: written.wipe,
+            shreds: written.shreds,
+            mkfs: written.mkfs,
+            created: written.created,
+            fresh: written.fresh,
+            deleted: written.deleted,
+            wiped: written.wiped,
+            device: written.device,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fs::FsKind, pool::survey::example::disk};
+    use crate::{fs::FsKind, pool::survey::example::disk, whole::course::Course};
 
     fn record() -> (VolumeId, Record) {
         let name: VolumeName = "pvc-1".parse().unwrap();
@@ -126,6 +145,8 @@ mod tests {
             purpose: Purpose::Filesystem(FsKind::Xfs),
             size: Bytes::gib(100),
             wipe: Wipe::Discard,
+            shreds: 0,
+            wiped: None,
             mkfs: "-m crc=1".to_owned(),
             created: 7,
             fresh: true,
@@ -143,7 +164,12 @@ mod tests {
         fs::create_dir(&pool).unwrap();
         let (id, first) = record();
         let block = Record { purpose: Purpose::Block, mkfs: String::new(), ..first.clone() };
-        for record in [first.clone(), block, Record { deleted: true, fresh: false, ..first }] {
+        let course = Course::new(Wipe::Shred, 3, Bytes::gib(100));
+        let done = course.steps(course.begin()).nth(5).map(|step| step.after);
+        let shredded =
+            Record { wipe: Wipe::Shred, shreds: 3, deleted: true, wiped: done, ..first.clone() };
+        let deleted = Record { deleted: true, fresh: false, ..first.clone() };
+        for record in [first, block, shredded, deleted] {
             record.write(&pool, &id).unwrap();
             let all = BTreeMap::from([(id.clone(), record.clone())]);
             assert_eq!(Record::read_all(&pool).unwrap(), all);

@@ -1,5 +1,6 @@
 //! The life of volumes that are whole devices, on the fakes.
 
+mod cleaning;
 mod zoo;
 
 use std::{os::unix::fs::symlink, path::Path};
@@ -147,17 +148,17 @@ fn room(whole: &WholeDevices) -> (Bytes, Bytes) {
 
 /// Every step of a life, each twice.
 fn live(machine: &Machine, whole: &WholeDevices) -> Result<(), Error> {
-    let (wish, id) = (wanted("a", Bytes::gib(8)), id_of("a"));
+    let (wish, id) = (wanted("a", Bytes::mib(800)), id_of("a"));
     let at = machine.path("pod");
     let twice = |step: &dyn Fn() -> Result<(), Error>| step().and_then(|()| step());
-    let size = SizeRange::at_least(Bytes::gib(8));
+    let size = SizeRange::at_least(Bytes::mib(800));
     twice(&|| whole.create(&wish).map(drop))?;
     twice(&|| whole.stage(&machine.stage(&id)))?;
     twice(&|| whole.publish(&machine.publish(&id)))?;
     twice(&|| whole.expand(&id, size).map(drop))?;
     twice(&|| whole.node_expand(&id, &at, size).map(drop))?;
     let Stats::Filesystem(usage) = whole.stats(&id, &at)? else { panic!("a file system") };
-    assert_eq!(usage.bytes.total, Bytes::gib(10).0);
+    assert_eq!(usage.bytes.total, Bytes::GIB.0);
     twice(&|| whole.unpublish(&id, &at))?;
     twice(&|| whole.unstage(&id, &machine.path("staged")))?;
     twice(&|| whole.delete(&id))?;
@@ -168,7 +169,7 @@ fn live(machine: &Machine, whole: &WholeDevices) -> Result<(), Error> {
 
 /// A machine on which a volume has lived, and what there is on it then.
 fn after_a_life() -> (Machine, WholeDevices, Vec<String>) {
-    let machine = Machine::with(&[10]);
+    let machine = Machine::with(&[1]);
     let whole = machine.started();
     paths::ensure_directory(&machine.path("staged")).unwrap();
     live(&machine, &whole).unwrap();
@@ -182,7 +183,7 @@ fn a_life_leaves_nothing() {
     assert!(!before.iter().any(|it| it.contains(id_of("a").as_str())), "{before:?}");
     live(&machine, &whole).unwrap();
     assert_eq!((machine.things(), machine.fs.made()), (before, 2));
-    assert_eq!(room(&whole), (Bytes::gib(10), Bytes::gib(10)));
+    assert_eq!(room(&whole), (Bytes::GIB, Bytes::GIB));
 }
 
 /// Each call of the kernel fails once; then the caller asks again from where it was, at the same driver or

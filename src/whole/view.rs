@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     WholeDevices,
+    course::Progress,
     entries::{self, Entry},
     judge::{Claim, Judged, judge, worth_a_look},
     record::Record,
@@ -168,6 +169,12 @@ impl WholeDevices {
         wanted.into_iter().map(of_pool).collect()
     }
 
+    /// How far the wiping of a deleted volume has come, or why it goes no further.
+    fn wiping(&self, id: &VolumeId, record: &Record) -> String {
+        let done = || record.wiped.map_or("0% is done".to_owned(), Progress::said);
+        self.cleanings.failure(id).unwrap_or_else(done)
+    }
+
     /// The devices that are volumes, also of pools that are not to be here any more.
     pub(super) fn claims(&self, devices: &[BlockDevice]) -> Vec<Claim> {
         let pools = self.pools();
@@ -180,7 +187,8 @@ impl WholeDevices {
         let all = ours.chain(Record::read_of_others(&self.home, &known));
         let claim = |(pool, id, record): (String, VolumeId, Record)| {
             let numbers = self.among(devices, &record).iter().map(|it| it.number).collect();
-            Claim { pool, id, deleted: record.deleted, devices: numbers }
+            let wiping = record.deleted.then(|| self.wiping(&id, &record));
+            Claim { pool, id, wiping, devices: numbers }
         };
         all.map(claim).collect()
     }
@@ -198,7 +206,7 @@ fn tell_changes(before: &View, now: &View) {
             match &it.state {
                 EntryState::Refused(why) => tracing::warn!(%pool, %entry, why, "no volume"),
                 EntryState::Free => tracing::info!(%pool, %entry, "a device is free"),
-                EntryState::Used(id) | EntryState::Wiped(id) => {
+                EntryState::Used(id) | EntryState::Wiped(id, _) => {
                     tracing::debug!(%pool, %entry, volume = %id, "a device is a volume");
                 }
             }

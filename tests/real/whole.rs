@@ -16,7 +16,7 @@ use crate::support::{
     dice::Dice,
     disks::Disks,
     ground::Ground,
-    machine::{run, wait_until},
+    machine::{attempt, run, wait_until},
     mib, refused,
 };
 
@@ -252,6 +252,89 @@ fn killed_anywhere_with_whole_devices() {
     yard.scene.delete(&last).unwrap();
     yard.await_clean();
     assert_eq!(yard.scene.capacity(&[]), (mib(256), mib(64)));
+}
+
+/// A driver over one pool whose entry has these fields beside the directory.
+fn scene(ground: Ground, wipe: &str, of_devices: &str) -> Scene {
+    let directories = format!("directories: [{}/disks]", ground.home.display());
+    let entry =
+        format!("{{name: pool, wipe: {wipe}, wholeDevices: {{{directories}, {of_devices}}}}}");
+    Scene::on(ground, &format!("pools: [{entry}]\n"), &[])
+}
+
+/// Makes a raw volume, writes into its middle, and deletes it; gives its record.
+fn write_and_delete(scene: &Scene) -> PathBuf {
+    let (volume, device) = scene.make_used(&Wish::new("raw", "block", mib(16)));
+    let file = OpenOptions::new().write(true).open(&device).unwrap();
+    file.write_all_at(b"secret", mib(64)).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    scene.put_down(&volume);
+    scene.delete(&volume).unwrap();
+    scene.home().join(format!("volumes/pool/{}.json", volume.id))
+}
+
+/// What is there where that was written.
+fn middle(device: &str) -> [u8; 6] {
+    let mut bytes = [0; 6];
+    fs::File::open(device).unwrap().read_exact_at(&mut bytes, mib(64)).unwrap();
+    bytes
+}
+
+/// How many passes of the wipe the record says are done.
+fn passes(record: &Path) -> Option<u64> {
+    let text = fs::read_to_string(record).ok()?;
+    serde_json::from_str::<serde_json::Value>(&text).unwrap()["wiped"]["passes"].as_u64()
+}
+
+#[test]
+#[ignore = "guest: real disks, kills the driver"]
+fn a_device_is_shredded_and_a_killed_driver_goes_on_where_it_was() {
+    let disks = Disks::new(1);
+    let home = disks.ground.home.clone();
+    // It is known by the serial number of its disk.
+    run("sgdisk", &["--new=1:0:+128M", "/dev/ubda"]);
+    fs::create_dir(home.join("disks")).unwrap();
+    fs::create_dir_all(home.join("volumes/pool")).unwrap();
+    symlink("/dev/ubda1", home.join("disks/first")).unwrap();
+    let (_emptied, ground) = disks.apart();
+    let mut scene = scene(ground, "Shred", "shredPasses: 9");
+    assert_eq!(scene.capacity(&[]), (mib(128), mib(128)));
+    let record = write_and_delete(&scene);
+    wait_until("two passes are done", || passes(&record) >= Some(2));
+    scene.kill();
+    let before = passes(&record).unwrap();
+    assert_ne!(&middle("/dev/ubda1"), b"secret");
+    scene.start();
+    let mut least = u64::MAX;
+    wait_until("the device is clean", || {
+        least = least.min(passes(&record).unwrap_or(u64::MAX));
+        !record.try_exists().unwrap()
+    });
+    assert!((before..=9).contains(&least), "it began anew at {least}, and had been at {before}");
+    run("cmp", &["-n", "128M", "/dev/ubda1", "/dev/zero"]);
+    wait_until("it is free", || scene.capacity(&[]) == (mib(128), mib(128)));
+}
+
+#[test]
+#[ignore = "guest: real devices"]
+fn a_quick_reset_leaves_a_device_that_looks_empty() {
+    let ground = Ground::new(&[]);
+    let device = loops(&ground, &[320]).remove(0);
+    let scene = scene(ground, "QuickReset", "allowQuickReset: true");
+    let whole = (mib(320), mib(320));
+    for kind in ["ext4", "xfs", "btrfs"] {
+        let (volume, target) = scene.make_used(&Wish::new(kind, kind, mib(128)));
+        put(&target, 0, 10);
+        scene.put_down(&volume);
+        scene.delete(&volume).unwrap();
+        wait_until("the device is free", || scene.capacity(&[]) == whole);
+        let found = attempt("blkid", &["-p", &device]);
+        assert_eq!(found.status.code(), Some(2), "{}", String::from_utf8_lossy(&found.stdout));
+    }
+    let record = write_and_delete(&scene);
+    wait_until("the device is free", || !record.try_exists().unwrap());
+    assert_eq!(&middle(&device), b"secret", "that is what the pool consents to");
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub(super) fn entries(all: &[DeviceEntry]) -> Vec<EntryReport> {
         size: it.device.as_ref().map(|(_, size)| *size),
         state: it.state.word().to_owned(),
         volume: it.state.volume().map(ToString::to_string),
-        message: it.state.refusal().map(shortened),
+        message: it.state.message().map(shortened),
     };
     all.iter().take(MOST_ENTRIES).map(entry).collect()
 }
@@ -190,9 +190,10 @@ mod tests {
             json!([{ "path": "/disks/a", "device": "/dev/sda", "size": "10Gi", "state": "Free" }])
         );
         assert_eq!(
-            json(told(sda(), EntryState::Wiped(id.clone())))[0],
+            json(told(sda(), EntryState::Wiped(id.clone(), "5% is done".to_owned())))[0],
             json!({
                 "path": "/disks/a", "device": "/dev/sda", "size": "10Gi", "state": "Wiped", "volume": id.as_str(),
+                "message": "5% is done",
             })
         );
         assert_eq!(

@@ -188,7 +188,7 @@ pub struct EntryReport {
     /// The volume that it is, or was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
-    /// Why it is `Refused`, in words for people.
+    /// Why it is `Refused`, or how far its wiping has come, or why it goes no further, in words for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

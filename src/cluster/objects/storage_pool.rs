@@ -34,7 +34,9 @@ use crate::pool::PoolSpec;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("[has(self.volumeGroup), has(self.loopFile), has(self.devices), has(self.directory), has(self.memory), has(self.wholeDevices)].filter(it, it).size() == 1", "give `volumeGroup`, `loopFile`, `devices`, `directory`, `memory` or `wholeDevices`, and only one of them"),
-    validation = ("!has(self.wholeDevices) || !has(self.wipe) || self.wipe != 'None'", "a whole device is given out again only clean: `wipe: Zero` or `Discard`"),
+    validation = ("!has(self.wholeDevices) || !has(self.wipe) || self.wipe != 'None'", "a whole device is given out again only clean: `wipe: Zero`, `Discard` or `Shred`"),
+    validation = ("!has(self.wipe) || has(self.wholeDevices) || !(self.wipe in ['Shred', 'QuickReset'])", "only of whole devices `wipe` may be `Shred` or `QuickReset`"),
+    validation = ("!has(self.wipe) || self.wipe != 'QuickReset' || !has(self.wholeDevices) || (has(self.wholeDevices.allowQuickReset) && self.wholeDevices.allowQuickReset)", "`wipe: QuickReset` leaves what a volume held for the next one to read; it needs `wholeDevices.allowQuickReset: true`"),
     validation = ("!has(self.devices) || has(self.devices.paths) || has(self.devices.models) || has(self.devices.transports) || has(self.devices.rotational) || has(self.devices.minSize) || has(self.devices.maxSize)", "`devices` must say which disks; every empty one is `paths: [/dev/*]`"),
     validation = ("has(self.thinPool) == (has(self.provisioning) && self.provisioning != 'Thick')", "`thinPool` is for `provisioning: Thin` or `ThickAndThin`, and needed there"),
     validation = ("has(self.volumeGroup) == has(oldSelf.volumeGroup) && (!has(self.volumeGroup) || self.volumeGroup == oldSelf.volumeGroup) && has(self.devices) == has(oldSelf.devices)", "a pool keeps its volume group; make another pool")

@@ -108,7 +108,7 @@ impl Sought<'_> {
     /// Whatever the pool says of deleted volumes, what was moved away is wiped: a class may want more than its pool.
     fn reopening(&self, seen: &SeenPhysicalVolume, device: PathBuf, joins: bool) -> Step {
         let wipe = match self.entry.spec.wipe {
-            Wipe::None | Wipe::Zero => Wipe::Zero,
+            Wipe::None | Wipe::Zero | Wipe::QuickReset | Wipe::Shred => Wipe::Zero,
             Wipe::Discard => Wipe::Discard,
         };
         let (pool, vg, uuid) = (self.name().clone(), self.entry.group(), seen.uuid.clone());

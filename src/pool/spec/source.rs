@@ -10,7 +10,13 @@ use crate::{
 };
 
 /// Why a volume that is a whole device is wiped when it is deleted.
-const ONLY_CLEAN: &str = "a whole device is given out again only clean: Zero or Discard";
+const ONLY_CLEAN: &str = "a whole device is given out again only clean: Zero, Discard or Shred";
+/// Why only its ends are not enough.
+const NO_CONSENT: &str = "its next owner could read what a volume held; only a pool that says \
+                          `wholeDevices.allowQuickReset: true` has it, others Zero, Discard or Shred";
+/// Why other volumes are not wiped as whole devices may be.
+const ONLY_WHOLE: &str =
+    "only volumes that are whole devices are wiped so; others Zero, Discard or None";
 
 impl PoolSpec {
     /// Of what it is made: one of six, and that in order.
@@ -37,7 +43,7 @@ impl PoolSpec {
         let directory = self.directory.iter().flat_map(DirectorySpec::mistakes);
         let whole = self.whole_devices.iter().flat_map(WholeDevicesSpec::mistakes);
         let all = loop_file.chain(devices).chain(directory).chain(memory).chain(whole);
-        all.chain(self.beyond_others()).chain(self.left_dirty()).collect()
+        all.chain(self.beyond_others()).chain(self.wiped_otherwise()).collect()
     }
 
     /// Whether its volumes are directories.
@@ -69,20 +75,39 @@ impl PoolSpec {
             .collect()
     }
 
-    fn left_dirty(&self) -> Option<(&'static str, String)> {
-        let is_dirty = self.is_of_whole_devices() && self.wipe == Wipe::None;
-        is_dirty.then(|| ("wipe", ONLY_CLEAN.to_owned()))
+    fn wiped_otherwise(&self) -> Option<(&'static str, String)> {
+        self.against_wipe(self.wipe).map(|why| ("wipe", why.to_owned()))
+    }
+
+    /// Why the bytes of its volumes are not wiped so.
+    fn against_wipe(&self, wipe: Wipe) -> Option<&'static str> {
+        match (&self.whole_devices, wipe) {
+            (Some(_), Wipe::None) => Some(ONLY_CLEAN),
+            (Some(whole), Wipe::QuickReset) if !whole.allow_quick_reset => Some(NO_CONSENT),
+            (None, Wipe::QuickReset | Wipe::Shred) => Some(ONLY_WHOLE),
+            (Some(_) | None, _) => None,
+        }
+    }
+
+    /// The same, had it not taken back since that its volumes are wiped so.
+    #[must_use]
+    pub fn allowing(&self, wipe: Wipe) -> Self {
+        let mut same = self.clone();
+        if let Some(whole) = &mut same.whole_devices {
+            whole.allow_quick_reset |= wipe == Wipe::QuickReset;
+        }
+        same
     }
 
     /// What is done to the bytes of a deleted volume whose class says `said`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where they may not be left.
+    /// [`Error::Invalid`] where that is not done in such a pool.
     pub fn wipe_of(&self, said: Option<Wipe>) -> Result<Wipe, Error> {
         let wipe = said.unwrap_or(self.wipe);
-        match self.is_of_whole_devices() && wipe == Wipe::None {
-            true => Err(Error::invalid("parameters[wipe]", "None", ONLY_CLEAN)),
-            false => Ok(wipe),
+        match self.against_wipe(wipe) {
+            Some(why) => Err(Error::invalid("parameters[wipe]", format!("{wipe:?}"), why)),
+            None => Ok(wipe),
         }
     }
 }

@@ -12,10 +12,24 @@ pub struct WholeDevicesSpec {
     /// Their absolute paths: 1 to 8. What is put there is for volumes, and a pool of `devices` leaves it alone.
     #[schemars(length(min = 1, max = 8))]
     pub directories: Vec<PathBuf>,
+    /// How often a device is written over with random bytes where `wipe` is `Shred`, before the zeroes: 1 to 35.
+    #[serde(default = "shred_passes")]
+    #[schemars(range(min = 1, max = 35))]
+    pub shred_passes: u32,
+    /// Whether `wipe` may be `QuickReset`, which leaves most of what a volume held for the owner of the next one
+    /// to read.
+    #[serde(default)]
+    pub allow_quick_reset: bool,
+}
+
+fn shred_passes() -> u32 {
+    3
 }
 
 /// How many directories there may be.
 const MOST: usize = 8;
+/// How often a device may be written over.
+const MOST_PASSES: u32 = 35;
 /// The field.
 const FIELD: &str = "wholeDevices.directories";
 /// Where the system keeps its own links and nodes: all of its disks would be for volumes.
@@ -29,6 +43,10 @@ impl WholeDevicesSpec {
             return vec![(FIELD, why)];
         }
         let mut found = Vec::new();
+        if !(1..=MOST_PASSES).contains(&self.shred_passes) {
+            let why = format!("{} is not in 1 to {MOST_PASSES} passes", self.shred_passes);
+            found.push(("wholeDevices.shredPasses", why));
+        }
         for (at, path) in self.directories.iter().enumerate() {
             let shown = path.display();
             if !is_plain(path) {
@@ -76,11 +94,55 @@ mod tests {
     #[rstest]
     #[case::as_it_should_be("", None)]
     #[case::discard(r#", "wipe": "Discard""#, None)]
+    #[case::shred(r#", "wipe": "Shred""#, None)]
     #[case::dirty(r#", "wipe": "None""#, Some("wipe"))]
+    #[case::without_consent(r#", "wipe": "QuickReset""#, Some("wipe"))]
     #[case::layout(r#", "layout": "Raid1""#, Some("layout"))]
     #[case::reserve(r#", "reserve": "1Gi""#, Some("reserve"))]
     #[case::another_source(r#", "memory": {"size": "1Gi"}"#, Some("wholeDevices"))]
     fn beside_other_fields(#[case] more: &str, #[case] field: Option<&str>) {
         assert_eq!(mistakes(r#""/mnt/disks/fast""#, more), Vec::from_iter(field));
+    }
+
+    #[rstest]
+    #[case::quick_with_consent(r#""allowQuickReset": true}, "wipe": "QuickReset""#, None)]
+    #[case::often(r#""shredPasses": 35}, "wipe": "Shred""#, None)]
+    #[case::never(r#""shredPasses": 0}"#, Some("wholeDevices.shredPasses"))]
+    #[case::too_often(r#""shredPasses": 36}"#, Some("wholeDevices.shredPasses"))]
+    fn how_devices_become_clean(#[case] said: &str, #[case] field: Option<&'static str>) {
+        let spec = format!(r#"{{"wholeDevices": {{"directories": ["/disks"], {said}}}"#);
+        let spec: PoolSpec = serde_json::from_str(&spec).unwrap();
+        let found: Vec<_> = spec.mistakes().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(found, Vec::from_iter(field));
+    }
+
+    #[rstest]
+    #[case::whole(r#"{"wholeDevices": {"directories": ["/disks"]}}"#, "Shred", None)]
+    #[case::dirty(r#"{"wholeDevices": {"directories": ["/disks"]}}"#, "None", Some("only clean"))]
+    #[case::quick(
+        r#"{"wholeDevices": {"directories": ["/disks"]}}"#,
+        "QuickReset",
+        Some("allowQuickReset: true")
+    )]
+    #[case::consent(
+        r#"{"wholeDevices": {"directories": ["/disks"], "allowQuickReset": true}}"#,
+        "QuickReset",
+        None
+    )]
+    #[case::group(r#"{"volumeGroup": "vg0"}"#, "None", None)]
+    #[case::group_shred(r#"{"volumeGroup": "vg0"}"#, "Shred", Some("Zero, Discard or None"))]
+    #[case::group_quick(r#"{"volumeGroup": "vg0"}"#, "QuickReset", Some("Zero, Discard or None"))]
+    #[case::memory(r#"{"memory": {"size": "1Gi"}}"#, "Shred", Some("Zero, Discard or None"))]
+    fn how_a_class_may_have_volumes_wiped(
+        #[case] spec: &str,
+        #[case] wipe: &str,
+        #[case] refused: Option<&str>,
+    ) {
+        let spec: PoolSpec = serde_json::from_str(spec).unwrap();
+        let said = spec.wipe_of(Some(wipe.parse().unwrap()));
+        let Some(why) = refused else { return assert_eq!(said.unwrap(), wipe.parse().unwrap()) };
+        let said = said.unwrap_err().to_string();
+        let begin = format!("parameters[wipe]: `{wipe}` is not accepted: ");
+        assert!(said.starts_with(&begin) && said.contains(why), "{said}");
     }
 }

@@ -11,7 +11,7 @@ fn state(whole: &WholeDevices, name: &str) -> String {
     match &it.state {
         EntryState::Free => "free".to_owned(),
         EntryState::Used(_) => "used".to_owned(),
-        EntryState::Wiped(_) => "cleaning".to_owned(),
+        EntryState::Wiped(..) => "cleaning".to_owned(),
         EntryState::Refused(why) => why.clone(),
     }
 }
@@ -100,7 +100,7 @@ fn a_pool_tells_its_entries() {
         ]
     );
     whole.delete(&id).unwrap();
-    assert_eq!(told()[1], format!("wipes   disks/sda (/dev/sda, 10Gi): volume {id}"));
+    assert_eq!(told()[1], format!("wipes   disks/sda (/dev/sda, 10Gi): volume {id}: 0% is done"));
     whole.do_chores_now();
     assert_eq!(told()[1], "offers  disks/sda (/dev/sda, 10Gi)");
 }

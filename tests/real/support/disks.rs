@@ -65,6 +65,11 @@ impl Disks {
         (self._emptied, Scene::on(self.ground, &pools, args))
     }
 
+    /// The ground alone. What is given first must be dropped last.
+    pub(crate) fn apart(self) -> (Emptied, Ground) {
+        (self._emptied, self.ground)
+    }
+
     /// What `tarn pools plan` prints.
     #[track_caller]
     pub(crate) fn plan(&self) -> String {

@@ -19,6 +19,10 @@ use crate::{process::Invocation, units::Bytes};
 /// itself, and a daemon started from a container would die with it.
 const UNMONITORED: [&str; 2] = ["--config", "activation/monitoring=0"];
 
+/// Keeps LVM from leaving a process behind that ends a `pvmove` which was interrupted, at a moment of its own and beside
+/// what Tarn does (lvm2, `vgchange_background_polling`). Tarn ends it itself.
+const UNPOLLED: [&str; 2] = ["--poll", "n"];
+
 pub(super) fn version() -> Invocation {
     Invocation::reads("lvm").arg("version")
 }
@@ -234,7 +238,7 @@ pub(super) fn resize_physical_volume(device: &Path) -> Invocation {
 }
 
 pub(super) fn activate_group(vg: &VgName) -> Invocation {
-    yes("vgchange").args(UNMONITORED).args(["--activate", "y", vg.as_str()])
+    yes("vgchange").args(UNMONITORED).args(UNPOLLED).args(["--activate", "y", vg.as_str()])
 }
 
 /// `lvcreate --errorwhenfull` is refused together with the creation of a pool (2.03.16), so the
@@ -320,6 +324,7 @@ pub(super) fn change_tags(vg: &VgName, lv: &LvName, add: &[Tag], remove: &[Tag])
 pub(super) fn activate(vg: &VgName, lv: &LvName) -> Invocation {
     yes("lvchange")
         .args(UNMONITORED)
+        .args(UNPOLLED)
         .args(["--activate", "y", "--ignoreactivationskip"])
         .arg(path(vg, lv))
 }
@@ -328,6 +333,7 @@ pub(super) fn activate(vg: &VgName, lv: &LvName) -> Invocation {
 pub(super) fn activate_degraded(vg: &VgName, lv: &LvName) -> Invocation {
     yes("lvchange")
         .args(UNMONITORED)
+        .args(UNPOLLED)
         .args(["--activate", "y", "--ignoreactivationskip", "--activationmode", "partial"])
         .arg(path(vg, lv))
 }
@@ -335,7 +341,11 @@ pub(super) fn activate_degraded(vg: &VgName, lv: &LvName) -> Invocation {
 pub(super) fn activate_anew(vg: &VgName, pool: &LvName) -> Invocation {
     const CHECKED: &str =
         "activation/monitoring=0 global/thin_check_options=[\"-q\",\"--clear-needs-check-flag\"]";
-    yes("lvchange").args(["--config", CHECKED, "--activate", "y"]).arg(path(vg, pool))
+    yes("lvchange")
+        .args(["--config", CHECKED])
+        .args(UNPOLLED)
+        .args(["--activate", "y"])
+        .arg(path(vg, pool))
 }
 
 pub(super) fn deactivate(vg: &VgName, lv: &LvName) -> Invocation {
@@ -343,7 +353,7 @@ pub(super) fn deactivate(vg: &VgName, lv: &LvName) -> Invocation {
 }
 
 pub(super) fn refresh(vg: &VgName, lv: &LvName) -> Invocation {
-    yes("lvchange").args(UNMONITORED).arg("--refresh").arg(path(vg, lv))
+    yes("lvchange").args(UNMONITORED).args(UNPOLLED).arg("--refresh").arg(path(vg, lv))
 }
 
 fn yes(program: &'static str) -> Invocation {

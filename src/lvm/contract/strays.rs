@@ -133,6 +133,49 @@ fn a_pool_goes_on_after_a_snapshot_that_was_cut_short() {
     assert_eq!(content(&ground, "v"), SECRET);
 }
 
+/// It would end the move beside what Tarn does, and die with a container at any of its steps.
+#[test]
+#[ignore = "guest: needs root and LVM"]
+fn no_process_is_left_that_goes_on_with_a_move() {
+    let group = ScratchGroup::new(2);
+    let ground = group.ground();
+    let (vg, v) = (&ground.vg, &lv("v"));
+    ground.thick("v", 128).unwrap();
+    let from =
+        ground.report().physical.iter().find(|pv| pv.free() < pv.extents).unwrap().device.clone();
+    #[expect(clippy::disallowed_methods, reason = "it is to be killed")]
+    let mut pvmove = Command::new("pvmove")
+        .args([
+            "--yes",
+            "--config",
+            "activation/monitoring=0 global/use_lvmpolld=0",
+            "--interval",
+            "1",
+        ])
+        .arg(&from)
+        .spawn()
+        .unwrap();
+    while ground.report().moving.is_empty() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    pvmove.kill().unwrap();
+    pvmove.wait().unwrap();
+    let daemons = || attempt("pgrep", ["-f", "^.lvm2. "]);
+    by_hand("vgchange", ["--config", "activation/monitoring=0", "--activate", "y", vg.as_str()]);
+    daemons().expect("LVM leaves one");
+    by_hand("pkill", ["-KILL", "-f", "^.lvm2. "]);
+
+    ground.lvm.activate_group(vg).unwrap();
+    ground.lvm.activate(vg, v).unwrap();
+    ground.lvm.refresh(vg, v).unwrap();
+    daemons().unwrap_err();
+    by_hand(
+        "pvmove",
+        ["--yes", "--config", "activation/monitoring=0 global/use_lvmpolld=0", "--interval", "1"],
+    );
+    assert_eq!(ground.report().moving.len(), 0);
+}
+
 /// With metadata that cannot be written not even LVM's reports come to an end.
 #[rstest]
 #[case::metadata("pool_tmeta")]

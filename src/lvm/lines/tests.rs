@@ -79,11 +79,11 @@ fn converted() -> Invocation {
 )]
 #[case::activate_degraded(
     activate_degraded(&vg(), &lv("v")),
-    "lvchange --yes --config activation/monitoring=0 --activate y --ignoreactivationskip --activationmode partial vg0/v"
+    "lvchange --yes --config activation/monitoring=0 --poll n --activate y --ignoreactivationskip --activationmode partial vg0/v"
 )]
 #[case::activate_anew(
     activate_anew(&vg(), &lv("pool")),
-    "lvchange --yes --config \"activation/monitoring=0 global/thin_check_options=[\\\"-q\\\",\\\"--clear-needs-check-flag\\\"]\" --activate y vg0/pool"
+    "lvchange --yes --config \"activation/monitoring=0 global/thin_check_options=[\\\"-q\\\",\\\"--clear-needs-check-flag\\\"]\" --poll n --activate y vg0/pool"
 )]
 #[case::locking_directory(
     locking_directory(),
@@ -176,7 +176,7 @@ fn converted() -> Invocation {
 #[case::resize(resize_physical_volume(Path::new("/dev/sda")), "pvresize --yes /dev/sda")]
 #[case::activate_group(
     activate_group(&vg()),
-    "vgchange --yes --config activation/monitoring=0 --activate y vg0"
+    "vgchange --yes --config activation/monitoring=0 --poll n --activate y vg0"
 )]
 #[case::pool(
     pool(Layout::Linear),
@@ -246,12 +246,12 @@ fn converted() -> Invocation {
 )]
 #[case::activate(
     activate(&vg(), &lv("v")),
-    "lvchange --yes --config activation/monitoring=0 --activate y --ignoreactivationskip vg0/v"
+    "lvchange --yes --config activation/monitoring=0 --poll n --activate y --ignoreactivationskip vg0/v"
 )]
 #[case::deactivate(deactivate(&vg(), &lv("v")), "lvchange --yes --activate n vg0/v")]
 #[case::refresh(
     refresh(&vg(), &lv("v")),
-    "lvchange --yes --config activation/monitoring=0 --refresh vg0/v"
+    "lvchange --yes --config activation/monitoring=0 --poll n --refresh vg0/v"
 )]
 fn command_lines(#[case] command: Invocation, #[case] want: &str) {
     assert_eq!(command.to_string(), want);

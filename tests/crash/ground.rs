@@ -184,6 +184,8 @@ fn divide(disk: &str, directory: &Path) -> Result<(), String> {
     let all = parts(disk);
     let there = Path::new(&first_of(disk)).try_exists().map_err(|err| format!("{disk}: {err}"))?;
     if !there {
+        // What an earlier pool has left there would be taken for what was not wiped.
+        run("blkdiscard", &["--force", disk])?;
         let new: Vec<String> = all.iter().map(|_| format!("--new=0:0:+{PART}")).collect();
         let new = new.iter().map(String::as_str);
         let args: Vec<&str> = ["--new=1:0:+256M"].into_iter().chain(new).chain([disk]).collect();

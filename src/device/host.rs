@@ -31,7 +31,15 @@ pub struct HostDevices;
 impl Devices for HostDevices {
     fn size(&self, path: &Path) -> Result<Option<Bytes>, Error> {
         match block_device(path)? {
-            Some(_) => end(path).map(Some),
+            Some(_) => match end(path) {
+                // A node that is left of a device, or of one without a table.
+                Err(Error::Path { source, .. })
+                    if source.raw_os_error() == Some(Errno::ENXIO as i32) =>
+                {
+                    Ok(None)
+                }
+                size => size.map(Some),
+            },
             None => Ok(None),
         }
     }

@@ -6,7 +6,10 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::stat::{self, Mode, SFlag},
+};
 
 use super::*;
 use crate::{device::host::HostDevices, process::Invocation};
@@ -162,6 +165,17 @@ fn guest_only_block_devices_have_a_size() {
         assert!(matches!(HostDevices.size(path).unwrap_err(), Error::NotBlock(_)));
         assert!(matches!(HostDevices.open_count(path).unwrap_err(), Error::NotBlock(_)));
     }
+}
+
+#[test]
+#[ignore = "guest: needs root"]
+fn guest_a_node_without_a_device_is_nothing() {
+    let node = Path::new("/dev/tarn-nothing");
+    let nobody = stat::makedev(254, 9999);
+    stat::mknod(node, SFlag::S_IFBLK, Mode::S_IRUSR, nobody).unwrap();
+    let size = HostDevices.size(node);
+    fs::remove_file(node).unwrap();
+    assert_eq!(size.unwrap(), None);
 }
 
 #[test]

@@ -292,6 +292,7 @@ fn passes(record: &Path) -> Option<u64> {
 fn a_device_is_shredded_and_a_killed_driver_goes_on_where_it_was() {
     let disks = Disks::new(1);
     let home = disks.ground.home.clone();
+    run("blkdiscard", &["--force", "/dev/ubda"]);
     // It is known by the serial number of its disk.
     run("sgdisk", &["--new=1:0:+128M", "/dev/ubda"]);
     fs::create_dir(home.join("disks")).unwrap();

@@ -20,7 +20,8 @@ use crate::{process::Invocation, units::Bytes};
 const UNMONITORED: [&str; 2] = ["--config", "activation/monitoring=0"];
 
 /// Keeps LVM from leaving a process behind that ends a `pvmove` which was interrupted, at a moment of its own and beside
-/// what Tarn does (lvm2, `vgchange_background_polling`). Tarn ends it itself.
+/// what Tarn does (lvm2, `vgchange_background_polling`). Tarn ends it itself. Not for `--refresh`, which begins none, and
+/// refuses the option for a volume that is not active.
 const UNPOLLED: [&str; 2] = ["--poll", "n"];
 
 pub(super) fn version() -> Invocation {
@@ -353,7 +354,7 @@ pub(super) fn deactivate(vg: &VgName, lv: &LvName) -> Invocation {
 }
 
 pub(super) fn refresh(vg: &VgName, lv: &LvName) -> Invocation {
-    yes("lvchange").args(UNMONITORED).args(UNPOLLED).arg("--refresh").arg(path(vg, lv))
+    yes("lvchange").args(UNMONITORED).arg("--refresh").arg(path(vg, lv))
 }
 
 fn yes(program: &'static str) -> Invocation {

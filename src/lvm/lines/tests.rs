@@ -251,7 +251,7 @@ fn converted() -> Invocation {
 #[case::deactivate(deactivate(&vg(), &lv("v")), "lvchange --yes --activate n vg0/v")]
 #[case::refresh(
     refresh(&vg(), &lv("v")),
-    "lvchange --yes --config activation/monitoring=0 --poll n --refresh vg0/v"
+    "lvchange --yes --config activation/monitoring=0 --refresh vg0/v"
 )]
 fn command_lines(#[case] command: Invocation, #[case] want: &str) {
     assert_eq!(command.to_string(), want);

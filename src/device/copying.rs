@@ -22,25 +22,32 @@ const ALIGNMENT: usize = 4096;
 
 static ZEROES: [u8; CHUNK] = [0; CHUNK];
 
+/// A part piece by piece, each a chunk at most: where it begins, and how long it is.
+fn pieces(part: Part) -> impl Iterator<Item = (u64, usize)> {
+    let end = part.offset.0.saturating_add(part.length.0);
+    let length = move |at: u64| usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+    (part.offset.0..end).step_by(CHUNK).map(move |at| (at, length(at)))
+}
+
 /// Up to `length` zeroes, and at most a chunk of them.
-pub(super) fn zeroes(length: u64) -> &'static [u8] {
-    let length = usize::try_from(length).unwrap_or(CHUNK);
+fn zeroes(length: usize) -> &'static [u8] {
     ZEROES.get(..length).unwrap_or(&ZEROES)
+}
+
+/// Writes zeroes over a part.
+pub(super) fn write_zeroes(file: &File, part: Part) -> io::Result<()> {
+    pieces(part).try_for_each(|(at, length)| file.write_all_at(zeroes(length), at))
 }
 
 /// Writes bytes over a part that nobody can foretell.
 pub(super) fn write_random(file: &File, part: Part) -> io::Result<()> {
     let mut random = File::open("/dev/urandom")?;
     let mut chunk = vec![0; CHUNK];
-    let end = part.offset.0.saturating_add(part.length.0);
-    let mut at = part.offset.0;
-    while at < end {
-        chunk.truncate(usize::try_from(end - at).unwrap_or(CHUNK));
+    pieces(part).try_for_each(|(at, length)| {
+        chunk.truncate(length);
         random.read_exact(&mut chunk)?;
-        file.write_all_at(&chunk, at)?;
-        at = at.saturating_add(chunk.len() as u64);
-    }
-    Ok(())
+        file.write_all_at(&chunk, at)
+    })
 }
 
 /// See [`super::Devices::copy`]. A chunk of zeroes that the target has already is not written, so a
@@ -53,13 +60,10 @@ pub(super) fn copy(from: &Path, to: &Path, part: Part) -> Result<(), Error> {
     let there = reader(to, direct).map_err(failed("open", to))?;
     let target = alone(to, flags(direct)).map_err(failed("open", to))?;
     let (mut new, mut old) = (Buffer::new(), Buffer::new());
-    let end = part.offset.0.saturating_add(part.length.0);
-    let mut at = part.offset.0;
-    while at < end {
-        let length = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+    for (at, length) in pieces(part) {
         let bytes = new.part(length);
         source.read_exact_at(bytes, at).map_err(failed("read", from))?;
-        let write = if bytes == zeroes(length as u64) {
+        let write = if bytes == zeroes(length) {
             let has = old.part(length);
             there.read_exact_at(has, at).map_err(failed("read", to))?;
             has != bytes
@@ -69,7 +73,6 @@ pub(super) fn copy(from: &Path, to: &Path, part: Part) -> Result<(), Error> {
         if write {
             target.write_all_at(bytes, at).map_err(failed("write to", to))?;
         }
-        at = at.saturating_add(length as u64);
     }
     Ok(())
 }

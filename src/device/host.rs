@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Seek, SeekFrom},
-    os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -30,17 +30,14 @@ pub struct HostDevices;
 
 impl Devices for HostDevices {
     fn size(&self, path: &Path) -> Result<Option<Bytes>, Error> {
-        match block_device(path)? {
-            Some(_) => match end(path) {
-                // A node that is left of a device, or of one without a table.
-                Err(Error::Path { source, .. })
-                    if source.raw_os_error() == Some(Errno::ENXIO as i32) =>
-                {
-                    Ok(None)
-                }
-                size => size.map(Some),
-            },
-            None => Ok(None),
+        if block_device(path)?.is_none() {
+            return Ok(None);
+        }
+        let is_left_over = |err: &io::Error| err.raw_os_error() == Some(Errno::ENXIO as i32);
+        match end(path) {
+            // A node of a device that is gone, or that has no table.
+            Err(Error::Path { source, .. }) if is_left_over(&source) => Ok(None),
+            size => size.map(Some),
         }
     }
 
@@ -263,7 +260,7 @@ fn unmap(file: &File, part: Part) -> io::Result<()> {
 fn zero(file: &File, part: Part) -> io::Result<()> {
     let how = FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     match allocate(file, how, part) {
-        Err(Errno::EOPNOTSUPP) => write_zeroes(file, part),
+        Err(Errno::EOPNOTSUPP) => copying::write_zeroes(file, part),
         result => result.map_err(io::Error::from),
     }
 }
@@ -280,17 +277,6 @@ fn allocate(file: &File, how: FallocateFlags, part: Part) -> Result<(), Errno> {
             result => return result,
         }
     }
-}
-
-fn write_zeroes(file: &File, part: Part) -> io::Result<()> {
-    let end = part.offset.0.saturating_add(part.length.0);
-    let mut at = part.offset.0;
-    while at < end {
-        let chunk = copying::zeroes(end - at);
-        file.write_all_at(chunk, at)?;
-        at = at.saturating_add(chunk.len() as u64);
-    }
-    Ok(())
 }
 
 fn odd(program: &str, said: &str) -> io::Error {

@@ -96,7 +96,15 @@ impl Course {
 
     /// How many bytes one pass writes.
     fn length(self) -> u64 {
-        self.parts().iter().map(|it| it.length.0).sum()
+        match self.how {
+            Wipe::QuickReset => ENDS.0.min(self.bytes).saturating_mul(2),
+            Wipe::Zero | Wipe::Discard | Wipe::None | Wipe::Shred => self.bytes,
+        }
+    }
+
+    /// How many bytes all passes write.
+    fn total(self) -> u64 {
+        u64::from(self.passes()).saturating_mul(self.length())
     }
 }
 
@@ -108,8 +116,7 @@ impl Progress {
 
     /// Whether enough was done since `before` to note it.
     pub(super) fn is_worth_noting(self, before: Self) -> bool {
-        let all = u64::from(self.course.passes()).saturating_mul(self.course.length());
-        self.done().saturating_sub(before.done()) >= NOTED.0.min(all / 100)
+        self.done().saturating_sub(before.done()) >= NOTED.0.min(self.course.total() / 100)
     }
 
     /// Whether it would be told otherwise than `before`.
@@ -122,8 +129,7 @@ impl Progress {
     }
 
     fn told(self) -> u64 {
-        let all = u64::from(self.course.passes()).saturating_mul(self.course.length());
-        let hundredths = u128::from(self.done()) * 100 / u128::from(all.max(1));
+        let hundredths = u128::from(self.done()) * 100 / u128::from(self.course.total().max(1));
         u64::try_from(hundredths).unwrap_or(100) / TOLD * TOLD
     }
 
@@ -207,6 +213,14 @@ mod tests {
             let at = at.index(all.len());
             let rest: Vec<Step> = course.steps(all[at].after).collect();
             prop_assert_eq!(&rest[..], &all[at + 1..]);
+        }
+
+        #[test]
+        fn a_pass_writes_its_parts(mib in 2u64..3000, quick in any::<bool>()) {
+            let how = if quick { Wipe::QuickReset } else { Wipe::Shred };
+            let course = Course::new(how, 1, Bytes::mib(mib));
+            let parts: u64 = course.parts().iter().map(|it| it.length.0).sum();
+            prop_assert_eq!(course.length(), parts);
         }
     }
 }

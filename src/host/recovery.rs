@@ -155,7 +155,7 @@ impl Host {
         }
     }
 
-    fn log_failure<E: std::error::Error>(
+    pub(super) fn log_failure<E: std::error::Error>(
         &self,
         outcome: Result<(), E>,
         what: &dyn std::fmt::Display,

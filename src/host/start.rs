@@ -237,9 +237,7 @@ impl Host {
         let name = &wanted.name;
         // Before anything is asked, which may hang, and before anything is activated or resumed, which would put it
         // in force.
-        if let Err(err) = self.tools.lvm.forget_prepared(&wanted.group()) {
-            tracing::error!(pool = %name, error = chain(&err), "what an interrupted command has left could not be dropped");
-        }
+        self.log_failure(self.tools.lvm.forget_prepared(&wanted.group()), &wanted.group());
         let open = || {
             if wanted.spec.devices.is_some() {
                 let no_disks = |why| match self.is_wiping_for(name) {

@@ -70,10 +70,14 @@ macro_rules! checked_text {
     };
 }
 
-/// What the device mapper calls a volume of a group: hyphens within a name are doubled (lvm(8)).
+/// What the device mapper calls a volume of a group: hyphens within a name are doubled (lvm(8), `dm_build_dm_name`).
 pub(super) fn mapped(vg: &VgName, lv: &LvName) -> String {
-    let doubled = |name: &str| name.replace('-', "--");
-    format!("{}-{}", doubled(&vg.0), doubled(&lv.0))
+    format!("{}{}", mapped_prefix(vg), lv.0.replace('-', "--"))
+}
+
+/// What the names of a group's devices begin with.
+pub(super) fn mapped_prefix(vg: &VgName) -> String {
+    format!("{}-", vg.0.replace('-', "--"))
 }
 
 impl LvName {

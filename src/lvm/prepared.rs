@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 use super::{
     Error, LvName, VgName,
-    names::mapped,
+    names::{mapped, mapped_prefix},
     report::{Report, parse, unreadable},
 };
 
@@ -39,7 +39,29 @@ pub(super) struct Device {
     pub(super) tables: Tables,
     /// Whether it holds all I/O back.
     pub(super) suspended: bool,
+    /// What it is of a thin pool, if it is a layer of one.
+    pub(super) layer: Option<Layer>,
 }
+
+impl Device {
+    /// Whether it is a thin pool, of which the kernel can be asked.
+    pub(super) fn is_thin_pool(&self) -> bool {
+        let is_top = |it: &Layer| it.height == TOP;
+        self.tables != Tables::NoneInForce && self.layer.as_ref().is_some_and(is_top)
+    }
+}
+
+/// A layer of a thin pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layer {
+    /// The pool.
+    pub(super) pool: LvName,
+    /// How far it is from the disks.
+    pub(super) height: u8,
+}
+
+/// How far a thin pool itself is from the disks.
+const TOP: u8 = 2;
 
 /// The tables of a mapped device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,18 +96,15 @@ pub(super) fn read(out: &[u8], vg: &VgName) -> Result<Vec<Device>, Error> {
             "Inactive" | "None" => Tables::NoneInForce,
             _ => Tables::InForce,
         };
-        let suspended = *state == "Suspended";
-        found.push(Device { name: (*name).to_owned(), tables, suspended });
+        let (suspended, layer) = (*state == "Suspended", layer(vg, name));
+        found.push(Device { name: (*name).to_owned(), tables, suspended, layer });
     }
     Ok(found)
 }
 
-/// How far a thin pool itself is from the disks.
-pub(super) const TOP: u8 = 2;
-
-/// The thin pool that a device is a layer of, and how far it is from the disks.
-pub(super) fn pool_layer(vg: &VgName, device: &str) -> Option<(LvName, u8)> {
-    let rest = device.strip_prefix(&group_prefix(vg))?;
+/// What a device is of a thin pool, by its name.
+fn layer(vg: &VgName, device: &str) -> Option<Layer> {
+    let rest = device.strip_prefix(&mapped_prefix(vg))?;
     let (pool, height) = match rest.strip_suffix("-tpool") {
         Some(pool) => (pool, TOP),
         None => {
@@ -94,11 +113,7 @@ pub(super) fn pool_layer(vg: &VgName, device: &str) -> Option<(LvName, u8)> {
             (rest.get(..at)?, u8::from(!is_leg))
         }
     };
-    Some((pool.replace("--", "-").parse().ok()?, height))
-}
-
-fn group_prefix(vg: &VgName) -> String {
-    format!("{}-", vg.as_str().replace('-', "--"))
+    Some(Layer { pool: pool.replace("--", "-").parse().ok()?, height })
 }
 
 #[derive(Deserialize)]
@@ -133,7 +148,7 @@ pub(super) fn on_a_move(json: &[u8], vg: &VgName) -> Result<BTreeSet<String>, Er
 /// Whether a device has the name of one of a group's: the group's, with its hyphens doubled, a hyphen, and the volume's
 /// (lvm(8), `dm_build_dm_name`).
 fn is_in(vg: &VgName, name: &str) -> bool {
-    let volume = name.strip_prefix(&group_prefix(vg));
+    let volume = name.strip_prefix(&mapped_prefix(vg));
     volume.is_some_and(|volume| !volume.starts_with('-'))
 }
 
@@ -187,7 +202,8 @@ mod tests {
     #[case("No devices found", None)]
     fn devices_of_the_group(#[case] line: &str, #[case] want: Option<(Tables, bool)>) {
         let found = read(line.as_bytes(), &"vg0".parse().unwrap()).unwrap();
-        let device = |(tables, suspended)| Device { name: "vg0-v".to_owned(), tables, suspended };
+        let name = "vg0-v".to_owned();
+        let device = |(tables, suspended)| Device { name, tables, suspended, layer: None };
         assert_eq!(found, Vec::from_iter(want.map(device)));
     }
 
@@ -201,8 +217,9 @@ mod tests {
     #[case("a--b-v_rimage_0", None)]
     #[case("a-p-tpool", None)]
     fn layers_of_thin_pools(#[case] device: &str, #[case] want: Option<(&str, u8)>) {
-        let found = pool_layer(&"a-b".parse().unwrap(), device);
-        assert_eq!(found, want.map(|(pool, height)| (pool.parse().unwrap(), height)));
+        let found = layer(&"a-b".parse().unwrap(), device);
+        let want = want.map(|(pool, height)| Layer { pool: pool.parse().unwrap(), height });
+        assert_eq!(found, want);
     }
 
     #[test]

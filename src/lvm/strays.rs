@@ -38,7 +38,7 @@ pub(super) struct Stray {
 /// `0 1048576 thin-pool 7 112/1024 16/8192 - rw ...` (the kernel's `thin-provisioning.rst`).
 pub(super) fn transaction(out: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(out);
-    let mut words = text.split_whitespace().skip_while(|word| *word != "thin-pool").skip(1);
+    let mut words = after(&text, "thin-pool");
     let transaction = words.next()?.parse().ok()?;
     words.any(|word| word == "rw").then_some(transaction)
 }
@@ -59,8 +59,8 @@ struct Row<'a> {
 }
 
 /// The strays that may be in a group's pools, from what [`super::lines::thin_numbers`] prints and the kernel's
-/// transactions of those that take messages, by the names of their devices. None in a pool that is more than one transaction away from what LVM has: then its metadata are not
-/// those of this pool.
+/// transactions of those that take messages, by the names of their devices. None in a pool that is more than one
+/// transaction away from what LVM has: then its metadata are not those of this pool.
 ///
 /// # Errors
 /// [`Error::Report`] for anything else.
@@ -103,11 +103,16 @@ pub(super) fn read(
 /// [`Error::Report`] for anything else, such as `0 49152 thin Fail`.
 pub(super) fn has_blocks(out: &[u8]) -> Result<bool, Error> {
     let text = String::from_utf8_lossy(out);
-    let sectors = text.split(' ').skip_while(|word| *word != "thin").nth(1);
-    let sectors = sectors.and_then(|it| it.trim().parse::<u64>().ok());
+    let sectors = after(&text, "thin").next();
+    let sectors = sectors.and_then(|it| it.parse::<u64>().ok());
     sectors
         .map(|it| it > 0)
         .ok_or_else(|| Error::Report(format!("no blocks of a thin device in `{}`", text.trim())))
+}
+
+/// What the kernel says of a device of this target.
+fn after<'a>(status: &'a str, target: &'a str) -> impl Iterator<Item = &'a str> {
+    status.split_whitespace().skip_while(move |word| *word != target).skip(1)
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use super::{
 };
 
 const SECRET: &[u8] = b"one tenant's bytes";
+/// How a move is begun that stays in the foreground, and how one is ended that was cut short.
+const MOVE: [&str; 5] =
+    ["--yes", "--config", "activation/monitoring=0 global/use_lvmpolld=0", "--interval", "1"];
 
 /// A pool with the thin volume `v`, which has something on it.
 fn scene(group: &ScratchGroup) -> Ground<'_> {
@@ -144,17 +147,7 @@ fn no_process_is_left_that_goes_on_with_a_move() {
     let from =
         ground.report().physical.iter().find(|pv| pv.free() < pv.extents).unwrap().device.clone();
     #[expect(clippy::disallowed_methods, reason = "it is to be killed")]
-    let mut pvmove = Command::new("pvmove")
-        .args([
-            "--yes",
-            "--config",
-            "activation/monitoring=0 global/use_lvmpolld=0",
-            "--interval",
-            "1",
-        ])
-        .arg(&from)
-        .spawn()
-        .unwrap();
+    let mut pvmove = Command::new("pvmove").args(MOVE).arg(&from).spawn().unwrap();
     while ground.report().moving.is_empty() {
         thread::sleep(Duration::from_millis(10));
     }
@@ -169,10 +162,7 @@ fn no_process_is_left_that_goes_on_with_a_move() {
     ground.lvm.activate(vg, v).unwrap();
     ground.lvm.refresh(vg, v).unwrap();
     daemons().unwrap_err();
-    by_hand(
-        "pvmove",
-        ["--yes", "--config", "activation/monitoring=0 global/use_lvmpolld=0", "--interval", "1"],
-    );
+    by_hand("pvmove", MOVE);
     assert_eq!(ground.report().moving.len(), 0);
 }
 

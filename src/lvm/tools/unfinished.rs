@@ -12,51 +12,39 @@ use crate::{
     lvm::{
         CreateVolume, Error, LvName, Lvm, VgName,
         names::mapped,
-        prepared::{Device, Tables},
+        prepared::{Device, Layer, Tables},
         strays::Stray,
     },
     process::{Cause, Failure, Invocation},
 };
 
-/// A suspended layer of a thin pool. LVM cannot resume it: it would ask the pool first, and hang.
-struct Layer<'a> {
-    pool: LvName,
-    device: &'a Device,
-}
-
-/// The suspended layers of a group's thin pools, those below first. A move that is not in force yet has begun nothing.
-fn suspended_layers<'a>(vg: &VgName, devices: &'a [Device]) -> Vec<Layer<'a>> {
-    let suspended = devices.iter().filter(|it| it.suspended && it.tables != Tables::NoneInForce);
-    let layer = |device: &'a Device| Some((prepared::pool_layer(vg, &device.name)?, device));
-    let mut found: Vec<_> = suspended.filter_map(layer).collect();
-    found.sort_by_key(|((_, height), _)| *height);
-    found.into_iter().map(|((pool, _), device)| Layer { pool, device }).collect()
-}
-
-fn is_pool(vg: &VgName, device: &Device) -> bool {
-    let layer = prepared::pool_layer(vg, &device.name);
-    layer.is_some_and(|(_, height)| height == prepared::TOP) && device.tables != Tables::NoneInForce
-}
-
 /// How often mapped devices are listed that come and go.
 const LISTINGS: u32 = 20;
+
+/// The suspended layers of thin pools, those below first. LVM cannot resume them: it would ask the pool first, and hang.
+/// A move that is not in force yet has begun nothing.
+fn suspended_layers(devices: &[Device]) -> Vec<(&Layer, &Device)> {
+    let suspended = devices.iter().filter(|it| it.suspended && it.tables != Tables::NoneInForce);
+    let mut found: Vec<_> = suspended.filter_map(|it| Some((it.layer.as_ref()?, it))).collect();
+    found.sort_by_key(|(layer, _)| layer.height);
+    found
+}
 
 impl LvmTools {
     /// Takes LVM's own lock of a group, drops what is left, and lets go of it.
     pub(super) fn forget(&self, vg: &VgName) -> Result<(), Error> {
         let lock = self.lock(vg)?;
         let devices = self.mapped(vg)?;
-        let layers = suspended_layers(vg, &devices);
+        let layers = suspended_layers(&devices);
         self.forget_tables(vg, &devices, &layers)?;
-        for layer in &layers {
-            tracing::warn!(%vg, device = layer.device.name, "was left suspended; resuming it");
-            let command = lines::resume_device(&layer.device.name);
-            self.courier.carry(command).map_err(Error::Tool)?;
+        for (_, Device { name, .. }) in &layers {
+            tracing::warn!(%vg, device = name, "was left suspended; resuming it");
+            self.courier.carry(lines::resume_device(name)).map_err(Error::Tool)?;
         }
         self.forget_strays(vg, &devices)?;
         drop(lock);
         // The metadata may say more than the tables that are in force.
-        let pools: BTreeSet<_> = layers.iter().map(|it| &it.pool).collect();
+        let pools: BTreeSet<_> = layers.iter().map(|(layer, _)| &layer.pool).collect();
         pools.into_iter().try_for_each(|pool| self.refresh(vg, pool))
     }
 
@@ -87,19 +75,14 @@ impl LvmTools {
         &self,
         vg: &VgName,
         devices: &[Device],
-        layers: &[Layer<'_>],
+        layers: &[(&Layer, &Device)],
     ) -> Result<(), Error> {
-        let may_move = |it: &&Layer<'_>| it.device.tables == Tables::Both;
-        let moved = match layers.iter().any(|it| may_move(&it)) {
-            true => prepared::on_a_move(&self.run(lines::lies_on(vg), group(vg))?, vg)?,
-            false => BTreeSet::new(),
-        };
-        let stays: Vec<&Device> = layers
-            .iter()
-            .filter(may_move)
-            .map(|it| it.device)
-            .filter(|it| moved.contains(&it.name))
-            .collect();
+        let mut stays: Vec<&Device> = layers.iter().map(|(_, device)| *device).collect();
+        stays.retain(|it| it.tables == Tables::Both);
+        if !stays.is_empty() {
+            let moved = prepared::on_a_move(&self.run(lines::lies_on(vg), group(vg))?, vg)?;
+            stays.retain(|it| moved.contains(&it.name));
+        }
         for device in devices.iter().filter(|it| it.tables == Tables::Both && !stays.contains(it)) {
             let device = device.name.as_str();
             tracing::warn!(%vg, device, "an interrupted command has left a table; dropping it");
@@ -118,7 +101,7 @@ impl LvmTools {
 
     fn forget_strays(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {
         let mut kernel = BTreeMap::new();
-        for Device { name, .. } in devices.iter().filter(|it| is_pool(vg, it)) {
+        for Device { name, .. } in devices.iter().filter(|it| it.is_thin_pool()) {
             let status = self.courier.carry(lines::status(name)).map_err(Error::Tool)?;
             kernel.extend(strays::transaction(&status).map(|it| (name.clone(), it)));
         }
@@ -181,22 +164,16 @@ impl LvmTools {
         wanted: &CreateVolume,
         about: About<'_>,
     ) -> Result<(), Error> {
-        let command = || lines::create_volume(wanted);
-        self.make_thin(command, about)?;
-        if !self.has_blocks(&wanted.vg, &wanted.name)? {
-            return Ok(());
-        }
-        tracing::error!(vg = %wanted.vg, lv = %wanted.name, "was given the blocks of another; making it again");
-        self.change(lines::remove(&wanted.vg, &wanted.name), about)?;
-        self.forget(&wanted.vg)?;
-        self.make_thin(command, about)?;
-        match self.has_blocks(&wanted.vg, &wanted.name)? {
-            false => Ok(()),
-            true => {
-                self.change(lines::remove(&wanted.vg, &wanted.name), about)?;
-                Err(Error::Report(format!("{} is new and has blocks", wanted.name)))
+        for _ in 0..2 {
+            self.make_thin(|| lines::create_volume(wanted), about)?;
+            if !self.has_blocks(&wanted.vg, &wanted.name)? {
+                return Ok(());
             }
+            tracing::error!(vg = %wanted.vg, lv = %wanted.name, "was given the blocks of another; removing it");
+            self.change(lines::remove(&wanted.vg, &wanted.name), about)?;
+            self.forget(&wanted.vg)?;
         }
+        Err(Error::Report(format!("{} is new and has blocks", wanted.name)))
     }
 
     fn has_blocks(&self, vg: &VgName, lv: &LvName) -> Result<bool, Error> {

@@ -1,7 +1,7 @@
 //! LVM killed before each of its steps that changes something in the kernel, alone or together with the driver. The call,
 //! repeated, ends as if nothing had happened, and so does what comes after it.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use rstest::rstest;
 use tonic::Status;
@@ -34,18 +34,11 @@ struct Killer {
 
 impl Killer {
     fn new(scene: &Scene, program: &str) -> Self {
-        let bin = scene.home().join("bin");
-        fs::create_dir_all(&bin).unwrap();
-        let script = format!(
-            "#!/bin/sh\n\
-             cd '{}'\n\
-             mv next now 2>/dev/null || exec /sbin/{program} \"$@\"\n\
-             exec strace -q -o trace -e trace=ioctl $(cat now) /sbin/{program} \"$@\"\n",
-            bin.display()
-        );
-        fs::write(bin.join(program), script).unwrap();
-        fs::set_permissions(bin.join(program), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { bin }
+        let script = "cd \"$(dirname \"$0\")\"\n\
+             mv next now 2>/dev/null || exec \"$real\" \"$@\"\n\
+             exec strace -q -o trace -e trace=ioctl $(cat now) \"$real\" \"$@\"";
+        scene.ground.wrap(program, script);
+        Self { bin: scene.home().join("bin") }
     }
 
     /// The next run is traced, and killed before its ioctl of that number, if one is given.

@@ -1,11 +1,6 @@
 //! How a driver starts: over which pools, and with which sentence it does not.
 
-use std::{
-    fs,
-    os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
-    process::Command,
-};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use nix::sys::signal::Signal;
 use rstest::rstest;
@@ -74,11 +69,7 @@ fn a_missing_or_old_program_is_named_with_its_package() {
         assert!(said.contains(&format!("{program} (Debian package {package})")), "{said}");
         fs::remove_dir_all(&programs).unwrap();
     }
-    let bin = ground.home.join("bin");
-    fs::create_dir(&bin).unwrap();
-    let old = "#!/bin/sh\necho '  LVM version:     2.02.133(2) (2015-10-30)'\n";
-    fs::write(bin.join("lvm"), old).unwrap();
-    fs::set_permissions(bin.join("lvm"), fs::Permissions::from_mode(0o755)).unwrap();
+    ground.wrap("lvm", "echo '  LVM version:     2.02.133(2) (2015-10-30)'");
     let said = complaint(standalone(&ground.home));
     assert!(said.contains("2.02.133") && said.contains("lvm2"), "{said}");
 }

@@ -1,6 +1,6 @@
 //! Options that take effect, what the driver tells of itself, and how it ends.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, thread};
+use std::{collections::BTreeMap, fs, thread};
 
 use nix::sys::signal::Signal;
 use tarn::csi::proto::*;
@@ -106,12 +106,8 @@ fn the_log_holds_no_secrets_and_no_mount_flags() {
 
 /// A mkfs that takes its time, before the real one in the driver's PATH.
 fn slow_mkfs(scene: &Scene) {
-    let bin = scene.home().join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    let script =
-        "#!/bin/sh\ntouch \"$(dirname \"$0\")/begun\"\nsleep 2\nexec /sbin/mkfs.ext4 \"$@\"\n";
-    fs::write(bin.join("mkfs.ext4"), script).unwrap();
-    fs::set_permissions(bin.join("mkfs.ext4"), fs::Permissions::from_mode(0o755)).unwrap();
+    let script = "touch \"$(dirname \"$0\")/begun\"\nsleep 2\nexec \"$real\" \"$@\"";
+    scene.ground.wrap("mkfs.ext4", script);
 }
 
 #[test]

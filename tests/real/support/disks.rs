@@ -79,16 +79,9 @@ impl Disks {
         run(env!("CARGO_BIN_EXE_tarn"), &args)
     }
 
-    /// Puts a program before the real one of that name, which is `$real` in the script.
+    /// See [`Ground::wrap`].
     pub(crate) fn wrap(&self, program: &str, script: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let bin = self.ground.home.join("bin");
-        fs::create_dir_all(&bin).unwrap();
-        let real = run("which", &[program]);
-        let text = format!("#!/bin/bash\nreal={}\n{script}\n", real.trim());
-        let path = bin.join(program);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self.ground.wrap(program, script);
     }
 
     /// Takes such a program away.

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -43,6 +44,16 @@ impl Ground {
             run("vgcreate", &args);
         }
         ground
+    }
+
+    /// Puts a program before the real one of that name, which is `$real` in the script.
+    pub(crate) fn wrap(&self, program: &str, script: &str) {
+        let bin = self.home.join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let real = run("which", &[program]);
+        let path = bin.join(program);
+        fs::write(&path, format!("#!/bin/bash\nreal={}\n{script}\n", real.trim())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// The disk with this number in the group.

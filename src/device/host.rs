@@ -45,7 +45,11 @@ impl Devices for HostDevices {
         let missing = || failed("open", path)(io::Error::from(Errno::ENOENT));
         let number = block_device(path)?.ok_or_else(missing)?;
         let action = "count who holds";
-        let out = dmsetup(number).run().map_err(tool(action, path))?;
+        let out = match dmsetup(number).run() {
+            // A node of a device that is gone: nobody has it.
+            Err(failure) if failure.says("does not exist") => return Ok(0),
+            out => out.map_err(tool(action, path))?,
+        };
         let text = String::from_utf8_lossy(&out);
         text.trim().parse().map_err(|_| failed(action, path)(odd("dmsetup", &text)))
     }

@@ -41,7 +41,8 @@ pub trait Devices: Send + Sync {
     /// When something is there that is no block device, or it cannot be read.
     fn size(&self, path: &Path) -> Result<Option<Bytes>, Error>;
 
-    /// How many hold the device-mapper device open: mounts, loop devices, programs.
+    /// How many hold the device-mapper device open: mounts, loop devices, programs. Nobody has one of which only its node
+    /// is left.
     fn open_count(&self, path: &Path) -> Result<u32, Error>;
 
     /// Whether the device-mapper device, or one that it is made of, leads to a disk that is gone, also where

@@ -282,11 +282,9 @@ impl Host {
             self.chores.report_soon(&plan.pool.name);
             return Err(Error::NoRoom(err.to_string()));
         }
-        if change.refresh(&*self.tools.lvm).is_err() {
+        if self.see_what_is_left(change).is_err() {
             return Err(Error::uncertain(doing, err));
         }
-        // A thin copy suspends its source for a moment.
-        self.resume_suspended(change);
         match change.read(|ledger| ledger.find(name).cloned()) {
             None if plan.record.size > plan.pool.room(&plan.class).largest => {
                 Err(Error::NoRoom(chain(&err)))

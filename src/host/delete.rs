@@ -99,7 +99,7 @@ impl Host {
                 Ok(())
             }
             Err(err) => {
-                change.refresh(&*self.tools.lvm)?;
+                self.see_what_is_left(&change)?;
                 match found.pool.read(|ledger| ledger.find(name).is_some()) {
                     true => Err(lvm_failed(format!("removing {name}"), err)),
                     false => Ok(()),
@@ -143,7 +143,7 @@ impl Host {
             change.enter(|ledger| ledger.change(name, |lv| lv.name = hidden.clone()));
             return Ok(());
         };
-        change.refresh(&*self.tools.lvm)?;
+        self.see_what_is_left(change)?;
         match change.read(|ledger| ledger.find(name).is_some()) {
             true => Err(lvm_failed(format!("renaming {name}"), err)),
             false => Ok(()),
@@ -165,7 +165,7 @@ impl Host {
             change.enter(|ledger| ledger.split_off(name));
             return Ok(());
         };
-        change.refresh(&*self.tools.lvm)?;
+        self.see_what_is_left(change)?;
         match change.read(|ledger| ledger.find(name).is_some_and(|lv| lv.kind == Kind::CopyOnWrite))
         {
             true => Err(lvm_failed(format!("splitting off {name}"), err)),

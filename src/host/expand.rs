@@ -88,17 +88,13 @@ impl Host {
         size: Bytes,
         err: lvm::Error,
     ) -> Result<(), Error> {
-        let (vg, name) = (&found.pool.vg, &found.lv.name);
+        let name = &found.lv.name;
         let doing = format!("growing {name}");
-        if change.refresh(&*self.tools.lvm).is_err() {
+        if self.see_what_is_left(change).is_err() {
             return Err(Error::uncertain(doing, err));
         }
-        let now = found.pool.read(|ledger| ledger.find(name).cloned());
-        if now.as_ref().is_some_and(|lv| lv.suspended) {
-            let refreshed = self.tools.lvm.refresh(vg, name);
-            refreshed.map_err(|err| Error::uncertain(format!("resuming {name}"), err))?;
-        }
-        match now {
+        match found.pool.read(|ledger| ledger.find(name).cloned()) {
+            Some(lv) if lv.suspended => Err(Error::uncertain(format!("resuming {name}"), err)),
             Some(lv) if lv.size >= size => Ok(()),
             _ => Err(lvm_failed(doing, err)),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Found, Host,
+    Error, Found, Host,
     ledger::Ledger,
     pool::{Change, Pool},
     record::Record,
@@ -59,9 +59,16 @@ impl Host {
         self.lead_back(change, pool)
     }
 
+    /// Reads anew what a group has, after a command that failed or was killed, and resumes what that left suspended.
+    pub(super) fn see_what_is_left(&self, change: &Change<'_>) -> Result<(), Error> {
+        change.refresh(&*self.tools.lvm)?;
+        self.resume_suspended(change);
+        Ok(())
+    }
+
     /// Resumes whatever an interrupted command left suspended, with its user's I/O hanging; true
     /// when there was something.
-    pub(super) fn resume_suspended(&self, change: &Change<'_>) -> bool {
+    fn resume_suspended(&self, change: &Change<'_>) -> bool {
         let suspended = change.read(|ledger| {
             let all = ledger.group().logical.iter();
             all.filter(|lv| lv.suspended).map(|lv| lv.name.clone()).collect::<Vec<_>>()

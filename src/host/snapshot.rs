@@ -90,10 +90,8 @@ impl Host {
                 Ok(name)
             }
             Err(err) => {
-                let refreshed = change.refresh(&*self.tools.lvm);
-                refreshed.map_err(|err| Error::uncertain(doing.clone(), err))?;
-                // An interrupted snapshot may leave its origin suspended.
-                self.resume_suspended(change);
+                let seen = self.see_what_is_left(change);
+                seen.map_err(|err| Error::uncertain(doing.clone(), err))?;
                 let whole = self.is_whole(change, &name);
                 match whole.map_err(|err| Error::uncertain(doing.clone(), err))? {
                     true => Ok(name),

@@ -7,7 +7,8 @@
 //! was left: a way to extents that are another's by then, or to a device that answers with errors only.
 //!
 //! It may leave the layers of a thin pool suspended, too. Then not even LVM's reports come to an end: they ask the pool, and
-//! the kernel's answer waits for metadata that cannot be written.
+//! the kernel's answer waits for metadata that cannot be written. A RAID whose legs are suspended cannot even drop a table,
+//! as that writes its bitmap.
 //!
 //! All of it is dropped while LVM's own lock of the group is held, when no command is between its steps. What the metadata say
 //! is loaded anew by whoever needs it.
@@ -39,7 +40,7 @@ pub(super) struct Device {
     pub(super) tables: Tables,
     /// Whether it holds all I/O back.
     pub(super) suspended: bool,
-    /// What it is of a thin pool, if it is a layer of one.
+    /// What it is of a thin pool or of a RAID, if it is a layer of one.
     pub(super) layer: Option<Layer>,
 }
 
@@ -51,11 +52,11 @@ impl Device {
     }
 }
 
-/// A layer of a thin pool.
+/// A layer of a thin pool, or a leg of a RAID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layer {
-    /// The pool.
-    pub(super) pool: LvName,
+    /// The thin pool, or the RAID that is not below one.
+    pub(super) owner: LvName,
     /// How far it is from the disks.
     pub(super) height: u8,
 }
@@ -102,18 +103,19 @@ pub(super) fn read(out: &[u8], vg: &VgName) -> Result<Vec<Device>, Error> {
     Ok(found)
 }
 
-/// What a device is of a thin pool, by its name.
+/// What a device is a layer of, by its name.
 fn layer(vg: &VgName, device: &str) -> Option<Layer> {
     let rest = device.strip_prefix(&mapped_prefix(vg))?;
-    let (pool, height) = match rest.strip_suffix("-tpool") {
-        Some(pool) => (pool, TOP),
-        None => {
-            let at = ["_tdata", "_tmeta"].iter().find_map(|it| rest.find(it))?;
-            let is_leg = ["_rimage_", "_rmeta_"].iter().any(|it| rest.contains(it));
-            (rest.get(..at)?, u8::from(!is_leg))
-        }
+    let before =
+        |marks: [&str; 2]| marks.iter().find_map(|it| rest.find(it)).and_then(|at| rest.get(..at));
+    let (in_pool, in_raid) = (before(["_tdata", "_tmeta"]), before(["_rimage_", "_rmeta_"]));
+    let (owner, height) = match (rest.strip_suffix("-tpool"), in_pool, in_raid) {
+        (Some(pool), ..) => (pool, TOP),
+        (None, Some(pool), None) => (pool, 1),
+        (None, pool, Some(raid)) => (pool.unwrap_or(raid), 0),
+        (None, None, None) => return None,
     };
-    Some(Layer { pool: pool.replace("--", "-").parse().ok()?, height })
+    Some(Layer { owner: owner.replace("--", "-").parse().ok()?, height })
 }
 
 #[derive(Deserialize)]
@@ -214,11 +216,12 @@ mod tests {
     #[case("a--b-p_tmeta_rimage_0", Some(("p", 0)))]
     #[case("a--b-p_tdata_rmeta_1", Some(("p", 0)))]
     #[case("a--b-tarn--thin", None)]
-    #[case("a--b-v_rimage_0", None)]
+    #[case("a--b-v_rimage_0", Some(("v", 0)))]
+    #[case("a--b-v--1_rmeta_1", Some(("v-1", 0)))]
     #[case("a-p-tpool", None)]
-    fn layers_of_thin_pools(#[case] device: &str, #[case] want: Option<(&str, u8)>) {
+    fn layers_of_thin_pools_and_raids(#[case] device: &str, #[case] want: Option<(&str, u8)>) {
         let found = layer(&"a-b".parse().unwrap(), device);
-        let want = want.map(|(pool, height)| Layer { pool: pool.parse().unwrap(), height });
+        let want = want.map(|(owner, height)| Layer { owner: owner.parse().unwrap(), height });
         assert_eq!(found, want);
     }
 

@@ -221,3 +221,17 @@ fn a_snapshot_that_left_its_volume_hanging_lets_it_go() {
     ground.snapshot("s", &id).unwrap();
     assert!(!ground.lv(&id).suspended);
 }
+
+#[rstest]
+#[case::before(FailAt::Before)]
+#[case::after(FailAt::After)]
+fn a_snapshot_s_removal_that_left_its_volume_hanging_lets_it_go(#[case] at: FailAt) {
+    let ground = Ground::thick();
+    let id = ground.made(volume("a"));
+    let snapshot = ground.snapshot("s", &id).unwrap().snapshot_id;
+    ground.lvm.suspend("vg0", &id);
+    ground.lvm.fail_once("split_snapshot", at);
+    drop(ground.delete_snapshot(&snapshot));
+    ground.settle();
+    assert!(!ground.lv(&id).suspended);
+}

@@ -173,9 +173,9 @@ fn guest_a_node_without_a_device_is_nothing() {
     let node = Path::new("/dev/tarn-nothing");
     let nobody = stat::makedev(254, 9999);
     stat::mknod(node, SFlag::S_IFBLK, Mode::S_IRUSR, nobody).unwrap();
-    let size = HostDevices.size(node);
+    let (size, open) = (HostDevices.size(node), HostDevices.open_count(node));
     fs::remove_file(node).unwrap();
-    assert_eq!(size.unwrap(), None);
+    assert_eq!((size.unwrap(), open.unwrap()), (None, 0));
 }
 
 #[test]

@@ -190,3 +190,19 @@ fn a_pool_goes_on_whose_layers_were_left_suspended(#[case] layer: &str) {
     ground.snapshot("v", "s", SnapshotKind::ThinWritable).unwrap();
     assert_eq!(content(&ground, "s"), SECRET);
 }
+
+/// A pool that is suspended holds its volumes still, each as often as it has tables.
+#[test]
+#[ignore = "guest: needs root and LVM"]
+fn a_thin_volume_goes_on_that_had_two_tables_while_its_pool_was_suspended() {
+    let group = ScratchGroup::new(1);
+    let ground = scene(&group);
+    let (v, pool) = (group.mapped("v"), group.mapped("pool-tpool"));
+    let table = by_hand("dmsetup", ["table", &v]);
+    by_hand("dmsetup", ["load", &v, "--table", table.trim()]);
+    by_hand("dmsetup", ["suspend", &v]);
+    by_hand("dmsetup", ["suspend", &pool]);
+    ground.lvm.forget_prepared(&ground.vg).unwrap();
+    ground.lvm.refresh(&ground.vg, &lv("v")).unwrap();
+    assert_eq!(content(&ground, "v"), SECRET);
+}

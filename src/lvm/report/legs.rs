@@ -70,7 +70,8 @@ pub(super) fn enter(
         let Some(lv) = all.find(|lv| lv.name.as_str() == name) else { continue };
         let level = layouts.get(name).and_then(|layout| level_of(layout));
         let beside = metadata.get(name).cloned().unwrap_or_default();
-        let shut_out = shut_out.get(name).cloned().unwrap_or_default();
+        // Of a volume that is not active LVM says so, too, as soon as a leg of it is.
+        let shut_out = shut_out.get(name).filter(|_| lv.active).cloned().unwrap_or_default();
         let found = Found { images: &images, metadata: &beside, shut_out, moving: &moving };
         lv.legs = found.legs(level, disks, lv.size.whole(extent));
         if is_half_made && lv.kind == Kind::Thick {

@@ -125,6 +125,18 @@ fn a_leg_that_is_shut_out_after_an_error() {
     assert!(shut_out("other_rimage_0").is_empty());
 }
 
+/// As LVM says it of one whose removal was cut short between the volume and its legs.
+#[test]
+fn the_legs_of_a_raid_that_is_not_active_are_not_shut_out() {
+    let text = String::from_utf8_lossy(EVERY_KIND).into_owned();
+    let leg = r#""lv_name":"[mirror_rimage_0]""#;
+    let text = text.replace(leg, &format!(r#"{leg}, "lv_health_status":"refresh needed""#));
+    let (before, mirror) = text.split_once(r#""lv_name":"mirror","#).unwrap();
+    let mirror = mirror.replacen(r#""lv_active":"active""#, r#""lv_active":"""#, 1);
+    let group = read(format!(r#"{before}"lv_name":"mirror",{mirror}"#).as_bytes()).unwrap();
+    assert!(group.physical.iter().all(|it| !it.erring));
+}
+
 /// LVM shows what it is to clear.
 #[test]
 fn a_half_made_raid() {

@@ -21,13 +21,11 @@ use crate::{
 /// How often mapped devices are listed that come and go.
 const LISTINGS: u32 = 20;
 
-/// The suspended layers of thin pools, those below first. LVM cannot resume them: it would ask the pool first, and hang.
+/// The suspended layers of thin pools and RAIDs. LVM cannot resume them: it would ask the pool first, and hang.
 /// A move that is not in force yet has begun nothing.
 fn suspended_layers(devices: &[Device]) -> Vec<(&Layer, &Device)> {
     let suspended = devices.iter().filter(|it| it.suspended && it.tables != Tables::NoneInForce);
-    let mut found: Vec<_> = suspended.filter_map(|it| Some((it.layer.as_ref()?, it))).collect();
-    found.sort_by_key(|(layer, _)| layer.height);
-    found
+    suspended.filter_map(|it| Some((it.layer.as_ref()?, it))).collect()
 }
 
 impl LvmTools {
@@ -36,16 +34,13 @@ impl LvmTools {
         let lock = self.lock(vg)?;
         let devices = self.mapped(vg)?;
         let layers = suspended_layers(&devices);
-        self.forget_tables(vg, &devices, &layers)?;
-        for (_, Device { name, .. }) in &layers {
-            tracing::warn!(%vg, device = name, "was left suspended; resuming it");
-            self.courier.carry(lines::resume_device(name)).map_err(Error::Tool)?;
-        }
+        self.put_to_rest(vg, &devices, &layers)?;
         self.forget_strays(vg, &devices)?;
         drop(lock);
         // The metadata may say more than the tables that are in force.
-        let pools: BTreeSet<_> = layers.iter().map(|(layer, _)| &layer.pool).collect();
-        pools.into_iter().try_for_each(|pool| self.refresh(vg, pool))
+        let owners: BTreeSet<_> = layers.iter().map(|(layer, _)| &layer.owner).collect();
+        let refreshed: Vec<_> = owners.into_iter().map(|owner| self.refresh(vg, owner)).collect();
+        refreshed.into_iter().collect()
     }
 
     fn lock(&self, vg: &VgName) -> Result<Flock<File>, Error> {
@@ -69,9 +64,16 @@ impl LvmTools {
         prepared::read(&self.run(lines::mapped_devices(), group(vg))?, vg)
     }
 
-    /// Drops the tables that are not in force. Only that of a suspended layer stays which leads to a move that has
-    /// begun: around it, what is written would not be copied.
-    fn forget_tables(
+    /// Drops the tables that are not in force, and resumes the layers with those that are, each below others before them:
+    ///
+    /// - The table of a RAID can be dropped when its legs are resumed, as that writes its bitmap (Linux, `md_stop`).
+    /// - A suspended pool has suspended a thin volume once for each of its tables, and resumes it once for each that is
+    ///   there by then. With one of them gone it would stay suspended until the next boot, and who resumes it would wait
+    ///   for that (Linux, `pool_suspend_active_thins` and `dm_internal_suspend_noflush`).
+    ///
+    /// Only the table of a suspended layer stays which leads to a move that has begun: around it, what is written would
+    /// not be copied.
+    fn put_to_rest(
         &self,
         vg: &VgName,
         devices: &[Device],
@@ -83,11 +85,25 @@ impl LvmTools {
             let moved = prepared::on_a_move(&self.run(lines::lies_on(vg), group(vg))?, vg)?;
             stays.retain(|it| moved.contains(&it.name));
         }
-        for device in devices.iter().filter(|it| it.tables == Tables::Both && !stays.contains(it)) {
-            let device = device.name.as_str();
-            tracing::warn!(%vg, device, "an interrupted command has left a table; dropping it");
-            self.courier.carry(lines::clear_device(device)).map_err(Error::Tool)?;
+        let mut upwards: Vec<&Device> = devices.iter().collect();
+        upwards.sort_by_key(|it| it.layer.as_ref().map_or(u8::MAX, |layer| layer.height));
+        for device in upwards.into_iter().filter(|it| it.tables != Tables::NoneInForce) {
+            let name = device.name.as_str();
+            if device.tables == Tables::Both && !stays.contains(&device) {
+                tracing::warn!(%vg, device = name, "an interrupted command has left a table; dropping it");
+                self.courier.carry(lines::clear_device(name)).map_err(Error::Tool)?;
+            }
+            if device.suspended && device.layer.is_some() {
+                tracing::warn!(%vg, device = name, "was left suspended; resuming it");
+                self.courier.carry(lines::resume_device(name)).map_err(Error::Tool)?;
+            }
         }
+        self.remove_empty(vg, devices);
+        Ok(())
+    }
+
+    /// Removes the devices that have no table in force.
+    fn remove_empty(&self, vg: &VgName, devices: &[Device]) {
         for device in devices.iter().filter(|it| it.tables == Tables::NoneInForce) {
             let device = device.name.as_str();
             tracing::warn!(%vg, device, "an interrupted command has left a device without a table; removing it");
@@ -96,7 +112,6 @@ impl LvmTools {
                 tracing::warn!(%vg, device, error = %failure, "not removed");
             }
         }
-        Ok(())
     }
 
     fn forget_strays(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {

@@ -190,7 +190,7 @@ pub(super) fn thin_numbers(vg: &VgName) -> Invocation {
     ])
 }
 
-/// What volumes lie on, for [`super::prepared::on_a_move`].
+/// What volumes lie on, for [`super::prepared::on_moves`].
 pub(super) fn lies_on(vg: &VgName) -> Invocation {
     from_metadata().args(["--all", "--options", "lv_name,devices", vg.as_str()])
 }

@@ -15,7 +15,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::MetadataExt,
@@ -48,7 +48,38 @@ impl Device {
     /// Whether it is a thin pool, of which the kernel can be asked.
     pub(super) fn is_thin_pool(&self) -> bool {
         let is_top = |it: &Layer| it.height == TOP;
-        self.tables != Tables::NoneInForce && self.layer.as_ref().is_some_and(is_top)
+        self.is_in_force() && self.layer.as_ref().is_some_and(is_top)
+    }
+
+    fn is_in_force(&self) -> bool {
+        self.tables != Tables::NoneInForce
+    }
+
+    /// What it is a layer of, when it holds all I/O back. LVM cannot resume it: it would ask the pool first, and hang.
+    pub(super) fn suspended_layer(&self) -> Option<&Layer> {
+        self.layer.as_ref().filter(|_| self.suspended && self.is_in_force())
+    }
+
+    /// Whether it is what a `pvmove` of its group goes through.
+    pub(super) fn is_a_move(&self, vg: &VgName) -> bool {
+        self.name.strip_prefix(&mapped_prefix(vg)).is_some_and(|it| it.starts_with("pvmove"))
+    }
+
+    /// What LVM loads again so that the tables in force are what the metadata say, where a table was dropped or a layer
+    /// resumed: a volume, or that of which it is a layer.
+    pub(super) fn to_refresh(&self, vg: &VgName) -> Option<LvName> {
+        if let Some(layer) = self.suspended_layer() {
+            return Some(layer.owner.clone());
+        }
+        let name = self.name.strip_prefix(&mapped_prefix(vg))?.replace("--", "\0");
+        let is_whole = self.layer.is_none() && !self.is_a_move(vg) && !name.contains('-');
+        let dropped = self.tables == Tables::Both && is_whole;
+        dropped.then(|| name.replace('\0', "-").parse().ok()).flatten()
+    }
+
+    /// Whether it depends on the moves of its group ([`on_moves`]) with which of its tables it is resumed.
+    pub(super) fn may_lead_to_a_move(&self) -> bool {
+        self.tables == Tables::Both && self.suspended_layer().is_some()
     }
 }
 
@@ -73,6 +104,53 @@ pub(super) enum Tables {
     Both,
     /// None in force.
     NoneInForce,
+}
+
+/// What is done with a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step<'a> {
+    /// Its table that is not in force is dropped.
+    Drop(&'a str),
+    /// It is resumed, with the table that is not in force where it has one.
+    Resume(&'a str),
+    /// It is removed.
+    Remove(&'a str),
+}
+
+/// How what a command has left comes to rest: tables that are not in force are dropped, layers resumed, and devices that
+/// have no table in force removed. What is below others comes before them:
+///
+/// - The table of a RAID can be dropped when its legs are resumed, as that writes its bitmap (Linux, `md_stop`).
+/// - A suspended pool has suspended a thin volume once for each of its tables, and resumes it once for each that is
+///   there by then. With one of them gone it would stay suspended until the next boot, and who resumes it would wait
+///   for that (Linux, `pool_suspend_active_thins` and `dm_internal_suspend_noflush`).
+///
+/// Only the table of a suspended layer stays which leads to a move that has begun: around it, what is written would
+/// not be copied. A move whose own device has no table in force has copied nothing, and answers with errors.
+pub(super) fn to_rest<'a>(
+    devices: &'a [Device],
+    moves: &BTreeMap<String, BTreeSet<String>>,
+) -> Vec<Step<'a>> {
+    let begun: BTreeSet<_> =
+        devices.iter().filter(|it| it.is_in_force()).map(|it| &it.name).collect();
+    let stays = |it: &Device| {
+        let on = moves.get(&it.name).filter(|_| it.may_lead_to_a_move());
+        on.is_some_and(|on| on.iter().any(|it| begun.contains(it)))
+    };
+    let mut upwards: Vec<&Device> = devices.iter().filter(|it| it.is_in_force()).collect();
+    upwards.sort_by_key(|it| it.layer.as_ref().map_or(u8::MAX, |layer| layer.height));
+    let mut steps = Vec::new();
+    for device in upwards {
+        if device.tables == Tables::Both && !stays(device) {
+            steps.push(Step::Drop(&device.name));
+        }
+        if device.suspended_layer().is_some() {
+            steps.push(Step::Resume(&device.name));
+        }
+    }
+    let empty = devices.iter().filter(|it| !it.is_in_force());
+    steps.extend(empty.map(|it| Step::Remove(&it.name)));
+    steps
 }
 
 /// The devices of a group, from what [`super::lines::mapped_devices`] prints.
@@ -132,19 +210,43 @@ struct PlaceRow<'a> {
 }
 
 /// The devices of volumes that an unfinished move has, in part or whole, from what [`super::lines::lies_on`] prints, such as
-/// `pvmove0(0)`.
+/// `pvmove0(0)`; with those of the moves.
 ///
 /// # Errors
 /// [`Error::Report`] for anything else.
-pub(super) fn on_a_move(json: &[u8], vg: &VgName) -> Result<BTreeSet<String>, Error> {
+pub(super) fn on_moves(
+    json: &[u8],
+    vg: &VgName,
+) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
     let report: Report<Places<'_>> = serde_json::from_slice(json).map_err(unreadable)?;
-    let rows = report.report.into_iter().flat_map(|it| it.lv);
-    let moved = rows.filter(|row| row.devices.split(',').any(|it| it.starts_with("pvmove")));
-    let name = |row: PlaceRow<'_>| {
-        let name: LvName = parse("lv_name", row.lv_name.trim_matches(['[', ']']))?;
-        Ok(mapped(vg, &name))
+    let mut found = BTreeMap::<_, BTreeSet<String>>::new();
+    for row in report.report.into_iter().flat_map(|it| it.lv) {
+        let places = row.devices.split(',').filter_map(|it| Some(it.split_once('(')?.0));
+        for at in places.filter(|it| it.starts_with("pvmove")) {
+            let name: LvName = parse("lv_name", row.lv_name.trim_matches(['[', ']']))?;
+            let at: LvName = parse("devices", at)?;
+            found.entry(mapped(vg, &name)).or_default().insert(mapped(vg, &at));
+        }
+    }
+    Ok(found)
+}
+
+/// The moves that have moved all they had, and that LVM has not removed, from the same.
+///
+/// # Errors
+/// [`Error::Report`] for anything else.
+pub(super) fn ended_moves(json: &[u8]) -> Result<Vec<LvName>, Error> {
+    let report: Report<Places<'_>> = serde_json::from_slice(json).map_err(unreadable)?;
+    let rows: Vec<_> = report.report.into_iter().flat_map(|it| it.lv).collect();
+    let moves = rows.iter().filter(|row| row.devices.is_empty());
+    let moves = moves.map(|row| row.lv_name.trim_matches(['[', ']']));
+    let has_ended = |name: &&str| {
+        let begin = format!("{name}(");
+        let leads_to_it =
+            |row: &PlaceRow<'_>| row.devices.split(',').any(|it| it.starts_with(&begin));
+        name.starts_with("pvmove") && !rows.iter().any(leads_to_it)
     };
-    moved.map(name).collect()
+    moves.filter(has_ended).map(|name| parse("lv_name", name)).collect()
 }
 
 /// Whether a device has the name of one of a group's: the group's, with its hyphens doubled, a hyphen, and the volume's
@@ -225,14 +327,97 @@ mod tests {
         assert_eq!(found, want);
     }
 
+    #[rstest]
+    #[case::a_table_that_nobody_wants("Both:Active", "v", &["drop v"])]
+    #[case::of_a_volume_that_lvm_can_resume("Both:Suspended", "v", &["drop v"])]
+    #[case::a_layer("Live:Suspended", "p-tpool", &["resume p-tpool"])]
+    #[case::a_layer_with_two("Both:Suspended", "p_tmeta", &["drop p_tmeta", "resume p_tmeta"])]
+    #[case::a_layer_on_a_move("Both:Suspended", "p_tdata", &["resume p_tdata"])]
+    #[case::the_table_that_led_off_a_move("Both:Active", "p_tdata", &["drop p_tdata"])]
+    #[case::a_layer_on_a_move_that_has_not_begun(
+        "Both:Suspended", "q_tdata", &["drop q_tdata", "resume q_tdata"]
+    )]
+    #[case::a_device_without_a_table("Inactive:Suspended", "v", &["remove v"])]
+    #[case::a_layer_without_a_table("None:Suspended", "p-tpool", &["remove p-tpool"])]
+    #[case::at_rest("Live:Active", "p_tdata", &[])]
+    fn what_was_left_comes_to_rest(#[case] state: &str, #[case] name: &str, #[case] want: &[&str]) {
+        let lines = format!(
+            "{state}:LVM-a:vg0-{name}\nLive:Active:LVM-b:vg0-pvmove0\nInactive:Active:LVM-c:vg0-pvmove1"
+        );
+        let want = want.iter().copied().chain(["remove pvmove1"]).collect::<Vec<_>>();
+        assert_eq!(rest(&lines), want);
+    }
+
+    #[rstest]
+    #[case("Both:Active", "v--1", Some("v-1"))]
+    #[case("Both:Suspended", "v--1", Some("v-1"))]
+    #[case("Live:Suspended", "v--1", None)]
+    #[case("Both:Active", "v--1-real", None)]
+    #[case("Both:Active", "pvmove0", None)]
+    #[case("Both:Active", "p_tmeta", None)]
+    #[case("Live:Suspended", "p_tmeta", Some("p"))]
+    #[case("None:Active", "v--1", None)]
+    fn what_is_loaded_again(#[case] state: &str, #[case] name: &str, #[case] want: Option<&str>) {
+        let vg = "vg0".parse().unwrap();
+        let devices = read(format!("{state}:LVM-a:vg0-{name}").as_bytes(), &vg).unwrap();
+        assert_eq!(devices[0].to_refresh(&vg), want.map(|it| it.parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_below_comes_before_what_is_above() {
+        let lines = "Both:Suspended:LVM-a:vg0-v\nBoth:Suspended:LVM-b:vg0-p-tpool\nBoth:Active:LVM-c:vg0-r\n\
+                     Live:Suspended:LVM-d:vg0-p_tmeta\nLive:Suspended:LVM-e:vg0-r_rmeta_0";
+        let want = [
+            "resume r_rmeta_0",
+            "resume p_tmeta",
+            "drop p-tpool",
+            "resume p-tpool",
+            "drop v",
+            "drop r",
+        ];
+        assert_eq!(rest(lines), want);
+    }
+
+    /// The steps, where `p_tdata` is on a move and `q_tdata` on another, of which LVM knows.
+    fn rest(lines: &str) -> Vec<String> {
+        let devices = read(lines.as_bytes(), &"vg0".parse().unwrap()).unwrap();
+        let on = |at: &str| BTreeSet::from([format!("vg0-{at}")]);
+        let moves = BTreeMap::from([
+            ("vg0-p_tdata".to_owned(), on("pvmove0")),
+            ("vg0-q_tdata".to_owned(), on("pvmove1")),
+        ]);
+        let word = |step: &Step<'_>| {
+            let (Step::Drop(name) | Step::Resume(name) | Step::Remove(name)) = *step;
+            let verb = match step {
+                Step::Drop(_) => "drop",
+                Step::Resume(_) => "resume",
+                Step::Remove(_) => "remove",
+            };
+            format!("{verb} {}", name.trim_start_matches("vg0-"))
+        };
+        to_rest(&devices, &moves).iter().map(word).collect()
+    }
+
     #[test]
     fn what_is_on_a_move() {
         let json = br#"{"report": [{"lv": [
             {"lv_name": "v-1", "devices": "/dev/sda(0),pvmove0(3)"}, {"lv_name": "w", "devices": "/dev/sda(9)"},
-            {"lv_name": "[p_tmeta]", "devices": "pvmove0(0)"}, {"lv_name": "[pvmove0]", "devices": "/dev/sda(0),/dev/sdb(0)"},
+            {"lv_name": "[p_tmeta]", "devices": "pvmove0(0),pvmove1(7)"}, {"lv_name": "[pvmove0]", "devices": "/dev/sda(0),/dev/sdb(0)"},
             {"lv_name": "[p_tdata]", "devices": "p_tdata_rimage_0(0)"}]}]}"#;
-        let found = on_a_move(json, &"vg0".parse().unwrap()).unwrap();
-        assert_eq!(Vec::from_iter(found), ["vg0-p_tmeta", "vg0-v--1"]);
+        let found = on_moves(json, &"vg0".parse().unwrap()).unwrap();
+        let found: Vec<_> =
+            found.iter().map(|(device, moves)| (device.as_str(), Vec::from_iter(moves))).collect();
+        let (first, second) = ("vg0-pvmove0".to_owned(), "vg0-pvmove1".to_owned());
+        assert_eq!(found, [("vg0-p_tmeta", vec![&first, &second]), ("vg0-v--1", vec![&first])]);
+    }
+
+    #[test]
+    fn moves_that_have_ended() {
+        let json = br#"{"report": [{"lv": [
+            {"lv_name": "v-1", "devices": "/dev/sda(0),pvmove0(3)"}, {"lv_name": "[pvmove0]", "devices": ""},
+            {"lv_name": "[pvmove1]", "devices": ""}, {"lv_name": "w", "devices": "pvmove10(0)"},
+            {"lv_name": "[pvmove2]", "devices": "/dev/sda(0),/dev/sdb(0)"}, {"lv_name": "t", "devices": ""}]}]}"#;
+        assert_eq!(ended_moves(json).unwrap(), ["pvmove1".parse().unwrap()]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! LVM killed before each of its steps that changes something in the kernel, alone or together with the driver. The call,
 //! repeated, ends as if nothing had happened, and so does what comes after it.
 
-use std::{fs, path::PathBuf, time::UNIX_EPOCH};
+use std::{fs, path::PathBuf};
 
 use rstest::rstest;
 use tonic::Status;
@@ -9,69 +9,16 @@ use tonic::Status;
 use crate::support::{
     Scene, Volume, Wish,
     content::{forget_cached, holds, put},
+    killer::{Killer, some_of},
     machine::wait_until,
     mib,
 };
 
-/// What the device mapper is asked that changes something.
-const CHANGES: [&str; 7] = [
-    "DM_DEV_CREATE",
-    "DM_DEV_REMOVE",
-    "DM_DEV_RENAME",
-    "DM_DEV_SUSPEND",
-    "DM_TABLE_LOAD",
-    "DM_TABLE_CLEAR",
-    "DM_TARGET_MSG",
-];
-
-/// More steps than this are tried in turns, alone and with the driver.
+/// So many steps are all tried, alone and with the driver.
 const FEW: usize = 8;
 
-/// Of more steps than this every second one is tried, in half of the runs the others.
-const MANY: usize = 16;
-
-/// Stands before one of LVM's programs, and traces or kills its next run.
-struct Killer {
-    bin: PathBuf,
-}
-
-impl Killer {
-    fn new(scene: &Scene, program: &str) -> Self {
-        let script = "cd \"$(dirname \"$0\")\"\n\
-             mv next now 2>/dev/null || exec \"$real\" \"$@\"\n\
-             exec strace -q -o trace -e trace=ioctl $(cat now) \"$real\" \"$@\"";
-        scene.ground.wrap(program, script);
-        Self { bin: scene.home().join("bin") }
-    }
-
-    /// The next run is traced, and killed before its ioctl of that number, if one is given.
-    fn arm(&self, step: Option<usize>) {
-        drop(fs::remove_file(self.bin.join("trace")));
-        let option = step.map(|it| format!("-e inject=ioctl:signal=KILL:when={it}"));
-        fs::write(self.bin.join("arming"), option.unwrap_or_default()).unwrap();
-        fs::rename(self.bin.join("arming"), self.bin.join("next")).unwrap();
-    }
-
-    fn trace(&self) -> String {
-        fs::read_to_string(self.bin.join("trace")).unwrap_or_default()
-    }
-
-    /// Whether the run that was armed is over.
-    fn is_over(&self) -> bool {
-        let trace = self.trace();
-        trace.ends_with(" +++\n")
-    }
-
-    /// The numbers of the ioctls that change something, and of the one after each: LVM writes metadata between them.
-    fn steps(&self) -> Vec<usize> {
-        let trace = self.trace();
-        let ioctls = trace.lines().filter(|line| line.starts_with("ioctl(")).enumerate();
-        let changes = ioctls.filter(|(_, line)| CHANGES.iter().any(|it| line.contains(it)));
-        let mut steps: Vec<usize> = changes.flat_map(|(at, _)| [at + 1, at + 2]).collect();
-        steps.dedup();
-        steps
-    }
-}
+/// Of more steps at most so many are tried in a run.
+const MOST: usize = 16;
 
 /// What is called; each round is about objects of its own.
 #[derive(Clone, Copy, Debug)]
@@ -218,18 +165,13 @@ fn a_call_ends_well_at_whichever_step_lvm_is_killed(
     let steps = killer.steps();
     assert!(!steps.is_empty(), "{}", killer.trace());
     eprintln!("{act:?} {provisioning} {layout}: killed before {} ioctls of {program}", steps.len());
-    let moment = UNIX_EPOCH.elapsed().unwrap().subsec_nanos() as usize;
-    let (from, stride) = if steps.len() > MANY { (moment % 2, 2) } else { (0, 1) };
-    let mut round = 0;
-    for (nth, step) in steps.iter().skip(from).step_by(stride).enumerate() {
-        for dies_too in [false, true] {
-            if steps.len() > FEW && dies_too != ((nth + moment / 2) % 2 == 1) {
-                continue;
-            }
-            round += 1;
-            eprintln!("ioctl {step}, with the driver: {dies_too}");
-            run(&mut scene, round, Some(*step), dies_too);
-        }
+    let tried = if steps.len() > FEW {
+        some_of(&steps, MOST)
+    } else {
+        steps.iter().flat_map(|step| [(*step, false), (*step, true)]).collect()
+    };
+    for (nth, (step, dies_too)) in tried.into_iter().enumerate() {
+        eprintln!("ioctl {step}, with the driver: {dies_too}");
+        run(&mut scene, nth + 1, Some(step), dies_too);
     }
-    fs::remove_dir_all(scene.home().join("bin")).unwrap();
 }

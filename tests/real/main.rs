@@ -28,6 +28,7 @@ mod killed;
 mod life;
 mod memory;
 mod mounts;
+mod moved;
 mod pools;
 mod raid;
 mod repair;

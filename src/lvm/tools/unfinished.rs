@@ -12,7 +12,7 @@ use crate::{
     lvm::{
         CreateVolume, Error, LvName, Lvm, VgName,
         names::mapped,
-        prepared::{Device, Layer, Tables},
+        prepared::{Device, Step},
         strays::Stray,
     },
     process::{Cause, Failure, Invocation},
@@ -21,26 +21,31 @@ use crate::{
 /// How often mapped devices are listed that come and go.
 const LISTINGS: u32 = 20;
 
-/// The suspended layers of thin pools and RAIDs. LVM cannot resume them: it would ask the pool first, and hang.
-/// A move that is not in force yet has begun nothing.
-fn suspended_layers(devices: &[Device]) -> Vec<(&Layer, &Device)> {
-    let suspended = devices.iter().filter(|it| it.suspended && it.tables != Tables::NoneInForce);
-    suspended.filter_map(|it| Some((it.layer.as_ref()?, it))).collect()
-}
-
 impl LvmTools {
     /// Takes LVM's own lock of a group, drops what is left, and lets go of it.
     pub(super) fn forget(&self, vg: &VgName) -> Result<(), Error> {
         let lock = self.lock(vg)?;
         let devices = self.mapped(vg)?;
-        let layers = suspended_layers(&devices);
-        self.put_to_rest(vg, &devices, &layers)?;
+        self.put_to_rest(vg, &devices)?;
         self.forget_strays(vg, &devices)?;
         drop(lock);
         // The metadata may say more than the tables that are in force.
-        let owners: BTreeSet<_> = layers.iter().map(|(layer, _)| &layer.owner).collect();
-        let refreshed: Vec<_> = owners.into_iter().map(|owner| self.refresh(vg, owner)).collect();
+        let all: BTreeSet<_> = devices.iter().filter_map(|it| it.to_refresh(vg)).collect();
+        let refreshed: Vec<_> = all.iter().map(|it| self.refresh(vg, it)).collect();
+        if devices.iter().any(|it| it.is_a_move(vg)) {
+            self.remove_ended_moves(vg)?;
+        }
         refreshed.into_iter().collect()
+    }
+
+    /// Removes the moves that have moved all they had. LVM does not, and what is left of them may hold a disk.
+    fn remove_ended_moves(&self, vg: &VgName) -> Result<(), Error> {
+        for ended in prepared::ended_moves(&self.run(lines::lies_on(vg), group(vg))?)? {
+            tracing::warn!(%vg, volume = %ended, "an interrupted command has left a move that has ended; removing it");
+            let about = About { old: Some(&ended), ..group(vg) };
+            self.run(lines::remove(vg, &ended), about)?;
+        }
+        Ok(())
     }
 
     fn lock(&self, vg: &VgName) -> Result<Flock<File>, Error> {
@@ -64,54 +69,34 @@ impl LvmTools {
         prepared::read(&self.run(lines::mapped_devices(), group(vg))?, vg)
     }
 
-    /// Drops the tables that are not in force, and resumes the layers with those that are, each below others before them:
-    ///
-    /// - The table of a RAID can be dropped when its legs are resumed, as that writes its bitmap (Linux, `md_stop`).
-    /// - A suspended pool has suspended a thin volume once for each of its tables, and resumes it once for each that is
-    ///   there by then. With one of them gone it would stay suspended until the next boot, and who resumes it would wait
-    ///   for that (Linux, `pool_suspend_active_thins` and `dm_internal_suspend_noflush`).
-    ///
-    /// Only the table of a suspended layer stays which leads to a move that has begun: around it, what is written would
-    /// not be copied.
-    fn put_to_rest(
-        &self,
-        vg: &VgName,
-        devices: &[Device],
-        layers: &[(&Layer, &Device)],
-    ) -> Result<(), Error> {
-        let mut stays: Vec<&Device> = layers.iter().map(|(_, device)| *device).collect();
-        stays.retain(|it| it.tables == Tables::Both);
-        if !stays.is_empty() {
-            let moved = prepared::on_a_move(&self.run(lines::lies_on(vg), group(vg))?, vg)?;
-            stays.retain(|it| moved.contains(&it.name));
-        }
-        let mut upwards: Vec<&Device> = devices.iter().collect();
-        upwards.sort_by_key(|it| it.layer.as_ref().map_or(u8::MAX, |layer| layer.height));
-        for device in upwards.into_iter().filter(|it| it.tables != Tables::NoneInForce) {
-            let name = device.name.as_str();
-            if device.tables == Tables::Both && !stays.contains(&device) {
-                tracing::warn!(%vg, device = name, "an interrupted command has left a table; dropping it");
-                self.courier.carry(lines::clear_device(name)).map_err(Error::Tool)?;
-            }
-            if device.suspended && device.layer.is_some() {
-                tracing::warn!(%vg, device = name, "was left suspended; resuming it");
-                self.courier.carry(lines::resume_device(name)).map_err(Error::Tool)?;
-            }
-        }
-        self.remove_empty(vg, devices);
-        Ok(())
-    }
-
-    /// Removes the devices that have no table in force.
-    fn remove_empty(&self, vg: &VgName, devices: &[Device]) {
-        for device in devices.iter().filter(|it| it.tables == Tables::NoneInForce) {
-            let device = device.name.as_str();
-            tracing::warn!(%vg, device, "an interrupted command has left a device without a table; removing it");
-            if let Err(failure) = self.courier.carry(lines::remove_device(device)) {
+    fn put_to_rest(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {
+        let moves = if devices.iter().any(Device::may_lead_to_a_move) {
+            prepared::on_moves(&self.run(lines::lies_on(vg), group(vg))?, vg)?
+        } else {
+            BTreeMap::new()
+        };
+        for step in prepared::to_rest(devices, &moves) {
+            let (why, command) = match step {
+                Step::Drop(name) => ("has left a table; dropping it", lines::clear_device(name)),
+                Step::Resume(name) => {
+                    ("has left it suspended; resuming it", lines::resume_device(name))
+                }
+                Step::Remove(name) => {
+                    ("has left it without a table; removing it", lines::remove_device(name))
+                }
+            };
+            let (Step::Drop(device) | Step::Resume(device) | Step::Remove(device)) = step;
+            tracing::warn!(%vg, device, "an interrupted command {why}");
+            match (self.courier.carry(command), step) {
+                (Ok(_), _) => {}
                 // Something leads to it all the same.
-                tracing::warn!(%vg, device, error = %failure, "not removed");
+                (Err(failure), Step::Remove(_)) => {
+                    tracing::warn!(%vg, device, error = %failure, "not removed")
+                }
+                (Err(failure), _) => return Err(Error::Tool(failure)),
             }
         }
+        Ok(())
     }
 
     fn forget_strays(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {

@@ -9,6 +9,7 @@ pub(crate) mod dice;
 pub(crate) mod disks;
 pub(crate) mod driver;
 pub(crate) mod ground;
+pub(crate) mod killer;
 pub(crate) mod lives;
 pub(crate) mod machine;
 pub(crate) mod pages;

@@ -164,6 +164,7 @@ fn spec_of(node: &NodeId, wanted: &Wanted) -> LogicalVolumeSpec {
         wipe: Wipe::None,
         mkfs_options: None,
         after_restart: None,
+        device: None,
         source: None,
         snapshot_of: None,
         claim: wanted.claim.clone(),

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::volume::{Driver, Purpose, Volume};
 
 /// Who deletes the volume of a PersistentVolume that says `Delete` (external-provisioner).
-const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+pub(super) const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
 /// How the objects of an adopted volume are to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +101,12 @@ fn yaml(object: &impl Serialize) -> io::Result<String> {
     serde_saphyr::to_string(object).map_err(io::Error::other)
 }
 
-fn persistent_volume(volume: &Volume, driver: &Driver, wishes: &Wishes) -> PersistentVolume {
+/// The PersistentVolume of a volume, which is kept when its claim is deleted.
+pub(super) fn persistent_volume(
+    volume: &Volume,
+    driver: &Driver,
+    wishes: &Wishes,
+) -> PersistentVolume {
     let here = NodeSelectorRequirement {
         key: driver.topology_key().to_owned(),
         operator: "In".to_owned(),

@@ -9,7 +9,7 @@ use super::{
     pending::Pending,
     siblings::{self, Sibling},
 };
-use crate::volume::{Error, NodeId, Parameters, Wanted};
+use crate::volume::{Error, NodeId, Parameters, StaticParameters, Wanted};
 
 /// How long a look may take. The call that waits for it has about a minute.
 const MOST: Duration = Duration::from_secs(5);
@@ -92,12 +92,14 @@ impl Claims {
         Ok(found)
     }
 
-    /// The parameters of a class, if it is one of ours.
+    /// The parameters of a class, if it is one of ours for whose claims volumes are made.
     async fn parameters(&self, class: &str) -> Result<Option<Parameters>, LookError> {
         let classes: Api<StorageClass> = Api::all(self.client.clone());
         let class = classes.get_opt(class).await.map_err(Box::new)?;
         let ours = class.filter(|it| it.provisioner == self.driver);
-        let read = ours.map(|it| Parameters::parse(&it.parameters.unwrap_or_default()));
+        let parameters = ours.map(|it| it.parameters.unwrap_or_default());
+        let made = parameters.filter(|it| StaticParameters::parse(it).is_none());
+        let read = made.map(|it| Parameters::parse(&it));
         Ok(read.transpose()?)
     }
 }

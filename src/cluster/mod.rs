@@ -34,12 +34,14 @@ mod placement;
 mod provisioner;
 mod siblings;
 mod state;
+mod statics;
 mod view;
 mod waiters;
 mod wish;
 
 pub use adopted::{BadClaimName, BadObjectName, ClaimName, ObjectName, Wishes, objects_text};
 pub use provisioner::ClusterProvisioner;
+pub use statics::StaticVolumes;
 pub use view::View;
 
 /// What keeps an object until the node has said that its volume is gone, or no node had taken it up.
@@ -53,6 +55,13 @@ const FOUND: &str = "tarn.dev/found";
 /// With the value `true` on an object: its volume is to be deleted though it was adopted. The controller says so
 /// of what a CSI client deletes; who deletes the object by hand may not have meant the data.
 const DELETE_ADOPTED: &str = "tarn.dev/delete-adopted";
+/// On the object of a volume that was made before there was a claim for it: one has it now, or had it. It may hold data, and
+/// is offered to nobody again.
+const GIVEN_OUT: &str = "tarn.dev/given-out";
+/// The label of the PersistentVolumes of classes with `mode: Static`, with the uid of their class.
+const STATIC: &str = "tarn.dev/static";
+/// What keeps such a PersistentVolume until [`GIVEN_OUT`] is written where it has to be.
+const STATIC_FINALIZER: &str = "tarn.dev/static";
 /// On a NodeLocalStorage: until when, in RFC 3339, an admin allows any number of deletions at once.
 const ALLOW: &str = "tarn.dev/allow-deletions";
 /// On a Node: the serials of the disks that are to leave their pools there, with commas between.

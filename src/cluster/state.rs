@@ -3,8 +3,10 @@
 mod entry;
 mod kept;
 mod loose;
+mod shelf;
 
 pub(super) use entry::Entry;
+pub(super) use shelf::Shelf;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -40,6 +42,8 @@ pub(super) struct Moment(u64);
 #[derive(Debug, Default)]
 struct Node {
     pools: Vec<PoolView>,
+    /// Its pools of whole devices; `None` without a report.
+    shelves: Option<Vec<Shelf>>,
     /// What it has and knows no object of.
     strays: Vec<StrayReport>,
     sequence: i64,
@@ -64,6 +68,7 @@ impl Node {
     /// Without its report nothing is known of it but its lease.
     fn forget_report(&mut self) {
         self.pools.clear();
+        self.shelves = None;
         self.strays.clear();
         self.is_lost = false;
     }
@@ -203,6 +208,7 @@ impl State {
                 Some(PoolView { name, spec: report.spec.clone(), stock: report.stock() })
             })
             .collect();
+        node.shelves = Some(status.pools.iter().filter_map(Shelf::of).collect());
         let counted = |promise: &Promise| promise.sequence.is_some_and(|it| it <= status.sequence);
         node.unsettled.retain(|_, promise| !counted(promise));
     }
@@ -239,7 +245,7 @@ impl State {
     ///
     /// # Errors
     /// [`Error::NoRoom`] where it is silent, or an admin says that it is gone for good.
-    fn ensure_open(&self, name: &NodeId, now: Instant) -> Result<(), Error> {
+    pub(super) fn ensure_open(&self, name: &NodeId, now: Instant) -> Result<(), Error> {
         self.alive_until(name, now).ok_or_else(|| silent(name))?;
         match self.nodes.get(name).is_some_and(|it| it.is_lost) {
             true => Err(Error::NoRoom(format!(

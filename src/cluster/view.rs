@@ -22,7 +22,7 @@ use super::{
     fate::Look,
     lease,
     objects::{LogicalVolume, NodeLocalStorage},
-    state::{Moment, State},
+    state::{Entry, Moment, State},
     waiters::Waiters,
 };
 use crate::volume::NodeId;
@@ -35,6 +35,8 @@ pub struct View {
     waiters: Arc<Waiters>,
     /// Told what [`View::loose_ends`] tells.
     loose: Arc<watch::Sender<()>>,
+    /// Told what [`View::news_of_devices`] tells.
+    devices: Arc<watch::Sender<()>>,
     /// How many of the three first lists have come in.
     lists: Arc<watch::Sender<u8>>,
 }
@@ -50,6 +52,7 @@ impl View {
             state: Arc::default(),
             waiters: Arc::default(),
             loose: Arc::new(watch::Sender::new(())),
+            devices: Arc::new(watch::Sender::new(())),
             lists: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -76,6 +79,11 @@ impl View {
         self.loose.subscribe()
     }
 
+    /// Changes when a node has reported whole devices, or a volume that was made before its claim has changed.
+    pub(super) fn news_of_devices(&self) -> watch::Receiver<()> {
+        self.devices.subscribe()
+    }
+
     /// Takes note of an object that an own call has answered with, or a watch has shown.
     pub(super) fn enter(&self, object: &LogicalVolume) {
         self.note(object, State::enter);
@@ -83,11 +91,14 @@ impl View {
 
     fn note(&self, object: &LogicalVolume, enter: impl FnOnce(&mut State, &str, &LogicalVolume)) {
         let id = object.name_any();
-        let is_ending = self.with(|state| {
+        let (is_ending, is_static) = self.with(|state| {
             enter(state, &id, object);
-            state.is_ending(&id)
+            (state.is_ending(&id), state.entry(&id).is_some_and(Entry::is_static))
         });
         self.waiters.tell(&id);
+        if is_static {
+            self.devices.send_replace(());
+        }
         if is_ending {
             self.loose.send_replace(());
         }
@@ -95,8 +106,15 @@ impl View {
 
     /// Takes note that an object is gone.
     pub(super) fn remove(&self, id: &str, uid: &str) {
-        self.with(|state| state.remove(id, uid, Instant::now()));
+        let was_static = self.with(|state| {
+            let was_static = state.entry(id).is_some_and(Entry::is_static);
+            state.remove(id, uid, Instant::now());
+            was_static
+        });
         self.waiters.tell(id);
+        if was_static {
+            self.devices.send_replace(());
+        }
     }
 
     /// Looks after every change of an object until it is over.
@@ -193,6 +211,9 @@ impl View {
             state.report(&node, &status);
             state.set_lost(&node, is_lost)
         });
+        if has_changed || status.pools.iter().any(|pool| pool.spec.is_of_whole_devices()) {
+            self.devices.send_replace(());
+        }
         if has_changed {
             tracing::warn!(%node, is_lost, "an admin has said whether the node is lost for good");
             self.waiters.tell_all();

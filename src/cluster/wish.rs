@@ -1,5 +1,7 @@
 //! Wishes and refusals, as domain types and as fields of an object. Pure.
 
+use std::path::PathBuf;
+
 use super::objects::{
     CopySource, CopySourceKind, LogicalVolumeSpec, Refusal, RefusalReason, StrayReport, VolumeMode,
 };
@@ -50,6 +52,7 @@ pub(super) fn spec_of(wanted: &Wanted, place: &Placement) -> LogicalVolumeSpec {
         wipe: place.class.wipe,
         mkfs_options: wanted.parameters.mkfs.clone(),
         after_restart: wanted.parameters.after_restart,
+        device: wanted.parameters.device.as_ref().map(|it| it.display().to_string()),
         source: wanted.source.as_ref().map(copy_source),
         snapshot_of: None,
         claim: wanted.claim.clone(),
@@ -68,6 +71,7 @@ pub(super) fn snapshot_spec(
         source: None,
         snapshot_of: Some(wanted.source.to_string()),
         mkfs_options: None,
+        device: None,
         claim: None,
         ..of.clone()
     }
@@ -153,6 +157,7 @@ pub(super) fn lost_spec(node: &NodeId, stray: &StrayReport) -> LogicalVolumeSpec
         wipe: stray.wipe,
         mkfs_options: stray.mkfs_options.clone(),
         after_restart: stray.after_restart,
+        device: None,
         source: stray.source.clone(),
         snapshot_of: stray.snapshot_of.clone(),
         claim: None,
@@ -237,6 +242,7 @@ pub(super) fn wish_of(spec: &LogicalVolumeSpec) -> Result<Wish, Error> {
             mkfs: spec.mkfs_options.clone(),
             wipe: Some(spec.wipe),
             after_restart: spec.after_restart,
+            device: spec.device.as_ref().map(PathBuf::from),
         },
         source: source_of(spec)?,
         nodes: Some(vec![parsed("spec.nodeName", &spec.node_name)?]),

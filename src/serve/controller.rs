@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use super::{Door, Services, Stop, bind, runtime, serve, serve_pages};
 use crate::{
-    cluster::{ClusterProvisioner, View, client},
+    cluster::{ClusterProvisioner, StaticVolumes, View, client},
     csi::{ControllerService, IdentityService},
     telemetry::{Metrics, http},
     volume::Turns,
@@ -63,6 +63,10 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let driver = &door.driver;
     let complete = view.clone();
     let ready = Arc::new(move || Ok(complete.is_complete()));
+    let offering = {
+        let statics = StaticVolumes::new(client.clone(), view.clone(), driver.clone());
+        tokio::spawn(async move { statics.offer().await })
+    };
     let provisioner = Arc::new(ClusterProvisioner::new(client, view, driver.name()));
     let mending = {
         let provisioner = Arc::clone(&provisioner);
@@ -74,6 +78,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         node: None,
     };
     let served = serve(door, services, &metrics, listener, stop).await;
+    offering.abort();
     mending.abort();
     feed.abort();
     served

@@ -17,7 +17,7 @@ pub use capability::{Access, BadPurpose, Capability, Mode, Purpose};
 pub use driver::{BadDriverName, DEFAULT_NAME, Driver};
 pub use error::{Difference, Error, chain};
 pub use id::{NodeId, PoolName, SnapshotId, VolumeId, VolumeName};
-pub use parameters::{AfterRestart, LayoutWish, Parameters, Provisioning};
+pub use parameters::{AfterRestart, LayoutWish, Parameters, Provisioning, StaticParameters};
 pub use size::SizeRange;
 pub use turn::{Turn, Turns};
 pub use usage::{Publish, Stage, Stats};

@@ -1,6 +1,6 @@
 //! What a StorageClass may say about its volumes: every key, what it means, what it may hold.
 
-use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,11 @@ const SIDECARS: &str = "csi.storage.k8s.io/";
 const FSTYPE: &str = "csi.storage.k8s.io/fstype";
 /// All keys of ours, for the message that refuses another.
 const KEYS: &str = "pool, layout, mirrors, stripes, stripeSize, provisioning, mkfsOptions, wipe, \
-                    afterRestart, csi.storage.k8s.io/fstype";
+                    afterRestart, mode, volumeMode, csi.storage.k8s.io/fstype";
+/// Whether the volumes of a class are made for its claims, or are there before them.
+const MODE: &str = "mode";
+/// What the volumes are used as, of a class whose volumes are there before its claims.
+const VOLUME_MODE: &str = "volumeMode";
 
 /// What a StorageClass says. What it leaves open, the pool decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +48,50 @@ pub struct Parameters {
     pub wipe: Option<Wipe>,
     /// `afterRestart`: what becomes of a volume in memory whose contents are gone: `Fail` or `Empty`.
     pub after_restart: Option<AfterRestart>,
+    /// Not a key: the entry of a pool of whole devices whose device it is to be. Set for the volumes of a class that are
+    /// there before its claims.
+    pub device: Option<PathBuf>,
+}
+
+/// A class whose volumes are there before its claims (`mode: Static`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticParameters {
+    /// What is said of them as of any others.
+    pub parameters: Parameters,
+    /// `volumeMode`: what they are used as, a file system where nothing is said.
+    pub purpose: Purpose,
+}
+
+impl StaticParameters {
+    /// Reads a StorageClass' parameters; `None` where its volumes are made for its claims.
+    ///
+    /// # Errors
+    /// As [`Parameters::parse`].
+    pub fn parse(map: &BTreeMap<String, String>) -> Option<Result<Self, Error>> {
+        map.get(MODE).filter(|it| is_static(it))?;
+        let mut others = map.clone();
+        others.remove(MODE);
+        let mode = others.remove(VOLUME_MODE);
+        Some(Parameters::parse(&others).and_then(|it| Self::of(it, mode.as_deref())))
+    }
+
+    fn of(parameters: Parameters, mode: Option<&str>) -> Result<Self, Error> {
+        let words = [("filesystem", false), ("block", true)];
+        let is_block = mode.map(|it| one_of(VOLUME_MODE, it, "Filesystem or Block", &words));
+        let purpose = match (is_block.transpose()?, parameters.filesystem) {
+            (Some(true), None) => Purpose::Block,
+            (Some(true), Some(kind)) => {
+                return Err(bad(FSTYPE, kind.name(), "a raw block volume has no file system"));
+            }
+            (_, kind) => Purpose::Filesystem(kind.unwrap_or(FsKind::Ext4)),
+        };
+        parameters.mkfs_options(purpose)?;
+        Ok(Self { parameters, purpose })
+    }
+}
+
+fn is_static(mode: &str) -> bool {
+    mode.eq_ignore_ascii_case("Static")
 }
 
 /// What becomes of a volume whose contents are gone after a restart of the machine.
@@ -205,6 +253,19 @@ impl Parameters {
                 let words = [("fail", AfterRestart::Fail), ("empty", AfterRestart::Empty)];
                 self.after_restart = Some(one_of(key, value, "Fail or Empty", &words)?);
             }
+            MODE if is_static(value) => {
+                let why = "nothing is made for a claim of this class: it is bound to a PersistentVolume that is \
+                           there, once a device is free";
+                return Err(bad(key, value, why));
+            }
+            MODE => return Err(bad(key, value, "use Static, or leave it out")),
+            VOLUME_MODE => {
+                return Err(bad(
+                    key,
+                    value,
+                    "only a class with `mode: Static` says it; a claim says it otherwise",
+                ));
+            }
             _ if key.starts_with(SIDECARS) => (),
             _ => {
                 let allowed = format!("it is not a key of Tarn's, which are {KEYS}");
@@ -301,6 +362,7 @@ mod tests {
             mkfs: None,
             wipe: Some(Wipe::Discard),
             after_restart: Some(AfterRestart::Empty),
+            device: None,
         };
         assert_eq!(read, want);
     }
@@ -316,6 +378,9 @@ mod tests {
     #[case::filesystem("csi.storage.k8s.io/fstype", "ntfs")]
     #[case::no_mirror("mirrors", "0")]
     #[case::layout("layout", "Raid0")]
+    #[case::nothing_is_made("mode", "static")]
+    #[case::mode("mode", "Dynamic")]
+    #[case::volume_mode("volumeMode", "Block")]
     fn a_mistake_is_named(#[case] key: &str, #[case] value: &str) {
         let said = parse(&[(key, value)]).unwrap_err().to_string();
         assert!(said.contains(key), "{said}");

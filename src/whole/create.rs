@@ -42,6 +42,10 @@ impl WholeDevices {
                 return Ok(self.as_volume(&id, &record));
             }
         }
+        if let Some(device) = &wanted.parameters.device {
+            let device = device.display();
+            return Err(Error::NoRoom(format!("{device} of pool {} is not free", pool.name)));
+        }
         let largest = self.room(pool).largest;
         Err(Error::NoRoom(no_device(&pool.name, wanted.size, largest)))
     }
@@ -59,7 +63,9 @@ impl WholeDevices {
         let least = wanted.purpose.filesystem().map_or(Bytes::ZERO, |kind| kind.smallest());
         let fits =
             |size: Bytes| size >= wanted.size.least() && size >= least && wanted.size.allows(size);
+        let named = wanted.parameters.device.as_ref();
         let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
+        let free = free.filter(|it| named.is_none_or(|named| *named == it.entry.path));
         let mut fitting: Vec<_> = free
             .filter_map(|it| Some((it.device.as_ref()?, &it.entry.path)))
             .filter(|(device, _)| fits(device.size))

@@ -20,6 +20,7 @@ mod folders;
 mod fullness;
 mod kubectl;
 mod sanity;
+mod statics;
 mod switch;
 mod trouble;
 mod whole;

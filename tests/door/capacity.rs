@@ -38,6 +38,7 @@ fn what_it_says_is_what_can_be_made() {
 #[case::unknown_pool(class(&[("pool", "other")]))]
 #[case::malformed_pool(class(&[("pool", "../x")]))]
 #[case::unknown_key(class(&[("poool", "disks")]))]
+#[case::what_nothing_is_made_for(class(&[("mode", "Static"), ("pool", "disks")]))]
 #[case::unknown_value(class(&[("layout", "Round")]))]
 #[case::not_held_here(class(&[("provisioning", "Thin")]))]
 #[case::more_stripes_than_disks(class(&[("layout", "Striped"), ("stripes", "3")]))]

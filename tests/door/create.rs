@@ -59,6 +59,7 @@ fn the_same_wish_finds_the_same_volume() {
 #[case::one_stripe(parameters(&[("layout", "Striped"), ("stripes", "1")]))]
 #[case::too_many_parameters(parameters(&[("mkfsOptions", &"-".repeat(4097))]))]
 #[case::dangerous_mkfs_option(parameters(&[("mkfsOptions", "-F")]))]
+#[case::what_nothing_is_made_for(parameters(&[("mode", "Static")]))]
 #[case::what_only_memory_loses(parameters(&[("afterRestart", "Empty")]))]
 #[case::unknown_mutable_parameter(CreateVolumeRequest {
     mutable_parameters: map(&[("XXX_FakeKey", "1")]), ..volume("a")

@@ -1,7 +1,7 @@
 //! The disks of this node, as its report has them. Pure.
 
 use crate::{
-    cluster::objects::{Condition, DeviceReport, EntryReport},
+    cluster::objects::{Condition, DeviceReport, EntryReport, MOST_ENTRIES},
     pool::{
         DeviceEntry,
         plan::{DiskPlan, Plan, Standing},
@@ -12,8 +12,6 @@ use crate::{
 /// 1.5 MiB.
 const MOST_LINES: usize = 100;
 const LONGEST_LINE: usize = 1000;
-/// So many entries of a pool of whole devices are reported.
-const MOST_ENTRIES: usize = 200;
 
 /// One disk.
 pub(super) fn report(disk: &DiskPlan) -> DeviceReport {

@@ -44,7 +44,7 @@ const FIXED: (&str, &str) = ("self == oldSelf", "a volume keeps it; only `size` 
 #[serde(rename_all = "camelCase")]
 // What is fixed says so itself, as the API server looks at a field of `self` far more slowly than at `self`.
 #[x_kube(
-    validation = ("has(self.fsType) == has(oldSelf.fsType) && has(self.mirrors) == has(oldSelf.mirrors) && has(self.stripes) == has(oldSelf.stripes) && has(self.stripeSize) == has(oldSelf.stripeSize) && has(self.afterRestart) == has(oldSelf.afterRestart) && has(self.source) == has(oldSelf.source) && has(self.snapshotOf) == has(oldSelf.snapshotOf)", "a volume keeps its file system, mirrors, stripes, source and what becomes of it after a restart; only `size` changes"),
+    validation = ("has(self.fsType) == has(oldSelf.fsType) && has(self.mirrors) == has(oldSelf.mirrors) && has(self.stripes) == has(oldSelf.stripes) && has(self.stripeSize) == has(oldSelf.stripeSize) && has(self.afterRestart) == has(oldSelf.afterRestart) && has(self.device) == has(oldSelf.device) && has(self.source) == has(oldSelf.source) && has(self.snapshotOf) == has(oldSelf.snapshotOf)", "a volume keeps its file system, mirrors, stripes, source, device and what becomes of it after a restart; only `size` changes"),
     validation = ("has(self.fsType) == (self.volumeMode == 'Filesystem')", "`fsType` is for `volumeMode: Filesystem`, and needed there"),
     validation = ("!(has(self.source) && has(self.snapshotOf))", "a snapshot (`snapshotOf`) has no `source`")
 )]
@@ -103,6 +103,11 @@ pub struct LogicalVolumeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = FIXED)]
     pub after_restart: Option<AfterRestart>,
+    /// The entry of a pool of whole devices whose device it is, where its class has `mode: Static`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    #[x_kube(validation = FIXED)]
+    pub device: Option<String>,
     /// What its content is copied from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = FIXED)]

@@ -20,8 +20,8 @@ pub use logical_volume::{
     Refusal, RefusalReason, VolumeMode,
 };
 pub use node_local_storage::{
-    DeviceReport, DiskReport, EntryReport, FillingReport, NodeLocalStorage, NodeLocalStorageSpec,
-    NodeLocalStorageStatus, PoolReport, StrayReport, ThinReport,
+    DeviceReport, DiskReport, EntryReport, FillingReport, MOST_ENTRIES, NodeLocalStorage,
+    NodeLocalStorageSpec, NodeLocalStorageStatus, PoolReport, StrayReport, ThinReport,
 };
 pub use storage_pool::{StoragePool, StoragePoolSpec};
 

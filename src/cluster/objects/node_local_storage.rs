@@ -16,6 +16,9 @@ use crate::{
     volume::{AfterRestart, LayoutWish, Provisioning},
 };
 
+/// So many entries of a pool of whole devices are reported, and no more.
+pub const MOST_ENTRIES: usize = 200;
+
 /// Nothing: all of it is status.
 #[derive(
     CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Moment;
 use crate::{
     cluster::{
-        FOUND,
+        FOUND, GIVEN_OUT,
         objects::{LogicalVolume, LogicalVolumeSpec, Phase, Refusal},
         placement::Share,
         wish::{layout_of, purpose_of, size_of, source_of},
@@ -33,6 +33,8 @@ pub(in crate::cluster) struct Entry {
     pub(in crate::cluster) is_deleting: bool,
     /// Whether it was made again from what its node had found.
     pub(in crate::cluster) is_found: bool,
+    /// Whether a claim has it, or had it, though it was made before.
+    pub(in crate::cluster) is_given_out: bool,
 }
 
 /// Room that a volume will take.
@@ -47,6 +49,7 @@ pub(super) struct Promise {
 impl Entry {
     pub(super) fn of(object: &LogicalVolume, noted: Moment) -> Option<Self> {
         let status = object.status.as_ref();
+        let says = |name| object.metadata.annotations.iter().any(|it| it.contains_key(name));
         Some(Self {
             uid: object.metadata.uid.clone()?,
             version: object.metadata.resource_version.as_ref()?.parse().ok()?,
@@ -58,7 +61,8 @@ impl Entry {
             sequence: status.map_or(0, |it| it.sequence),
             refusal: status.and_then(|it| it.refusal.clone()),
             is_deleting: object.metadata.deletion_timestamp.is_some(),
-            is_found: object.metadata.annotations.iter().any(|it| it.contains_key(FOUND)),
+            is_found: says(FOUND),
+            is_given_out: says(GIVEN_OUT),
         })
     }
 
@@ -75,7 +79,13 @@ impl Entry {
             refusal: None,
             is_deleting: false,
             is_found: false,
+            is_given_out: false,
         }
+    }
+
+    /// Whether it was made before there was a claim for it. No call waits for such a one.
+    pub(in crate::cluster) fn is_static(&self) -> bool {
+        self.spec.device.is_some()
     }
 
     /// Whether it is there, as far as anybody may know.

@@ -15,12 +15,14 @@ use crate::{
 impl Entry {
     /// Whether somebody has to take it out of the API sooner or later.
     pub(super) fn is_ending(&self) -> bool {
-        self.is_deleting || self.is_refused_find()
+        self.is_deleting || self.is_refused_for_nobody()
     }
 
-    /// Whether it was made from what a node had found, and the node does not have that.
-    fn is_refused_find(&self) -> bool {
-        self.is_found && matches!(self.phase, Some(Phase::Failed | Phase::Deleted))
+    /// Whether its node has nothing of it, and no call waits to hear that: it was made from what a node had found, or before
+    /// there was a claim for it.
+    fn is_refused_for_nobody(&self) -> bool {
+        (self.is_found || self.is_static())
+            && matches!(self.phase, Some(Phase::Failed | Phase::Deleted))
     }
 }
 
@@ -38,7 +40,7 @@ impl State {
     /// Objects that can be taken out now.
     pub(in crate::cluster) fn over(&self, now: Instant) -> Vec<Ending> {
         let is_over = |entry: &Entry| {
-            entry.is_refused_find() || (entry.is_deleting && is_released(self, entry, now))
+            entry.is_refused_for_nobody() || (entry.is_deleting && is_released(self, entry, now))
         };
         let ending = self.ending.iter().filter_map(|id| Some((id, self.volumes.get(id)?)));
         ending

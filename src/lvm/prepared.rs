@@ -68,13 +68,13 @@ impl Device {
     /// What LVM loads again so that the tables in force are what the metadata say, where a table was dropped or a layer
     /// resumed: a volume, or that of which it is a layer.
     pub(super) fn to_refresh(&self, vg: &VgName) -> Option<LvName> {
-        if let Some(layer) = self.suspended_layer() {
+        let has_changed = self.tables == Tables::Both || self.suspended_layer().is_some();
+        if let Some(layer) = self.layer.as_ref().filter(|_| has_changed) {
             return Some(layer.owner.clone());
         }
         let name = self.name.strip_prefix(&mapped_prefix(vg))?.replace("--", "\0");
-        let is_whole = self.layer.is_none() && !self.is_a_move(vg) && !name.contains('-');
-        let dropped = self.tables == Tables::Both && is_whole;
-        dropped.then(|| name.replace('\0', "-").parse().ok()).flatten()
+        let is_whole = !self.is_a_move(vg) && !is_spare(&name) && !name.contains('-');
+        (has_changed && is_whole).then(|| name.replace('\0', "-").parse().ok()).flatten()
     }
 
     /// Whether it depends on the moves of its group ([`on_moves`]) with which of its tables it is resumed.
@@ -181,6 +181,11 @@ pub(super) fn read(out: &[u8], vg: &VgName) -> Result<Vec<Device>, Error> {
     Ok(found)
 }
 
+/// Whether it is the room that is spared for a thin pool's metadata, which is active only while it is moved.
+fn is_spare(name: &str) -> bool {
+    name.ends_with("_pmspare")
+}
+
 /// What a device is a layer of, by its name.
 fn layer(vg: &VgName, device: &str) -> Option<Layer> {
     let rest = device.strip_prefix(&mapped_prefix(vg))?;
@@ -231,22 +236,40 @@ pub(super) fn on_moves(
     Ok(found)
 }
 
-/// The moves that have moved all they had, and that LVM has not removed, from the same.
+/// What is left of moves that have moved all they had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Those that LVM still has.
+    pub(super) volumes: Vec<LvName>,
+    /// Devices, those above first, of moves that LVM has no more, and of the spare that was moved.
+    pub(super) devices: Vec<String>,
+}
+
+/// What is left of moves that have ended, from the same and the devices of the group.
 ///
 /// # Errors
 /// [`Error::Report`] for anything else.
-pub(super) fn ended_moves(json: &[u8]) -> Result<Vec<LvName>, Error> {
+pub(super) fn ended_moves(json: &[u8], devices: &[Device], vg: &VgName) -> Result<Ended, Error> {
     let report: Report<Places<'_>> = serde_json::from_slice(json).map_err(unreadable)?;
     let rows: Vec<_> = report.report.into_iter().flat_map(|it| it.lv).collect();
-    let moves = rows.iter().filter(|row| row.devices.is_empty());
-    let moves = moves.map(|row| row.lv_name.trim_matches(['[', ']']));
-    let has_ended = |name: &&str| {
-        let begin = format!("{name}(");
-        let leads_to_it =
-            |row: &PlaceRow<'_>| row.devices.split(',').any(|it| it.starts_with(&begin));
-        name.starts_with("pvmove") && !rows.iter().any(leads_to_it)
+    let name = |row: &PlaceRow<'_>| row.lv_name.trim_matches(['[', ']']).to_owned();
+    let leads_to = |row: &PlaceRow<'_>, to: &str| {
+        row.devices.split(',').any(|it| it.strip_prefix(to).is_some_and(|it| it.starts_with('(')))
     };
-    moves.filter(has_ended).map(|name| parse("lv_name", name)).collect()
+    let has_ended = |row: &&PlaceRow<'_>| {
+        let name = name(row);
+        let is_empty = row.devices.is_empty() && name.starts_with("pvmove");
+        is_empty && !rows.iter().any(|it| leads_to(it, &name))
+    };
+    let volumes = rows.iter().filter(has_ended);
+    let volumes = volumes.map(|it| parse("lv_name", &name(it))).collect::<Result<_, _>>()?;
+    let known: BTreeSet<String> =
+        rows.iter().filter_map(|it| Some(mapped(vg, &name(it).parse().ok()?))).collect();
+    let unknown = |it: &&Device| it.is_a_move(vg) && !known.contains(&it.name);
+    let moves: Vec<_> = devices.iter().filter(unknown).map(|it| it.name.clone()).collect();
+    let spares = devices.iter().filter(|it| !moves.is_empty() && is_spare(&it.name));
+    let devices = spares.map(|it| it.name.clone()).chain(moves.iter().cloned()).collect();
+    Ok(Ended { volumes, devices })
 }
 
 /// Whether a device has the name of one of a group's: the group's, with its hyphens doubled, a hyphen, and the volume's
@@ -354,8 +377,10 @@ mod tests {
     #[case("Live:Suspended", "v--1", None)]
     #[case("Both:Active", "v--1-real", None)]
     #[case("Both:Active", "pvmove0", None)]
-    #[case("Both:Active", "p_tmeta", None)]
+    #[case("Both:Active", "lvol0_pmspare", None)]
+    #[case("Both:Active", "p_tmeta", Some("p"))]
     #[case("Live:Suspended", "p_tmeta", Some("p"))]
+    #[case("Live:Active", "p_tmeta", None)]
     #[case("None:Active", "v--1", None)]
     fn what_is_loaded_again(#[case] state: &str, #[case] name: &str, #[case] want: Option<&str>) {
         let vg = "vg0".parse().unwrap();
@@ -417,7 +442,15 @@ mod tests {
             {"lv_name": "v-1", "devices": "/dev/sda(0),pvmove0(3)"}, {"lv_name": "[pvmove0]", "devices": ""},
             {"lv_name": "[pvmove1]", "devices": ""}, {"lv_name": "w", "devices": "pvmove10(0)"},
             {"lv_name": "[pvmove2]", "devices": "/dev/sda(0),/dev/sdb(0)"}, {"lv_name": "t", "devices": ""}]}]}"#;
-        assert_eq!(ended_moves(json).unwrap(), ["pvmove1".parse().unwrap()]);
+        let ended = |lines: &str| {
+            let vg = "vg0".parse().unwrap();
+            ended_moves(json, &read(lines.as_bytes(), &vg).unwrap(), &vg).unwrap()
+        };
+        let spare = "Live:Active:LVM-a:vg0-lvol0_pmspare";
+        let known = ended(&format!("{spare}\nLive:Active:LVM-b:vg0-pvmove1"));
+        assert_eq!(known, Ended { volumes: vec!["pvmove1".parse().unwrap()], devices: vec![] });
+        let unknown = ended(&format!("Live:Active:LVM-b:vg0-pvmove3\n{spare}"));
+        assert_eq!(unknown.devices, ["vg0-lvol0_pmspare", "vg0-pvmove3"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     lvm::{
         CreateVolume, Error, LvName, Lvm, VgName,
         names::mapped,
-        prepared::{Device, Step},
+        prepared::{Device, Ended, Step},
         strays::Stray,
     },
     process::{Cause, Failure, Invocation},
@@ -33,17 +33,23 @@ impl LvmTools {
         let all: BTreeSet<_> = devices.iter().filter_map(|it| it.to_refresh(vg)).collect();
         let refreshed: Vec<_> = all.iter().map(|it| self.refresh(vg, it)).collect();
         if devices.iter().any(|it| it.is_a_move(vg)) {
-            self.remove_ended_moves(vg)?;
+            self.remove_ended_moves(vg, &devices)?;
         }
         refreshed.into_iter().collect()
     }
 
-    /// Removes the moves that have moved all they had. LVM does not, and what is left of them may hold a disk.
-    fn remove_ended_moves(&self, vg: &VgName) -> Result<(), Error> {
-        for ended in prepared::ended_moves(&self.run(lines::lies_on(vg), group(vg))?)? {
-            tracing::warn!(%vg, volume = %ended, "an interrupted command has left a move that has ended; removing it");
-            let about = About { old: Some(&ended), ..group(vg) };
-            self.run(lines::remove(vg, &ended), about)?;
+    /// Removes what is left of moves that have moved all they had. LVM does not, and it may hold a disk.
+    fn remove_ended_moves(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {
+        let json = self.run(lines::lies_on(vg), group(vg))?;
+        let Ended { volumes, devices } = prepared::ended_moves(&json, devices, vg)?;
+        for volume in &volumes {
+            tracing::warn!(%vg, %volume, "an interrupted command has left a move that has ended; removing it");
+            let about = About { old: Some(volume), ..group(vg) };
+            self.run(lines::remove(vg, volume), about)?;
+        }
+        for device in &devices {
+            tracing::warn!(%vg, device, "an interrupted command has left it of a move that has ended; removing it");
+            self.courier.carry(lines::remove_device(device)).map_err(Error::Tool)?;
         }
         Ok(())
     }

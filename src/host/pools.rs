@@ -87,6 +87,7 @@ impl Host {
 
     /// See [`Host::set_pools`]; the caller holds what is wanted.
     fn make_so(&self, wanted: &[PoolEntry]) -> BTreeMap<PoolName, StartError> {
+        self.forget_prepared(wanted);
         self.take_disks(wanted);
         let now = self.pools();
         let kept = now.kept(wanted);
@@ -103,6 +104,17 @@ impl Host {
         }
         self.note_unserved(&failed);
         failed
+    }
+
+    /// Puts to rest what commands have left in the groups of pools that are not served yet. That comes before anything is
+    /// asked, which may hang; before anything is activated or resumed, which would put it in force; and before a disk
+    /// is taken out of a group, which the kernel may still go through though LVM knows better.
+    fn forget_prepared(&self, wanted: &[PoolEntry]) {
+        let now = self.pools();
+        let is_new = |entry: &&PoolEntry| !now.served.iter().any(|pool| pool.name == entry.name);
+        for group in wanted.iter().filter(is_new).map(PoolEntry::group) {
+            self.log_failure(self.tools.lvm.forget_prepared(&group), &group);
+        }
     }
 
     fn note_unserved(&self, failed: &BTreeMap<PoolName, StartError>) {

@@ -235,9 +235,6 @@ impl Host {
         books: Option<Arc<Books>>,
     ) -> Result<Pool, StartError> {
         let name = &wanted.name;
-        // Before anything is asked, which may hang, and before anything is activated or resumed, which would put it
-        // in force.
-        self.log_failure(self.tools.lvm.forget_prepared(&wanted.group()), &wanted.group());
         let open = || {
             if wanted.spec.devices.is_some() {
                 let no_disks = |why| match self.is_wiping_for(name) {

@@ -8,7 +8,7 @@
 //!
 //! It may leave the layers of a thin pool suspended, too. Then not even LVM's reports come to an end: they ask the pool, and
 //! the kernel's answer waits for metadata that cannot be written. A RAID whose legs are suspended cannot even drop a table,
-//! as that writes its bitmap.
+//! as that writes its bitmap. What a `pvmove` goes through may lie below any of them.
 //!
 //! All of it is dropped while LVM's own lock of the group is held, when no command is between its steps. What the metadata say
 //! is loaded anew by whoever needs it.
@@ -40,7 +40,7 @@ pub(super) struct Device {
     pub(super) tables: Tables,
     /// Whether it holds all I/O back.
     pub(super) suspended: bool,
-    /// What it is of a thin pool or of a RAID, if it is a layer of one.
+    /// What it is of a thin pool, of a RAID or of a move, if it is a layer of one.
     pub(super) layer: Option<Layer>,
 }
 
@@ -61,19 +61,20 @@ impl Device {
     }
 
     /// Whether it is what a `pvmove` of its group goes through.
-    pub(super) fn is_a_move(&self, vg: &VgName) -> bool {
-        self.name.strip_prefix(&mapped_prefix(vg)).is_some_and(|it| it.starts_with("pvmove"))
+    pub(super) fn is_a_move(&self) -> bool {
+        self.layer.as_ref().is_some_and(|it| it.owner.as_str().starts_with(MOVE))
     }
 
     /// What LVM loads again so that the tables in force are what the metadata say, where a table was dropped or a layer
     /// resumed: a volume, or that of which it is a layer.
     pub(super) fn to_refresh(&self, vg: &VgName) -> Option<LvName> {
         let has_changed = self.tables == Tables::Both || self.suspended_layer().is_some();
+        // The way through a move is that of who lies on it.
         if let Some(layer) = self.layer.as_ref().filter(|_| has_changed) {
-            return Some(layer.owner.clone());
+            return Some(layer.owner.clone()).filter(|_| !self.is_a_move());
         }
         let name = self.name.strip_prefix(&mapped_prefix(vg))?.replace("--", "\0");
-        let is_whole = !self.is_a_move(vg) && !is_spare(&name) && !name.contains('-');
+        let is_whole = !is_spare(&name) && !name.contains('-');
         (has_changed && is_whole).then(|| name.replace('\0', "-").parse().ok()).flatten()
     }
 
@@ -83,17 +84,20 @@ impl Device {
     }
 }
 
-/// A layer of a thin pool, or a leg of a RAID.
+/// A layer of a thin pool, a leg of a RAID, or what a move goes through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layer {
-    /// The thin pool, or the RAID that is not below one.
+    /// The thin pool, or the RAID that is not below one, or the move.
     pub(super) owner: LvName,
     /// How far it is from the disks.
     pub(super) height: u8,
 }
 
+/// What the names of moves begin with (lvm2, `pvmove%d`).
+const MOVE: &str = "pvmove";
+
 /// How far a thin pool itself is from the disks.
-const TOP: u8 = 2;
+const TOP: u8 = 3;
 
 /// The tables of a mapped device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,8 +198,9 @@ fn layer(vg: &VgName, device: &str) -> Option<Layer> {
     let (in_pool, in_raid) = (before(["_tdata", "_tmeta"]), before(["_rimage_", "_rmeta_"]));
     let (owner, height) = match (rest.strip_suffix("-tpool"), in_pool, in_raid) {
         (Some(pool), ..) => (pool, TOP),
-        (None, Some(pool), None) => (pool, 1),
-        (None, pool, Some(raid)) => (pool.unwrap_or(raid), 0),
+        (None, Some(pool), None) => (pool, 2),
+        (None, pool, Some(raid)) => (pool.unwrap_or(raid), 1),
+        (None, None, None) if rest.starts_with(MOVE) => (rest, 0),
         (None, None, None) => return None,
     };
     Some(Layer { owner: owner.replace("--", "-").parse().ok()?, height })
@@ -227,7 +232,7 @@ pub(super) fn on_moves(
     let mut found = BTreeMap::<_, BTreeSet<String>>::new();
     for row in report.report.into_iter().flat_map(|it| it.lv) {
         let places = row.devices.split(',').filter_map(|it| Some(it.split_once('(')?.0));
-        for at in places.filter(|it| it.starts_with("pvmove")) {
+        for at in places.filter(|it| it.starts_with(MOVE)) {
             let name: LvName = parse("lv_name", row.lv_name.trim_matches(['[', ']']))?;
             let at: LvName = parse("devices", at)?;
             found.entry(mapped(vg, &name)).or_default().insert(mapped(vg, &at));
@@ -239,9 +244,11 @@ pub(super) fn on_moves(
 /// What is left of moves that have moved all they had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ended {
+    /// The device of the spare that was moved, and leads to them still.
+    pub(super) spares: Vec<String>,
     /// Those that LVM still has.
     pub(super) volumes: Vec<LvName>,
-    /// Devices, those above first, of moves that LVM has no more, and of the spare that was moved.
+    /// The devices of those that LVM has no more.
     pub(super) devices: Vec<String>,
 }
 
@@ -258,18 +265,19 @@ pub(super) fn ended_moves(json: &[u8], devices: &[Device], vg: &VgName) -> Resul
     };
     let has_ended = |row: &&PlaceRow<'_>| {
         let name = name(row);
-        let is_empty = row.devices.is_empty() && name.starts_with("pvmove");
+        let is_empty = row.devices.is_empty() && name.starts_with(MOVE);
         is_empty && !rows.iter().any(|it| leads_to(it, &name))
     };
-    let volumes = rows.iter().filter(has_ended);
-    let volumes = volumes.map(|it| parse("lv_name", &name(it))).collect::<Result<_, _>>()?;
+    let volumes = rows.iter().filter(has_ended).map(|it| parse("lv_name", &name(it)));
+    let volumes = volumes.collect::<Result<Vec<_>, _>>()?;
     let known: BTreeSet<String> =
         rows.iter().filter_map(|it| Some(mapped(vg, &name(it).parse().ok()?))).collect();
-    let unknown = |it: &&Device| it.is_a_move(vg) && !known.contains(&it.name);
-    let moves: Vec<_> = devices.iter().filter(unknown).map(|it| it.name.clone()).collect();
-    let spares = devices.iter().filter(|it| !moves.is_empty() && is_spare(&it.name));
-    let devices = spares.map(|it| it.name.clone()).chain(moves.iter().cloned()).collect();
-    Ok(Ended { volumes, devices })
+    let name = |it: &Device| it.name.clone();
+    let unknown = |it: &&Device| it.is_a_move() && it.is_in_force() && !known.contains(&it.name);
+    let moves: Vec<_> = devices.iter().filter(unknown).map(name).collect();
+    let any = !moves.is_empty() || !volumes.is_empty();
+    let spares = devices.iter().filter(|it| any && it.is_in_force() && is_spare(&it.name));
+    Ok(Ended { spares: spares.map(name).collect(), volumes, devices: moves })
 }
 
 /// Whether a device has the name of one of a group's: the group's, with its hyphens doubled, a hyphen, and the volume's
@@ -335,16 +343,20 @@ mod tests {
     }
 
     #[rstest]
-    #[case("a--b-tarn--thin-tpool", Some(("tarn-thin", 2)))]
-    #[case("a--b-tarn--thin_tmeta", Some(("tarn-thin", 1)))]
-    #[case("a--b-tarn--thin_tdata", Some(("tarn-thin", 1)))]
-    #[case("a--b-p_tmeta_rimage_0", Some(("p", 0)))]
-    #[case("a--b-p_tdata_rmeta_1", Some(("p", 0)))]
+    #[case("a--b-tarn--thin-tpool", Some(("tarn-thin", 3)))]
+    #[case("a--b-tarn--thin_tmeta", Some(("tarn-thin", 2)))]
+    #[case("a--b-tarn--thin_tdata", Some(("tarn-thin", 2)))]
+    #[case("a--b-p_tmeta_rimage_0", Some(("p", 1)))]
+    #[case("a--b-p_tdata_rmeta_1", Some(("p", 1)))]
+    #[case("a--b-pvmove0", Some(("pvmove0", 0)))]
     #[case("a--b-tarn--thin", None)]
-    #[case("a--b-v_rimage_0", Some(("v", 0)))]
-    #[case("a--b-v--1_rmeta_1", Some(("v-1", 0)))]
+    #[case("a--b-v_rimage_0", Some(("v", 1)))]
+    #[case("a--b-v--1_rmeta_1", Some(("v-1", 1)))]
     #[case("a-p-tpool", None)]
-    fn layers_of_thin_pools_and_raids(#[case] device: &str, #[case] want: Option<(&str, u8)>) {
+    fn layers_of_thin_pools_raids_and_moves(
+        #[case] device: &str,
+        #[case] want: Option<(&str, u8)>,
+    ) {
         let found = layer(&"a-b".parse().unwrap(), device);
         let want = want.map(|(owner, height)| Layer { owner: owner.parse().unwrap(), height });
         assert_eq!(found, want);
@@ -391,8 +403,11 @@ mod tests {
     #[test]
     fn what_is_below_comes_before_what_is_above() {
         let lines = "Both:Suspended:LVM-a:vg0-v\nBoth:Suspended:LVM-b:vg0-p-tpool\nBoth:Active:LVM-c:vg0-r\n\
-                     Live:Suspended:LVM-d:vg0-p_tmeta\nLive:Suspended:LVM-e:vg0-r_rmeta_0";
+                     Live:Suspended:LVM-d:vg0-p_tmeta\nLive:Suspended:LVM-e:vg0-r_rmeta_0\n\
+                     Both:Suspended:LVM-f:vg0-pvmove0";
         let want = [
+            "drop pvmove0",
+            "resume pvmove0",
             "resume r_rmeta_0",
             "resume p_tmeta",
             "drop p-tpool",
@@ -447,10 +462,19 @@ mod tests {
             ended_moves(json, &read(lines.as_bytes(), &vg).unwrap(), &vg).unwrap()
         };
         let spare = "Live:Active:LVM-a:vg0-lvol0_pmspare";
+        let spares = vec!["vg0-lvol0_pmspare".to_owned()];
         let known = ended(&format!("{spare}\nLive:Active:LVM-b:vg0-pvmove1"));
-        assert_eq!(known, Ended { volumes: vec!["pvmove1".parse().unwrap()], devices: vec![] });
+        let volumes = vec!["pvmove1".parse().unwrap()];
+        assert_eq!(
+            known,
+            Ended { spares: spares.clone(), volumes: volumes.clone(), devices: vec![] }
+        );
         let unknown = ended(&format!("Live:Active:LVM-b:vg0-pvmove3\n{spare}"));
-        assert_eq!(unknown.devices, ["vg0-lvol0_pmspare", "vg0-pvmove3"]);
+        assert_eq!(unknown, Ended { spares, volumes, devices: vec!["vg0-pvmove3".to_owned()] });
+        let none = br#"{"report": [{"lv": [{"lv_name": "v-1", "devices": "/dev/sda(0)"}]}]}"#;
+        let devices = read(spare.as_bytes(), &"vg0".parse().unwrap()).unwrap();
+        let none = ended_moves(none, &devices, &"vg0".parse().unwrap()).unwrap();
+        assert_eq!(none, Ended::default());
     }
 
     #[test]

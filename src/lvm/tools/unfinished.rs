@@ -32,7 +32,7 @@ impl LvmTools {
         // The metadata may say more than the tables that are in force.
         let all: BTreeSet<_> = devices.iter().filter_map(|it| it.to_refresh(vg)).collect();
         let refreshed: Vec<_> = all.iter().map(|it| self.refresh(vg, it)).collect();
-        if devices.iter().any(|it| it.is_a_move(vg)) {
+        if devices.iter().any(Device::is_a_move) {
             self.remove_ended_moves(vg, &devices)?;
         }
         refreshed.into_iter().collect()
@@ -41,17 +41,18 @@ impl LvmTools {
     /// Removes what is left of moves that have moved all they had. LVM does not, and it may hold a disk.
     fn remove_ended_moves(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {
         let json = self.run(lines::lies_on(vg), group(vg))?;
-        let Ended { volumes, devices } = prepared::ended_moves(&json, devices, vg)?;
+        let Ended { spares, volumes, devices } = prepared::ended_moves(&json, devices, vg)?;
+        let remove = |device: &String| {
+            tracing::warn!(%vg, device, "an interrupted command has left it of a move that has ended; removing it");
+            self.courier.carry(lines::remove_device(device)).map_err(Error::Tool).map(drop)
+        };
+        spares.iter().try_for_each(remove)?;
         for volume in &volumes {
             tracing::warn!(%vg, %volume, "an interrupted command has left a move that has ended; removing it");
             let about = About { old: Some(volume), ..group(vg) };
             self.run(lines::remove(vg, volume), about)?;
         }
-        for device in &devices {
-            tracing::warn!(%vg, device, "an interrupted command has left it of a move that has ended; removing it");
-            self.courier.carry(lines::remove_device(device)).map_err(Error::Tool)?;
-        }
-        Ok(())
+        devices.iter().try_for_each(remove)
     }
 
     fn lock(&self, vg: &VgName) -> Result<Flock<File>, Error> {

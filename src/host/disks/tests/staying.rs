@@ -117,3 +117,19 @@ fn the_group_forgets_a_disk_that_is_forgotten() {
     });
     assert!(!is_noted());
 }
+
+/// A command that was killed may have left the kernel a way through a disk of which LVM knows nothing more.
+#[test]
+fn what_commands_left_is_put_to_rest_before_a_disk_leaves() {
+    let machine = Machine::with(&["sda", "sdb"]);
+    drop(machine.started());
+    let before = machine.lvm.commands().len();
+    let host = machine.open(vec![without_sda()]).unwrap();
+    until("the disk has left", || {
+        host.look_at_disks();
+        machine.members() == ["/dev/sdb"]
+    });
+    let commands = machine.lvm.commands().split_off(before);
+    let first = |verb| commands.iter().position(|it| *it == verb).unwrap();
+    assert!(first("forget_prepared") < first("reduce_group"), "{commands:?}");
+}

@@ -206,6 +206,11 @@ fn from_metadata() -> Invocation {
     ])
 }
 
+/// The devices that the table in force leads to, for [`super::prepared::leads_to`].
+pub(super) fn leads_to(device: &str) -> Invocation {
+    Invocation::reads("dmsetup").args(["deps", "-o", "devname", device])
+}
+
 /// The state of a device, for [`super::strays`]; without having a thin pool write its own first, which may take long.
 pub(super) fn status(device: &str) -> Invocation {
     Invocation::reads("dmsetup").args(["status", "--noflush", device])

@@ -130,7 +130,8 @@ pub(super) enum Step<'a> {
 ///   for that (Linux, `pool_suspend_active_thins` and `dm_internal_suspend_noflush`).
 ///
 /// Only the table of a suspended layer stays which leads to a move that has begun: around it, what is written would
-/// not be copied. A move whose own device has no table in force has copied nothing, and answers with errors.
+/// not be copied. A move whose own device has no table in force has copied nothing, and answers with errors. `moves` has
+/// none that the layer is on already: what is loaded leads off that one, and what is written there would be copied over.
 pub(super) fn to_rest<'a>(
     devices: &'a [Device],
     moves: &BTreeMap<String, BTreeSet<String>>,
@@ -239,6 +240,12 @@ pub(super) fn on_moves(
         }
     }
     Ok(found)
+}
+
+/// Whether the table in force of a device leads to another, from what [`super::lines::leads_to`] prints:
+/// `1 dependencies  : (vg0-pvmove0)`.
+pub(super) fn leads_to(out: &[u8], device: &str) -> bool {
+    String::from_utf8_lossy(out).contains(&format!("({device})"))
 }
 
 /// What is left of moves that have moved all they had.
@@ -449,6 +456,12 @@ mod tests {
             found.iter().map(|(device, moves)| (device.as_str(), Vec::from_iter(moves))).collect();
         let (first, second) = ("vg0-pvmove0".to_owned(), "vg0-pvmove1".to_owned());
         assert_eq!(found, [("vg0-p_tmeta", vec![&first, &second]), ("vg0-v--1", vec![&first])]);
+    }
+
+    #[test]
+    fn where_a_table_leads() {
+        let out = b"2 dependencies\t: (vg0-pvmove0) (sda)\n";
+        assert!(leads_to(out, "vg0-pvmove0") && !leads_to(out, "vg0-pvmove"));
     }
 
     #[test]

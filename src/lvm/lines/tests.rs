@@ -249,6 +249,7 @@ fn converted() -> Invocation {
     "lvchange --yes --config activation/monitoring=0 --poll n --activate y --ignoreactivationskip vg0/v"
 )]
 #[case::deactivate(deactivate(&vg(), &lv("v")), "lvchange --yes --activate n vg0/v")]
+#[case::leads_to(leads_to("vg0-p_tmeta"), "dmsetup deps -o devname vg0-p_tmeta")]
 #[case::refresh(
     refresh(&vg(), &lv("v")),
     "lvchange --yes --config activation/monitoring=0 --refresh vg0/v"

@@ -76,12 +76,28 @@ impl LvmTools {
         prepared::read(&self.run(lines::mapped_devices(), group(vg))?, vg)
     }
 
+    /// The moves that suspended layers are to go through, and do not yet, by the layers' devices.
+    fn moves_ahead(
+        &self,
+        vg: &VgName,
+        devices: &[Device],
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+        let mut moves = BTreeMap::new();
+        let concerned: Vec<_> = devices.iter().filter(|it| it.may_lead_to_a_move()).collect();
+        if !concerned.is_empty() {
+            moves = prepared::on_moves(&self.run(lines::lies_on(vg), group(vg))?, vg)?;
+        }
+        for Device { name, .. } in concerned {
+            if let Some(on) = moves.get_mut(name) {
+                let now = self.courier.carry(lines::leads_to(name)).map_err(Error::Tool)?;
+                on.retain(|it| !prepared::leads_to(&now, it));
+            }
+        }
+        Ok(moves)
+    }
+
     fn put_to_rest(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {
-        let moves = if devices.iter().any(Device::may_lead_to_a_move) {
-            prepared::on_moves(&self.run(lines::lies_on(vg), group(vg))?, vg)?
-        } else {
-            BTreeMap::new()
-        };
+        let moves = self.moves_ahead(vg, devices)?;
         for step in prepared::to_rest(devices, &moves) {
             let (why, command) = match step {
                 Step::Drop(name) => ("has left a table; dropping it", lines::clear_device(name)),

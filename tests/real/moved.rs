@@ -51,7 +51,6 @@ fn move_back(scene: &mut Scene, more: &str, scsi: &Scsi) {
 
 #[rstest]
 #[case::thick("Thick", ", provisioning: Thick")]
-#[case::thin("Thin", ", provisioning: Thin, thinPool: {size: 64Mi}")]
 #[ignore = "guest: moves extents of whole disks"]
 fn a_disk_is_emptied_at_whichever_step_the_move_is_killed(
     #[case] provisioning: &str,

@@ -190,7 +190,7 @@ pub(super) fn thin_numbers(vg: &VgName) -> Invocation {
     ])
 }
 
-/// What volumes lie on, for [`super::prepared::on_moves`].
+/// What volumes lie on, for [`super::moves::on_moves`].
 pub(super) fn lies_on(vg: &VgName) -> Invocation {
     from_metadata().args(["--all", "--options", "lv_name,devices", vg.as_str()])
 }
@@ -206,7 +206,7 @@ fn from_metadata() -> Invocation {
     ])
 }
 
-/// The devices that the table in force leads to, for [`super::prepared::leads_to`].
+/// The devices that the table in force leads to, for [`super::moves::leads_to`].
 pub(super) fn leads_to(device: &str) -> Invocation {
     Invocation::reads("dmsetup").args(["deps", "-o", "devname", device])
 }

@@ -11,6 +11,7 @@ pub(crate) mod contract;
 pub mod fake;
 mod lines;
 mod mark;
+mod moves;
 mod names;
 mod orders;
 mod physical;

@@ -14,7 +14,6 @@
 //! is loaded anew by whoever needs it.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     io,
@@ -23,13 +22,8 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
-use serde::Deserialize;
 
-use super::{
-    Error, LvName, VgName,
-    names::{mapped, mapped_prefix},
-    report::{Report, parse, unreadable},
-};
+use super::{Error, LvName, VgName, moves::MOVE, names::mapped_prefix};
 
 /// A mapped device of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +45,7 @@ impl Device {
         self.is_in_force() && self.layer.as_ref().is_some_and(is_top)
     }
 
-    fn is_in_force(&self) -> bool {
+    pub(super) fn is_in_force(&self) -> bool {
         self.tables != Tables::NoneInForce
     }
 
@@ -78,7 +72,7 @@ impl Device {
         (has_changed && is_whole).then(|| name.replace('\0', "-").parse().ok()).flatten()
     }
 
-    /// Whether it depends on the moves of its group ([`on_moves`]) with which of its tables it is resumed.
+    /// Whether it depends on the moves of its group ([`super::moves::on_moves`]) with which of its tables it is resumed.
     pub(super) fn may_lead_to_a_move(&self) -> bool {
         self.tables == Tables::Both && self.suspended_layer().is_some()
     }
@@ -92,9 +86,6 @@ pub(super) struct Layer {
     /// How far it is from the disks.
     pub(super) height: u8,
 }
-
-/// What the names of moves begin with (lvm2, `pvmove%d`).
-const MOVE: &str = "pvmove";
 
 /// How far a thin pool itself is from the disks.
 const TOP: u8 = 3;
@@ -187,7 +178,7 @@ pub(super) fn read(out: &[u8], vg: &VgName) -> Result<Vec<Device>, Error> {
 }
 
 /// Whether it is the room that is spared for a thin pool's metadata, which is active only while it is moved.
-fn is_spare(name: &str) -> bool {
+pub(super) fn is_spare(name: &str) -> bool {
     name.ends_with("_pmspare")
 }
 
@@ -205,86 +196,6 @@ fn layer(vg: &VgName, device: &str) -> Option<Layer> {
         (None, None, None) => return None,
     };
     Some(Layer { owner: owner.replace("--", "-").parse().ok()?, height })
-}
-
-#[derive(Deserialize)]
-struct Places<'a> {
-    #[serde(borrow)]
-    lv: Vec<PlaceRow<'a>>,
-}
-
-#[derive(Deserialize)]
-struct PlaceRow<'a> {
-    lv_name: &'a str,
-    #[serde(borrow)]
-    devices: Cow<'a, str>,
-}
-
-/// The devices of volumes that an unfinished move has, in part or whole, from what [`super::lines::lies_on`] prints, such as
-/// `pvmove0(0)`; with those of the moves.
-///
-/// # Errors
-/// [`Error::Report`] for anything else.
-pub(super) fn on_moves(
-    json: &[u8],
-    vg: &VgName,
-) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
-    let report: Report<Places<'_>> = serde_json::from_slice(json).map_err(unreadable)?;
-    let mut found = BTreeMap::<_, BTreeSet<String>>::new();
-    for row in report.report.into_iter().flat_map(|it| it.lv) {
-        let places = row.devices.split(',').filter_map(|it| Some(it.split_once('(')?.0));
-        for at in places.filter(|it| it.starts_with(MOVE)) {
-            let name: LvName = parse("lv_name", row.lv_name.trim_matches(['[', ']']))?;
-            let at: LvName = parse("devices", at)?;
-            found.entry(mapped(vg, &name)).or_default().insert(mapped(vg, &at));
-        }
-    }
-    Ok(found)
-}
-
-/// Whether the table in force of a device leads to another, from what [`super::lines::leads_to`] prints:
-/// `1 dependencies  : (vg0-pvmove0)`.
-pub(super) fn leads_to(out: &[u8], device: &str) -> bool {
-    String::from_utf8_lossy(out).contains(&format!("({device})"))
-}
-
-/// What is left of moves that have moved all they had.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// The device of the spare that was moved, and leads to them still.
-    pub(super) spares: Vec<String>,
-    /// Those that LVM still has.
-    pub(super) volumes: Vec<LvName>,
-    /// The devices of those that LVM has no more.
-    pub(super) devices: Vec<String>,
-}
-
-/// What is left of moves that have ended, from the same and the devices of the group.
-///
-/// # Errors
-/// [`Error::Report`] for anything else.
-pub(super) fn ended_moves(json: &[u8], devices: &[Device], vg: &VgName) -> Result<Ended, Error> {
-    let report: Report<Places<'_>> = serde_json::from_slice(json).map_err(unreadable)?;
-    let rows: Vec<_> = report.report.into_iter().flat_map(|it| it.lv).collect();
-    let name = |row: &PlaceRow<'_>| row.lv_name.trim_matches(['[', ']']).to_owned();
-    let leads_to = |row: &PlaceRow<'_>, to: &str| {
-        row.devices.split(',').any(|it| it.strip_prefix(to).is_some_and(|it| it.starts_with('(')))
-    };
-    let has_ended = |row: &&PlaceRow<'_>| {
-        let name = name(row);
-        let is_empty = row.devices.is_empty() && name.starts_with(MOVE);
-        is_empty && !rows.iter().any(|it| leads_to(it, &name))
-    };
-    let volumes = rows.iter().filter(has_ended).map(|it| parse("lv_name", &name(it)));
-    let volumes = volumes.collect::<Result<Vec<_>, _>>()?;
-    let known: BTreeSet<String> =
-        rows.iter().filter_map(|it| Some(mapped(vg, &name(it).parse().ok()?))).collect();
-    let name = |it: &Device| it.name.clone();
-    let unknown = |it: &&Device| it.is_a_move() && it.is_in_force() && !known.contains(&it.name);
-    let moves: Vec<_> = devices.iter().filter(unknown).map(name).collect();
-    let any = !moves.is_empty() || !volumes.is_empty();
-    let spares = devices.iter().filter(|it| any && it.is_in_force() && is_spare(&it.name));
-    Ok(Ended { spares: spares.map(name).collect(), volumes, devices: moves })
 }
 
 /// Whether a device has the name of one of a group's: the group's, with its hyphens doubled, a hyphen, and the volume's
@@ -443,51 +354,6 @@ mod tests {
             format!("{verb} {}", name.trim_start_matches("vg0-"))
         };
         to_rest(&devices, &moves).iter().map(word).collect()
-    }
-
-    #[test]
-    fn what_is_on_a_move() {
-        let json = br#"{"report": [{"lv": [
-            {"lv_name": "v-1", "devices": "/dev/sda(0),pvmove0(3)"}, {"lv_name": "w", "devices": "/dev/sda(9)"},
-            {"lv_name": "[p_tmeta]", "devices": "pvmove0(0),pvmove1(7)"}, {"lv_name": "[pvmove0]", "devices": "/dev/sda(0),/dev/sdb(0)"},
-            {"lv_name": "[p_tdata]", "devices": "p_tdata_rimage_0(0)"}]}]}"#;
-        let found = on_moves(json, &"vg0".parse().unwrap()).unwrap();
-        let found: Vec<_> =
-            found.iter().map(|(device, moves)| (device.as_str(), Vec::from_iter(moves))).collect();
-        let (first, second) = ("vg0-pvmove0".to_owned(), "vg0-pvmove1".to_owned());
-        assert_eq!(found, [("vg0-p_tmeta", vec![&first, &second]), ("vg0-v--1", vec![&first])]);
-    }
-
-    #[test]
-    fn where_a_table_leads() {
-        let out = b"2 dependencies\t: (vg0-pvmove0) (sda)\n";
-        assert!(leads_to(out, "vg0-pvmove0") && !leads_to(out, "vg0-pvmove"));
-    }
-
-    #[test]
-    fn moves_that_have_ended() {
-        let json = br#"{"report": [{"lv": [
-            {"lv_name": "v-1", "devices": "/dev/sda(0),pvmove0(3)"}, {"lv_name": "[pvmove0]", "devices": ""},
-            {"lv_name": "[pvmove1]", "devices": ""}, {"lv_name": "w", "devices": "pvmove10(0)"},
-            {"lv_name": "[pvmove2]", "devices": "/dev/sda(0),/dev/sdb(0)"}, {"lv_name": "t", "devices": ""}]}]}"#;
-        let ended = |lines: &str| {
-            let vg = "vg0".parse().unwrap();
-            ended_moves(json, &read(lines.as_bytes(), &vg).unwrap(), &vg).unwrap()
-        };
-        let spare = "Live:Active:LVM-a:vg0-lvol0_pmspare";
-        let spares = vec!["vg0-lvol0_pmspare".to_owned()];
-        let known = ended(&format!("{spare}\nLive:Active:LVM-b:vg0-pvmove1"));
-        let volumes = vec!["pvmove1".parse().unwrap()];
-        assert_eq!(
-            known,
-            Ended { spares: spares.clone(), volumes: volumes.clone(), devices: vec![] }
-        );
-        let unknown = ended(&format!("Live:Active:LVM-b:vg0-pvmove3\n{spare}"));
-        assert_eq!(unknown, Ended { spares, volumes, devices: vec!["vg0-pvmove3".to_owned()] });
-        let none = br#"{"report": [{"lv": [{"lv_name": "v-1", "devices": "/dev/sda(0)"}]}]}"#;
-        let devices = read(spare.as_bytes(), &"vg0".parse().unwrap()).unwrap();
-        let none = ended_moves(none, &devices, &"vg0".parse().unwrap()).unwrap();
-        assert_eq!(none, Ended::default());
     }
 
     #[test]

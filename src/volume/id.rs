@@ -17,7 +17,7 @@ macro_rules! id {
         impl $type {
             /// The id that belongs to a name.
             pub fn of(name: &VolumeName) -> Self {
-                Self(format!("{}{}", $prefix, digest(name)))
+                Self(format!("{}{}", $prefix, digest(name.as_str())))
             }
 
             /// The text: also the name of its logical volume.
@@ -67,8 +67,9 @@ id!(
 #[error("not an id of Tarn's")]
 pub struct NotAnId;
 
-fn digest(name: &VolumeName) -> String {
-    let mut text = BASE32_NOPAD.encode(&Sha256::digest(name.as_str()));
+/// The same short name for the same text, in lower case: 130 bits of its SHA-256 in base32.
+pub(crate) fn digest(of: &str) -> String {
+    let mut text = BASE32_NOPAD.encode(&Sha256::digest(of));
     text.truncate(LENGTH);
     text.make_ascii_lowercase();
     text
@@ -132,7 +133,7 @@ impl FromStr for NodeId {
             return Err(BadNodeId(text.to_owned()));
         }
         let short = text.len() <= 63;
-        Ok(Self(if short { text.to_owned() } else { digest(&VolumeName(text.to_owned())) }))
+        Ok(Self(if short { text.to_owned() } else { digest(text) }))
     }
 }
 

@@ -16,6 +16,7 @@ pub use adoption::{Adoption, BadLvPath, LvPath};
 pub use capability::{Access, BadPurpose, Capability, Mode, Purpose};
 pub use driver::{BadDriverName, DEFAULT_NAME, Driver};
 pub use error::{Difference, Error, chain};
+pub(crate) use id::digest;
 pub use id::{NodeId, PoolName, SnapshotId, VolumeId, VolumeName};
 pub use parameters::{AfterRestart, LayoutWish, Parameters, Provisioning, StaticParameters};
 pub use size::SizeRange;

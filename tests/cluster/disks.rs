@@ -2,7 +2,7 @@
 
 use crate::{
     claims::{claim, pod},
-    driver::{Driver, NODES, no_object_is_left},
+    driver::{Driver, NODES, await_let_go, no_object_is_left},
     kubectl::{apply, await_that, kubectl, on_node, run, scripts},
 };
 
@@ -57,20 +57,13 @@ impl Drop for Late {
         let pool = self.pool;
         kubectl(&format!("delete storagepool/{pool} storageclass/{pool}"));
         for node in NODES {
-            await_that("the pool is still served", || match pools_of(node) {
-                pools if pools.contains(pool) => Err(pools),
-                _ => Ok(()),
-            });
+            await_let_go(pool, node);
             on_node(node, &format!("! vgs tarn-{pool} || vgremove -qq -y tarn-{pool}"));
         }
         for (node, slot) in &self.disks {
             on_node(node, &format!("pvremove -qq -y /dev/ubd{slot}"));
         }
     }
-}
-
-fn pools_of(node: &str) -> String {
-    kubectl(&format!("get nls {node} -o jsonpath={{.status.pools[*].name}}"))
 }
 
 fn node_of(pod: &str) -> String {

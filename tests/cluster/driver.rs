@@ -49,6 +49,19 @@ impl Drop for Driver {
     }
 }
 
+/// The pools that a node serves.
+pub(crate) fn pools_of(node: &str) -> String {
+    kubectl(&format!("get nls {node} -o jsonpath={{.status.pools[*].name}}"))
+}
+
+/// Waits until a node has let go of a pool.
+pub(crate) fn await_let_go(pool: &str, node: &str) {
+    await_that("the pool is still served", || match pools_of(node) {
+        pools if pools.contains(pool) => Err(pools),
+        _ => Ok(()),
+    });
+}
+
 /// Waits until every volume that was deleted is gone.
 pub(crate) fn no_object_is_left() {
     await_that("objects are left", || match kubectl("get lvol -o name").trim() {

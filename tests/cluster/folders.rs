@@ -2,7 +2,7 @@
 
 use crate::{
     claims::{claim, pod},
-    driver::{Driver, NODES, no_object_is_left},
+    driver::{Driver, NODES, await_let_go, no_object_is_left, pools_of},
     kubectl::{apply, await_that, checkout, kubectl, kubectl_can, on_node, run},
 };
 
@@ -35,17 +35,10 @@ impl Drop for Pool {
         no_object_is_left();
         run("kubectl", &["delete", "-f", &self.file]);
         for node in NODES {
-            await_that("the pool is still served", || match pools_of(node) {
-                pools if pools.contains(self.name) => Err(pools),
-                _ => Ok(()),
-            });
+            await_let_go(self.name, node);
             assert_eq!(mounts_on(node), "", "{node}");
         }
     }
-}
-
-pub(crate) fn pools_of(node: &str) -> String {
-    kubectl(&format!("get nls {node} -o jsonpath={{.status.pools[*].name}}"))
 }
 
 /// The volumes in memory that are mounted on a node.

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::{
     claims::{claim, pod},
-    driver::{Driver, no_object_is_left},
-    folders::{in_pod, pools_of},
+    driver::{Driver, await_let_go, no_object_is_left},
+    folders::in_pod,
     kubectl::{apply, await_that, kubectl, on_node},
 };
 
@@ -68,10 +68,7 @@ impl Drop for Yard {
         kubectl("delete lvol --all");
         no_object_is_left();
         kubectl("delete storagepool/shelf");
-        await_that("the pool is still served", || match pools_of(NODE) {
-            pools if pools.contains("shelf") => Err(pools),
-            _ => Ok(()),
-        });
+        await_let_go("shelf", NODE);
         on_node(
             NODE,
             "cd /srv/tarn && losetup -d $(readlink shelf/ours shelf/theirs) && rm -r shelf ours.img theirs.img",

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::{
     claims::{claim, pod},
-    driver::{Driver, no_object_is_left},
-    folders::{in_pod, pools_of, restart_driver},
+    driver::{Driver, await_let_go, no_object_is_left},
+    folders::{in_pod, restart_driver},
     kubectl::{apply, await_that, kubectl, on_node},
 };
 
@@ -50,10 +50,7 @@ impl Drop for Yard {
         }
         no_object_is_left();
         kubectl("delete storagepool/whole storageclass/whole");
-        await_that("the pool is still served", || match pools_of(Self::NODE) {
-            pools if pools.contains("whole") => Err(pools),
-            _ => Ok(()),
-        });
+        await_let_go("whole", Self::NODE);
         on_node(
             Self::NODE,
             "cd /srv/tarn && losetup -d $(readlink disks/new disks/old) && rm -r disks new.img old.img",

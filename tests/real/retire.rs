@@ -12,15 +12,6 @@ use crate::support::{
 
 const GROUP: &str = "tarn-pool";
 
-/// Says whether the SCSI disk is to leave a pool of which the file says `more`; the driver reads it at its start.
-/// Its serial is always the same.
-fn retire(scene: &Scene, more: &str, leaving: bool) {
-    let retire = if leaving { ", retire: [\"2000\"]" } else { "" };
-    let devices = format!(r#"{{paths: ["/dev/ubda", "/dev/sd*"]{retire}}}"#);
-    let text = format!("pools: [{{name: pool, devices: {devices}{more}}}]\n");
-    fs::write(scene.home().join("pools.yaml"), text).unwrap();
-}
-
 /// Has the first `pvmove` killed in its middle, and with it the driver.
 fn kill_in_first_move(disks: &Disks) {
     let flag = disks.ground.home.join("killed");
@@ -61,7 +52,7 @@ impl Killed {
         assert!(devices.contains(&scsi.path), "{devices}");
         (0..20).for_each(|slot| put(&at, slot, slot + 1));
         scene.stop();
-        retire(&scene, "", true);
+        Scsi::is_to_leave(&scene, "", true);
         scene.start();
         let ended = scene.driver().ended();
         assert_eq!(ended.code(), None, "it was not killed: {ended}");
@@ -87,7 +78,7 @@ fn a_disk_is_emptied_under_a_pod_also_when_the_move_is_killed() {
     assert!((0..21).all(|slot| holds(at, slot, slot + 1)));
     scene.stop();
     fs::remove_file(scene.home().join("killed")).unwrap();
-    retire(scene, "", true);
+    Scsi::is_to_leave(scene, "", true);
 }
 
 /// All of a disk that volumes can have.
@@ -107,7 +98,7 @@ fn a_disk_that_stays_after_all_is_wiped_where_it_was_emptied() {
     let Killed { scene, volume, at, scsi, .. } = &mut killed;
     let is_marked = || run("pvs", &["--noheadings", "-o", "pv_tags"]).contains("tarn.leaving");
     assert!(is_marked());
-    retire(scene, "", false);
+    Scsi::is_to_leave(scene, "", false);
     scene.start();
     wait_until("the disk stays", || !is_marked());
     let volumes = || run("lvs", &["-a", "--noheadings", "-o", "lv_name", GROUP]);
@@ -142,7 +133,7 @@ fn a_disk_with_a_thin_pool_and_its_spare_is_emptied() {
     }
     (0..10).for_each(|slot| put(&at, slot, slot + 1));
     scene.stop();
-    retire(&scene, THIN, true);
+    Scsi::is_to_leave(&scene, THIN, true);
     scene.start();
     put(&at, 10, 11);
     wait_until("the disk has left", || members(GROUP) == [disk(0)]);

@@ -1,9 +1,7 @@
 //! Classes whose volumes are there before their claims, and the volumes of such a class. Pure.
 
-use data_encoding::BASE32_NOPAD;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt as _;
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     cluster::{
@@ -15,7 +13,7 @@ use crate::{
     units::Bytes,
     volume::{
         Driver, Error, NodeId, Parameters, PoolName, SizeRange, StaticParameters, VolumeName,
-        Wanted,
+        Wanted, digest,
     },
 };
 
@@ -86,8 +84,5 @@ impl StaticClass {
 pub(super) fn name_of(node: &NodeId, pool: &PoolName, entry: &str) -> Option<VolumeName> {
     // No part holds this character.
     let whole = [node.as_str(), pool.as_str(), entry].join("\0");
-    let mut digest = BASE32_NOPAD.encode(&Sha256::digest(whole));
-    digest.truncate(26);
-    digest.make_ascii_lowercase();
-    format!("static-{digest}").parse().ok()
+    format!("static-{}", digest(&whole)).parse().ok()
 }

@@ -11,8 +11,9 @@ use super::{About, LvmTools, group, lines, prepared, strays};
 use crate::{
     lvm::{
         CreateVolume, Error, LvName, Lvm, VgName,
+        moves::{self, Ended},
         names::mapped,
-        prepared::{Device, Ended, Step},
+        prepared::{Device, Step},
         strays::Stray,
     },
     process::{Cause, Failure, Invocation},
@@ -41,7 +42,7 @@ impl LvmTools {
     /// Removes what is left of moves that have moved all they had. LVM does not, and it may hold a disk.
     fn remove_ended_moves(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {
         let json = self.run(lines::lies_on(vg), group(vg))?;
-        let Ended { spares, volumes, devices } = prepared::ended_moves(&json, devices, vg)?;
+        let Ended { spares, volumes, devices } = moves::ended(&json, devices, vg)?;
         let remove = |device: &String| {
             tracing::warn!(%vg, device, "an interrupted command has left it of a move that has ended; removing it");
             self.courier.carry(lines::remove_device(device)).map_err(Error::Tool).map(drop)
@@ -82,18 +83,18 @@ impl LvmTools {
         vg: &VgName,
         devices: &[Device],
     ) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
-        let mut moves = BTreeMap::new();
+        let mut ahead = BTreeMap::new();
         let concerned: Vec<_> = devices.iter().filter(|it| it.may_lead_to_a_move()).collect();
         if !concerned.is_empty() {
-            moves = prepared::on_moves(&self.run(lines::lies_on(vg), group(vg))?, vg)?;
+            ahead = moves::on_moves(&self.run(lines::lies_on(vg), group(vg))?, vg)?;
         }
         for Device { name, .. } in concerned {
-            if let Some(on) = moves.get_mut(name) {
+            if let Some(on) = ahead.get_mut(name) {
                 let now = self.courier.carry(lines::leads_to(name)).map_err(Error::Tool)?;
-                on.retain(|it| !prepared::leads_to(&now, it));
+                on.retain(|it| !moves::leads_to(&now, it));
             }
         }
-        Ok(moves)
+        Ok(ahead)
     }
 
     fn put_to_rest(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {

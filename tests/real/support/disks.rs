@@ -102,6 +102,15 @@ impl Scsi {
         Self { path: scsi_disk() }
     }
 
+    /// Writes the pools file: one pool of it and the first scratch disk, of which the file says `more`, and whether it is
+    /// to leave. The driver reads it at its start. Its serial is always the same.
+    pub(crate) fn is_to_leave(scene: &Scene, more: &str, leaving: bool) {
+        let retire = if leaving { ", retire: [\"2000\"]" } else { "" };
+        let devices = format!(r#"{{paths: ["/dev/ubda", "/dev/sd*"]{retire}}}"#);
+        let text = format!("pools: [{{name: pool, devices: {devices}{more}}}]\n");
+        fs::write(scene.home().join("pools.yaml"), text).unwrap();
+    }
+
     /// It is gone, whoever uses it.
     pub(crate) fn pull(&self) {
         let name = self.path.trim_start_matches("/dev/");

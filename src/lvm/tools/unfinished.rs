@@ -33,15 +33,18 @@ impl LvmTools {
         // The metadata may say more than the tables that are in force.
         let all: BTreeSet<_> = devices.iter().filter_map(|it| it.to_refresh(vg)).collect();
         let refreshed: Vec<_> = all.iter().map(|it| self.refresh(vg, it)).collect();
-        if devices.iter().any(Device::is_a_move) {
-            self.remove_ended_moves(vg, &devices)?;
-        }
+        self.remove_ended_moves(vg, &devices)?;
         refreshed.into_iter().collect()
     }
 
-    /// Removes what is left of moves that have moved all they had. LVM does not, and it may hold a disk.
+    /// Removes what is left of moves that have moved all they had, be it in LVM's metadata alone. LVM does not, and it may
+    /// hold a disk.
     fn remove_ended_moves(&self, vg: &VgName, devices: &[Device]) -> Result<(), Error> {
-        let json = self.run(lines::lies_on(vg), group(vg))?;
+        let json = match self.run(lines::lies_on(vg), group(vg)) {
+            // It is still to be made.
+            Err(Error::NoGroup { .. }) => return Ok(()),
+            json => json?,
+        };
         let Ended { spares, volumes, devices } = moves::ended(&json, devices, vg)?;
         let remove = |device: &String| {
             tracing::warn!(%vg, device, "an interrupted command has left it of a move that has ended; removing it");

@@ -363,7 +363,7 @@ impl Host {
             }
             Step::Reopen { vg, device, uuid, joins, wipe, .. } => {
                 let disk = Reopening { vg, device, uuid, joins: *joins, wipe: *wipe };
-                self.finish_move(&disk)?;
+                self.end_move(&disk)?;
                 let reopened = || self.reopen(&disk);
                 self.change_group(vg, "opening the disk that stays after all", reopened)?;
                 self.chores.trash_soon();

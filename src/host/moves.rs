@@ -1,5 +1,5 @@
 //! Disks that leave their pools: what lies on them is moved to the others, piece by piece, by a thread for
-//! each. It may be stopped between two pieces, and killed in one: the next finishes that first.
+//! each. It may be stopped between two pieces, and killed in one: the next takes that back first.
 
 use std::{
     collections::BTreeMap,
@@ -153,6 +153,11 @@ fn empty(
         // After the origin of one has moved, LVM 2.03.16 may fail further moves with an internal error.
         if change.read(|it| it.group().logical.iter().any(|lv| lv.kind == Kind::CopyOnWrite)) {
             return Err(SNAPSHOTS.to_owned());
+        }
+        if change.read(|it| it.group().moving.contains_key(&disk.uuid)) {
+            let aborted = lvm.abort_move(&pool.vg, &disk.device);
+            change.refresh(lvm).map_err(|err| chain(&err))?;
+            aborted.map_err(|err| chain(&err))?;
         }
         let before = left();
         let next = change.read(|it| next_piece(it.group(), &disk.uuid, most))?;

@@ -31,15 +31,15 @@ pub(super) struct Reopening<'a> {
 }
 
 impl Host {
-    /// Finishes what a command was moving away from the disk when it was killed, and what would become free on the disk
+    /// Takes back what a command was moving away from the disk when it was killed, and what would become free on the disk
     /// at some later time. It needs the group's volumes to be active, and so the pool to be served; until then the disk
     /// stays closed.
     ///
     /// # Errors
     /// [`volume::Error::Busy`] where that is not over.
-    pub(super) fn finish_move(&self, disk: &Reopening<'_>) -> Result<(), volume::Error> {
+    pub(super) fn end_move(&self, disk: &Reopening<'_>) -> Result<(), volume::Error> {
         let lvm = &*self.tools.lvm;
-        let doing = "finishing the move that was cut short";
+        let doing = "ending the move that was cut short";
         let is_moving = || {
             let reported = lvm.report(disk.vg).map_err(|err| volume::Error::machine(doing, err));
             reported.map(|group| group.moving.contains_key(disk.uuid))
@@ -50,7 +50,13 @@ impl Host {
         if self.pools().served.iter().any(|it| it.vg == *disk.vg) {
             let (vg, device) = (disk.vg.clone(), disk.device.to_owned());
             let rest = MoveExtents { vg, device, first: 0, count: 1, on: None };
-            self.change_group(disk.vg, doing, || lvm.move_extents(&rest))?;
+            self.change_group(disk.vg, doing, || {
+                lvm.abort_move(disk.vg, disk.device)?;
+                match lvm.report(disk.vg)?.moving.contains_key(disk.uuid) {
+                    true => lvm.move_extents(&rest),
+                    false => Ok(()),
+                }
+            })?;
         }
         match is_moving()? {
             false => Ok(()),

@@ -130,11 +130,19 @@ pub(super) fn move_extents(wanted: &MoveExtents) -> Invocation {
     let MoveExtents { device, first, count, on, .. } = wanted;
     let last = (first + count).saturating_sub(1);
     let anywhere = on.iter().flat_map(|_| ["--alloc", "anywhere"]);
-    yes("pvmove")
-        .args(["--config", "activation/monitoring=0 global/use_lvmpolld=0", "--interval", "1"])
+    pvmove()
         .args(anywhere)
         .arg(format!("{}:{first}-{last}", device.display()))
         .args(on.iter().map(named))
+}
+
+pub(super) fn abort_move(device: &Path) -> Invocation {
+    pvmove().arg("--abort").arg(device)
+}
+
+fn pvmove() -> Invocation {
+    let config = "activation/monitoring=0 global/use_lvmpolld=0";
+    yes("pvmove").args(["--config", config, "--interval", "1"])
 }
 
 pub(super) fn reduce_group(vg: &VgName, device: &Path) -> Invocation {

@@ -86,11 +86,17 @@ pub trait Lvm: Send + Sync {
 
     /// Moves what lies on extents of a disk to the group's other disks, in use or not, and waits for it
     /// (`pvmove`); with nothing there nothing is done. Where an interrupted call has begun something on that
-    /// disk, this one finishes it, and does nothing else.
+    /// disk, this one finishes it, and does nothing else; [`Lvm::abort_move`] is to come first.
     ///
     /// # Errors
     /// [`Error::NoSpace`] where it does not fit.
     fn move_extents(&self, wanted: &MoveExtents) -> Result<(), Error>;
+
+    /// Takes back what an interrupted [`Lvm::move_extents`] has begun to move away from a disk and not finished, if it is
+    /// active (`pvmove --abort`). LVM itself goes on with one by activating what is moved; as it activates the data
+    /// of a thin pool for reading only, everything that is moved is read-only until the end (lvm2, `activate_lvs` in
+    /// `tools/pvmove.c`, "Component LV activation" in `lib/activate/activate.c`).
+    fn abort_move(&self, vg: &VgName, device: &Path) -> Result<(), Error>;
 
     /// Takes an empty physical volume out of its group (`vgreduce`); the last one stays.
     fn reduce_group(&self, vg: &VgName, device: &Path) -> Result<(), Error>;

@@ -154,6 +154,10 @@ impl Lvm for LvmTools {
         }
     }
 
+    fn abort_move(&self, vg: &VgName, device: &Path) -> Result<(), Error> {
+        self.change(lines::abort_move(device), group(vg))
+    }
+
     fn reduce_group(&self, vg: &VgName, device: &Path) -> Result<(), Error> {
         self.change(lines::reduce_group(vg, device), group(vg))
     }

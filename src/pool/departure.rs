@@ -83,7 +83,7 @@ pub fn next_piece(group: &Group, uuid: &str, most: u64) -> Result<Option<Piece>,
         return Ok(None);
     }
     if group.moving.contains_key(uuid) {
-        // Whatever is named, LVM first ends what it has begun.
+        // What it did not take back. Whatever is named, LVM first ends what it has begun.
         return Ok(Some(Piece { from: Stretch { start: 0, length: 1 }, on: None }));
     }
     let (led, missing) = lead(group, disk);

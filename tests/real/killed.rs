@@ -9,16 +9,10 @@ use tonic::Status;
 use crate::support::{
     Scene, Volume, Wish,
     content::{forget_cached, holds, put},
-    killer::{Killer, some_of},
+    killer::{Killer, tried},
     machine::wait_until,
     mib,
 };
-
-/// So many steps are all tried, alone and with the driver.
-const FEW: usize = 8;
-
-/// Of more steps at most so many are tried in a run.
-const MOST: usize = 16;
 
 /// What is called; each round is about objects of its own.
 #[derive(Clone, Copy, Debug)]
@@ -165,12 +159,7 @@ fn a_call_ends_well_at_whichever_step_lvm_is_killed(
     let steps = killer.steps();
     assert!(!steps.is_empty(), "{}", killer.trace());
     eprintln!("{act:?} {provisioning} {layout}: killed before {} ioctls of {program}", steps.len());
-    let tried = if steps.len() > FEW {
-        some_of(&steps, MOST)
-    } else {
-        steps.iter().flat_map(|step| [(*step, false), (*step, true)]).collect()
-    };
-    for (nth, (step, dies_too)) in tried.into_iter().enumerate() {
+    for (nth, (step, dies_too)) in tried(&steps).into_iter().enumerate() {
         eprintln!("ioctl {step}, with the driver: {dies_too}");
         run(&mut scene, nth + 1, Some(step), dies_too);
     }

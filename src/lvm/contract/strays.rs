@@ -4,7 +4,8 @@
 use std::{
     fs::{self, File},
     io::Read,
-    process::Command,
+    path::{Path, PathBuf},
+    process::{Child, Command},
     thread,
     time::Duration,
 };
@@ -136,6 +137,56 @@ fn a_pool_goes_on_after_a_snapshot_that_was_cut_short() {
     assert_eq!(content(&ground, "v"), SECRET);
 }
 
+/// LVM goes on with it by activating the pool's data for reading only, and all else that is moved with it.
+#[test]
+#[ignore = "guest: needs root and LVM"]
+fn nothing_is_read_only_when_a_move_was_cut_short() {
+    let group = ScratchGroup::new(2);
+    let ground = group.ground();
+    ground.pool(16, Layout::Linear).unwrap();
+    ground.thick("v", 128).unwrap();
+    let is_read_only = |lv: &str| {
+        by_hand("blockdev", ["--getro", &format!("/dev/mapper/{}", group.mapped(lv))]).trim() == "1"
+    };
+    let from = cut_a_move_short(&ground);
+    let used = |ground: &Ground<'_>| {
+        let disk = ground.report().physical.into_iter().find(|it| it.device == from).unwrap();
+        disk.extents - disk.free()
+    };
+    assert!(!is_read_only("v") && !is_read_only("pool_tdata"));
+    let before = used(&ground);
+    let mut pvmove = begin_move(&from);
+    while !is_read_only("v") {
+        assert!(pvmove.try_wait().unwrap().is_none(), "LVM goes on without that");
+    }
+    pvmove.kill().unwrap();
+    pvmove.wait().unwrap();
+
+    ground.lvm.forget_prepared(&ground.vg).unwrap();
+    ground.lvm.abort_move(&ground.vg, &from).unwrap();
+    assert_eq!((ground.report().moving.len(), used(&ground)), (0, before));
+    assert!(!is_read_only("v") && !is_read_only("pool_tdata"));
+    ground.lvm.abort_move(&ground.vg, &from).unwrap();
+}
+
+/// Kills one amid its work, and says from which disk it was.
+fn cut_a_move_short(ground: &Ground<'_>) -> PathBuf {
+    let disks = ground.report().physical;
+    let from = disks.iter().find(|pv| pv.free() < pv.extents).unwrap().device.clone();
+    let mut pvmove = begin_move(&from);
+    while ground.report().moving.is_empty() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    pvmove.kill().unwrap();
+    pvmove.wait().unwrap();
+    from
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is to be killed")]
+fn begin_move(from: &Path) -> Child {
+    Command::new("pvmove").args(MOVE).arg(from).spawn().unwrap()
+}
+
 /// It would end the move beside what Tarn does, and die with a container at any of its steps.
 #[test]
 #[ignore = "guest: needs root and LVM"]
@@ -144,15 +195,7 @@ fn no_process_is_left_that_goes_on_with_a_move() {
     let ground = group.ground();
     let (vg, v) = (&ground.vg, &lv("v"));
     ground.thick("v", 128).unwrap();
-    let from =
-        ground.report().physical.iter().find(|pv| pv.free() < pv.extents).unwrap().device.clone();
-    #[expect(clippy::disallowed_methods, reason = "it is to be killed")]
-    let mut pvmove = Command::new("pvmove").args(MOVE).arg(&from).spawn().unwrap();
-    while ground.report().moving.is_empty() {
-        thread::sleep(Duration::from_millis(10));
-    }
-    pvmove.kill().unwrap();
-    pvmove.wait().unwrap();
+    cut_a_move_short(&ground);
     let daemons = || attempt("pgrep", ["-f", "^.lvm2. "]);
     by_hand("vgchange", ["--config", "activation/monitoring=0", "--activate", "y", vg.as_str()]);
     daemons().expect("LVM leaves one");

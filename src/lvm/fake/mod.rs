@@ -311,6 +311,11 @@ impl Lvm for FakeLvm {
         self.call("move_extents", |state| state.move_extents(wanted))
     }
 
+    /// None is ever cut short.
+    fn abort_move(&self, _: &VgName, _: &Path) -> Result<(), Error> {
+        self.call("abort_move", |_| Ok(()))
+    }
+
     fn reduce_group(&self, _: &VgName, device: &Path) -> Result<(), Error> {
         self.call("reduce_group", |state| state.reduce(device))
     }

@@ -158,6 +158,10 @@ fn converted() -> Invocation {
     move_extents(&moved(places().pop())),
     "pvmove --yes --config \"activation/monitoring=0 global/use_lvmpolld=0\" --interval 1 --alloc anywhere /dev/sda:8-15 /dev/sdb:0-2:10-10"
 )]
+#[case::abort_move(
+    abort_move(Path::new("/dev/sda")),
+    "pvmove --yes --config \"activation/monitoring=0 global/use_lvmpolld=0\" --interval 1 --abort /dev/sda"
+)]
 #[case::tag_group(
     tag_group(&vg(), &tags(&["a=1"]), &tags(&["b"])),
     "vgchange --yes --config activation/monitoring=0 --addtag a=1 --deltag b vg0"

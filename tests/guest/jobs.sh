@@ -100,7 +100,7 @@ add_test_jobs() {
     for ((index = 0; index < shards && index < total; index++)); do
         # The list travels in the checkout: the guest's /tmp is its own.
         mv "$queue/$kind.$index.list" "$logs/$kind-$((index + 1)).list"
-        add_job "$kind-$((index + 1))" "$root/tests/guest/boot" --mem 2G --timeout "${TARN_TEST_LIMIT:-2400}" \
+        add_job "$kind-$((index + 1))" "$root/tests/guest/boot" --mem 2G --timeout "${TARN_TEST_LIMIT:-3600}" \
             --disk 4G --disk 4G --disk $rest --disk $rest --disk $rest --disk $rest \
             -- "$root/tests/guest/run-tests" "$root" "$logs/$kind-$((index + 1)).list"
     done

@@ -73,6 +73,19 @@ impl fmt::Display for ObjectName {
     }
 }
 
+impl fmt::Display for ClaimName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl ClaimName {
+    /// The namespace that it is in.
+    pub(super) fn namespace(&self) -> String {
+        self.namespace.to_string()
+    }
+}
+
 impl FromStr for ClaimName {
     type Err = BadClaimName;
 
@@ -149,7 +162,12 @@ pub(super) fn persistent_volume(
     }
 }
 
-fn claim_of(volume: &Volume, wishes: &Wishes, claim: &ClaimName) -> PersistentVolumeClaim {
+/// The claim that is bound to it.
+pub(super) fn claim_of(
+    volume: &Volume,
+    wishes: &Wishes,
+    claim: &ClaimName,
+) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             namespace: Some(claim.namespace.to_string()),

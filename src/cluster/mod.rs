@@ -22,6 +22,7 @@
 //! first. One that was taken up belongs to its node until the node says what became of it.
 
 mod adopted;
+mod adoptions;
 pub mod agent;
 mod claims;
 pub mod client;
@@ -40,6 +41,7 @@ mod waiters;
 mod wish;
 
 pub use adopted::{BadClaimName, BadObjectName, ClaimName, ObjectName, Wishes, objects_text};
+pub use adoptions::PublishedAdoptions;
 pub use provisioner::ClusterProvisioner;
 pub use statics::StaticVolumes;
 pub use view::View;

@@ -104,6 +104,14 @@ impl Host {
         })
     }
 
+    /// Whether a logical volume has been adopted so already, as far as LVM says what there is. Nothing is changed.
+    ///
+    /// # Errors
+    /// Why it may not be, where that can be told without opening it.
+    pub fn is_adopted(&self, wanted: &Adoption) -> Result<bool, Error> {
+        self.look(|groups| judge::to_adopt(groups, wanted)).map(|(_, meant)| meant.is_done)
+    }
+
     /// Hands an adopted volume back: it has its old name and its old tags.
     ///
     /// # Errors

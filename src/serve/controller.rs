@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use super::{Door, Services, Stop, bind, runtime, serve, serve_pages};
 use crate::{
-    cluster::{ClusterProvisioner, StaticVolumes, View, client},
+    cluster::{ClusterProvisioner, PublishedAdoptions, StaticVolumes, View, client},
     csi::{ControllerService, IdentityService},
     telemetry::{Metrics, http},
     volume::Turns,
@@ -67,6 +67,10 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         let statics = StaticVolumes::new(client.clone(), view.clone(), driver.clone());
         tokio::spawn(async move { statics.offer().await })
     };
+    let publishing = {
+        let adoptions = PublishedAdoptions::new(client.clone(), view.clone(), driver.clone());
+        tokio::spawn(adoptions.publish())
+    };
     let provisioner = Arc::new(ClusterProvisioner::new(client, view, driver.name()));
     let mending = {
         let provisioner = Arc::clone(&provisioner);
@@ -79,6 +83,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     };
     let served = serve(door, services, &metrics, listener, stop).await;
     offering.abort();
+    publishing.abort();
     mending.abort();
     feed.abort();
     served

@@ -91,6 +91,25 @@ fn grow_to_96(id: &str) {
     assert!(volumes().starts_with(&format!("{id} 96.00m ")), "{}", volumes());
 }
 
+/// An Adoption of this name, for the logical volume of the same.
+fn adoption(name: &str) -> String {
+    format!(
+        "apiVersion: tarn.dev/v1alpha1\nkind: Adoption\nmetadata: {{name: {name}}}\nspec: {{nodeName: {NODE}, \
+         volumeGroup: tarn, logicalVolume: {name}, storageClassName: local, reclaimPolicy: Delete, \
+         claim: {{namespace: default, name: cache}}}}\n"
+    )
+}
+
+fn await_said(name: &str, condition: &str, reason: &str) {
+    let said = format!("-o jsonpath={{.status.conditions[?(@.type==\"{condition}\")].reason}}");
+    await_that("the Adoption does not say it", || {
+        match kubectl(&format!("get adoption {name} {said}")) {
+            said if said == reason => Ok(()),
+            _ => Err(kubectl(&format!("get adoption {name} -o yaml"))),
+        }
+    });
+}
+
 #[test]
 #[ignore = "cluster: needs a Kubernetes of its own"]
 fn a_volume_that_was_there_is_a_claim_s_and_handed_back_with_all_its_data() {
@@ -128,10 +147,15 @@ fn a_volume_that_was_there_is_a_claim_s_and_handed_back_with_all_its_data() {
     assert_eq!(by_hand("cat /mnt/photos/note /mnt/photos/more"), "from before\nfrom the pod\n");
     on_node(NODE, "e2fsck -fn /dev/tarn/photos");
 
-    // Who says `Delete` means the data.
-    apply(&tarn(adopt).unwrap().replace("Retain", "Delete"));
-    await_object(id, "96Mi");
+    // The same with objects. Who says `Delete` means the data.
+    apply(&format!("{}---\n{}", adoption("nowhere"), adoption("photos")));
+    await_said("photos", "Published", "Published");
+    await_said("nowhere", "Adopted", "NotFound");
+    assert_eq!(kubectl("get adoption photos -o jsonpath={.status.volume}"), id);
     kubectl("wait --for=jsonpath={.status.phase}=Bound pvc/cache --timeout=1m");
+    kubectl("delete adoption nowhere photos");
+    await_object(id, "96Mi");
+    kubectl("get pv/photos pvc/cache");
     kubectl("delete pvc/cache");
     no_object_is_left();
     await_that("the volume is left", || match volumes().as_str() {

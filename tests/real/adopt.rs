@@ -236,7 +236,7 @@ fn what_may_not_be_adopted_stays_as_it_is() {
     let held = fs::File::open(theirs.device()).unwrap();
     says("photos", "in use");
     drop(held);
-    says("raw", "--as block");
+    says("raw", "(as block)");
     says("origin", "then");
     says("then", "a snapshot");
     says("pool", "a thin pool");

@@ -61,6 +61,7 @@ const DECISIONS: &[&str] = &[
     "cluster/agent/consent",
     "cluster/agent/written",
     "cluster/adopted",
+    "cluster/adoptions/said",
     "host/adopt/judge",
 ];
 

@@ -4,6 +4,7 @@
 //! stats) goes on while that is away. What it holds in memory can be lost at any moment: the truth
 //! is in LVM, and every step may be done again.
 
+mod adoptions;
 mod asked;
 mod brake;
 mod consent;
@@ -43,7 +44,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{lease, objects::LogicalVolume};
 use crate::{
     machine::Machine,
-    volume::{NodeId, Turns},
+    volume::{Error, NodeId, Turns},
 };
 use brake::Brake;
 use freed::Freed;
@@ -144,6 +145,23 @@ impl Shared {
     }
 }
 
+/// Does blocking work on the machine, to its end and in the turn of a volume. The turn is given back before
+/// anybody is told of the result, since their next call needs it.
+async fn in_turn<T: Send + 'static>(
+    turns: &Turns,
+    machine: &Arc<Machine>,
+    id: &str,
+    work: impl FnOnce(&Machine) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let turn = turns.take(id)?;
+    let machine = Arc::clone(machine);
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work(&machine)
+    });
+    done.await.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
+}
+
 /// No work that holds one of the agent's locks can be left half done.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -199,6 +217,7 @@ impl Agent {
             pools::follow(&shared),
             report::keep(&shared),
             volumes::carry_out(Arc::clone(&shared)),
+            adoptions::carry_out(&shared),
         );
     }
 }

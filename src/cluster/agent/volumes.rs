@@ -14,9 +14,9 @@ use kube::{
 use tokio_stream::StreamExt as _;
 
 use super::{
-    Notice, Shared,
+    Agent, Notice, Shared,
     brake::{Crowd, Deletion, MASS, Verdict},
-    consent, locked, permission,
+    consent, in_turn, locked, permission,
     step::{Step, next, pause_in_use},
     strays::adopt,
 };
@@ -169,19 +169,13 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Does blocking work on the host, to its end and in the volume's turn. The turn is given back
-    /// before anybody is told of the result, since their next call needs it.
+    /// Does blocking work on the host, to its end and in the volume's turn.
     async fn on_host<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Machine) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = self.shared.agent.turns.take(&self.id)?;
-        let machine = Arc::clone(&self.shared.agent.machine);
-        let done = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            work(&machine)
-        });
-        done.await.unwrap_or_else(|err| Err(Error::uncertain("the work on the volume", err)))
+        let Agent { turns, machine, .. } = &self.shared.agent;
+        in_turn(turns, machine, &self.id, work).await
     }
 
     async fn take_up(&self, object: &LogicalVolume) -> Result<Action, Unwritten> {

@@ -9,11 +9,13 @@
     reason = "the derive repeats the struct where nobody sees it, and columns are alike"
 )]
 
+mod adoption;
 mod condition;
 mod logical_volume;
 mod node_local_storage;
 mod storage_pool;
 
+pub use adoption::{Adoption, AdoptionClaim, AdoptionSpec, AdoptionStatus, ReclaimPolicy};
 pub use condition::Condition;
 pub use logical_volume::{
     CopySource, CopySourceKind, LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase,
@@ -36,8 +38,9 @@ use k8s_openapi::{
 use kube::CustomResourceExt as _;
 
 /// What must be in the API before Tarn can use it, in the order of the names.
-pub fn definitions() -> [CustomResourceDefinition; 3] {
-    [LogicalVolume::crd(), NodeLocalStorage::crd(), StoragePool::crd()].map(|mut definition| {
+pub fn definitions() -> [CustomResourceDefinition; 4] {
+    let all = [Adoption::crd(), LogicalVolume::crd(), NodeLocalStorage::crd(), StoragePool::crd()];
+    all.map(|mut definition| {
         let versions = definition.spec.versions.iter_mut();
         let schemas = versions.filter_map(|it| it.schema.as_mut()?.open_api_v3_schema.as_mut());
         schemas.for_each(forget_rust_formats);

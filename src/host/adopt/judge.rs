@@ -63,7 +63,7 @@ pub(super) fn to_adopt(groups: &[&Group], wanted: &Adoption) -> Result<Meant, Er
         }
         (_, Some(_)) => Err(Error::Precondition(format!(
             "{path} is meant twice: volume {} was called so before it was adopted, and now another is. Give \
-             that one another name (lvrename), or adopt it under another --name",
+             that one another name (lvrename), or adopt it under another name",
             wanted.name.as_str()
         ))),
         (several, None) => {
@@ -171,7 +171,7 @@ pub(super) fn ensure_free(
         false => format!("{of}/{} is being adopted under it, or that was cut short", rival.name),
     };
     Err(Error::Precondition(format!(
-        "the name is taken: {who}; adopt {vg}/{} under another --name",
+        "the name is taken: {who}; adopt {vg}/{} under another name",
         lv.name
     )))
 }
@@ -222,12 +222,12 @@ pub(super) fn purpose(
     };
     match (holds, said) {
         (Some(holds), Some(said)) if holds != said => Err(Error::Precondition(format!(
-            "{path} holds {holds}, not {said}; leave out --as, and it is adopted as what it is"
+            "{path} holds {holds}, not {said}; leave that out, and it is adopted as what it is"
         ))),
         (Some(holds), _) => Ok(holds),
         (None, _) => Err(Error::Precondition(format!(
             "{path} holds {found}, which is no file system that Tarn mounts. If a program has its data there, \
-             adopt it as a raw block device (--as block)"
+             adopt it as a raw block device (as block)"
         ))),
     }
 }

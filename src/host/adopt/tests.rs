@@ -314,7 +314,7 @@ fn what_is_no_file_system_is_adopted_as_block_when_that_is_said(#[case] holds: C
     let machine = Machine::new();
     machine.fs.set_content("/dev/vg0/data", holds.clone());
     let refused = machine.adopt().unwrap_err().to_string();
-    assert!(refused.contains("--as block"), "{refused}");
+    assert!(refused.contains("(as block)"), "{refused}");
     assert_eq!(machine.lvs(), [BEFORE]);
     let as_block = Adoption { purpose: Some(Purpose::Block), ..wanted("diary") };
     let adopted = machine.beside().adopt(&as_block).unwrap();

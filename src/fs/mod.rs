@@ -3,6 +3,7 @@
 //! [`Filesystems`] is the seam: [`tools::FsTools`] asks the kernel and the real programs,
 //! [`fake::FakeFs`] keeps their rules in memory; `contract.rs` holds what both must do.
 
+pub mod contents;
 #[cfg(test)]
 mod contract;
 pub mod durable;
@@ -63,6 +64,12 @@ pub trait Filesystems: Send + Sync {
     /// # Errors
     /// A device that cannot be read is an error, never [`Edges::Zero`].
     fn look(&self, device: &Path) -> Result<Look, Error>;
+
+    /// The UUID of the file system on a device, mounted or not, as blkid writes it.
+    ///
+    /// # Errors
+    /// A device that cannot be read, or has no file system of that kind.
+    fn uuid(&self, device: &Path, kind: FsKind) -> Result<String, Error>;
 
     /// Makes a file system. The device must have been found empty or [`Content::Unfinished`];
     /// nothing is ever forced.
@@ -127,6 +134,12 @@ pub trait Filesystems: Send + Sync {
     /// # Errors
     /// [`Error::InUse`] while something holds it.
     fn unmount(&self, at: &Path) -> Result<(), Error>;
+
+    /// Opens the root directory of what is mounted there.
+    ///
+    /// # Errors
+    /// Where something else is seen there by now.
+    fn root(&self, mount: &Mount) -> Result<contents::Root, Error>;
 
     /// All mounts that this process sees, oldest first (`/proc/self/mountinfo`).
     fn mounts(&self) -> Result<Vec<Mount>, Error>;

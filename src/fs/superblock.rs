@@ -52,6 +52,24 @@ impl Superblock {
     }
 }
 
+/// The UUID of the file system of `kind` that begins so, as blkid writes it.
+pub(super) fn uuid(kind: FsKind, start: &[u8]) -> Option<String> {
+    Superblock::read(kind, start)?;
+    let at = match kind {
+        FsKind::Ext4 => 1024 + 0x68,
+        FsKind::Xfs => 32,
+        FsKind::Btrfs => BTRFS_AT + 0x20,
+    };
+    let bytes: [u8; 16] = take(start, at)?;
+    if bytes == [0; 16] {
+        return None;
+    }
+    let hex = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let parts = [0..4, 4..6, 6..8, 8..10, 10..16];
+    let parts: Vec<String> = parts.into_iter().filter_map(|it| bytes.get(it).map(hex)).collect();
+    Some(parts.join("-"))
+}
+
 fn ext4(sb: &[u8]) -> Option<Superblock> {
     const MAGIC: u16 = 0xEF53;
     const VALID: u16 = 1;
@@ -161,6 +179,18 @@ mod tests {
         for other in FsKind::ALL.into_iter().filter(|other| *other != kind) {
             assert_eq!(Superblock::read(other, &start), None);
         }
+    }
+
+    #[rstest]
+    #[case(FsKind::Xfs, start(0, XFS), Some("d5a20803-4d70-476b-9054-7fc73f749f86"))]
+    #[case::none(FsKind::Ext4, start(1024, EXT4), None)]
+    #[case::another(FsKind::Ext4, start(0, XFS), None)]
+    fn by_which_it_is_known(
+        #[case] kind: FsKind,
+        #[case] start: Vec<u8>,
+        #[case] want: Option<&str>,
+    ) {
+        assert_eq!(uuid(kind, &start).as_deref(), want);
     }
 
     #[rstest]

@@ -116,7 +116,10 @@ impl WholeDevices {
 
     /// Wipes the device of a deleted volume, sees that nothing is on it, and forgets the volume.
     fn clean(&self, found: &Found) -> Result<(), Error> {
-        let Found { id, pool, .. } = found;
+        let Found { id, pool, record } = found;
+        if let Some(is) = &record.file_system {
+            return self.empty(found, is);
+        }
         let device = self.device(found)?;
         self.overwrite(found, &device)?;
         if device.partition_of.is_none() {

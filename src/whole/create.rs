@@ -2,10 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{Found, WholeDevices, identity::Identity, pool::Pool, record::Record};
+use super::{
+    Found, WholeDevices,
+    identity::Identity,
+    judge::Judged,
+    mounted::{self, Seen},
+    pool::Pool,
+    record::{FileSystem, Record},
+};
 use crate::{
     device::{BlockDevice, Wipe},
     fs::MkfsOptions,
+    mounts::fs_failed,
     pool::{Class, EntryState, PoolSpec, capacity::no_device, pick},
     units::Bytes,
     volume::{Error, Parameters, PoolName, Purpose, Volume, VolumeId, Wanted, chain, ensure_equal},
@@ -43,7 +51,13 @@ impl WholeDevices {
             }
         }
         let largest = self.room(pool).largest;
-        Err(Error::NoRoom(no_device(&pool.name, wanted.size, largest)))
+        let mut why = no_device(&pool.name, wanted.size, largest);
+        let view = self.view();
+        let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
+        for (at, said) in free.filter_map(|it| Some((&it.entry.path, unfit(it, wanted, &draft)?))) {
+            why.push_str(&format!("; {} is free, but {said}", at.display()));
+        }
+        Err(Error::NoRoom(why))
     }
 
     /// Takes a free device for the volume, if there is one that fits.
@@ -61,23 +75,26 @@ impl WholeDevices {
             |size: Bytes| size >= wanted.size.least() && size >= least && wanted.size.allows(size);
         let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
         let mut fitting: Vec<_> = free
-            .filter_map(|it| Some((it.device.as_ref()?, &it.entry.path)))
-            .filter(|(device, _)| fits(device.size))
+            .filter_map(|it| Some((it.size?, it)))
+            .filter(|(size, it)| fits(*size) && unfit(it, wanted, draft).is_none())
             .collect();
-        fitting.sort_by_key(|(device, path)| (device.size, *path));
-        for (device, path) in fitting {
+        fitting.sort_by_key(|(size, it)| (*size, &it.entry.path));
+        for (size, it) in fitting {
+            let Some(device) = &it.device else { continue };
+            let Some(file_system) = self.seize(it, device, size)? else { continue };
             let record = Record {
                 name: wanted.name.clone(),
                 purpose: wanted.purpose,
-                size: device.size,
+                size,
                 wipe: draft.class.wipe,
                 shreds: shreds(pool, draft.class.wipe),
                 mkfs: draft.mkfs.clone(),
                 created: (self.clock)(),
-                fresh: true,
+                fresh: file_system.is_none(),
                 deleted: false,
                 wiped: None,
-                device: Identity::of(device, path),
+                device: Identity::of(device, &it.entry.path),
+                file_system,
             };
             if self.take(pool, id, device, &record)? {
                 self.look_around_now()?;
@@ -95,17 +112,45 @@ impl WholeDevices {
         device: &BlockDevice,
         record: &Record,
     ) -> Result<bool, Error> {
-        let hold = self.devices.hold(device);
-        let look = self.fs.look(&device.path).map_err(|err| chain(&err));
-        let is_free = hold.is_ok() && look.as_ref().is_ok_and(|look| look.is_nothing());
-        let unheld = hold.as_ref().err().map(|err| chain(err));
-        self.note_look(device, look, unheld);
-        if !is_free {
-            return Ok(false);
-        }
+        // A file system that is mounted keeps its device from others.
+        let hold = match record.file_system {
+            Some(_) => None,
+            None => {
+                let hold = self.devices.hold(device);
+                let look = self.fs.look(&device.path).map_err(|err| chain(&err));
+                let is_free = hold.is_ok() && look.as_ref().is_ok_and(|look| look.is_nothing());
+                let unheld = hold.as_ref().err().map(|err| chain(err));
+                self.note_look(device, look, unheld);
+                if !is_free {
+                    return Ok(false);
+                }
+                Some(hold)
+            }
+        };
         pool.put("writing the record of", id, record.clone())?;
+        drop(hold);
         tracing::info!(pool = %pool.name, volume = %id, device = %device.path.display(), "taken");
         Ok(true)
+    }
+
+    /// What is to be written of the file system of an entry that is a mount, `Some(None)` of a device; `None` where it
+    /// is free no more.
+    fn seize(
+        &self,
+        it: &Judged,
+        device: &BlockDevice,
+        size: Bytes,
+    ) -> Result<Option<Option<FileSystem>>, Error> {
+        let Some(mount) = it.entry.leads.mount() else { return Ok(Some(None)) };
+        let Ok(kind) = mounted::of_all(mount) else { return Ok(None) };
+        let failed = |err| fs_failed(format!("looking at {}", mount.at.display()), err);
+        let root = self.fs.root(mount).map_err(failed)?;
+        if self.see(mount).map_err(failed)? != (Seen { size, holds: None }) {
+            return Ok(None);
+        }
+        let uuid = self.fs.uuid(&device.path, kind).map_err(failed)?;
+        let owner = root.owner().map_err(failed)?;
+        Ok(Some(Some(FileSystem { uuid, owner, removed: 0 })))
     }
 
     /// Compares what an earlier call made with what is wanted under its name.
@@ -120,6 +165,12 @@ impl WholeDevices {
         same("mkfsOptions", record.mkfs.clone(), draft.mkfs)?;
         wanted.ensure_is_where_wanted(id, &self.node)
     }
+}
+
+/// Why what is free cannot be what is wanted.
+fn unfit(it: &Judged, wanted: &Wanted, draft: &Draft) -> Option<String> {
+    let kind = mounted::of_all(it.entry.leads.mount()?).ok()?;
+    mounted::unfit(kind, wanted, &draft.mkfs)
 }
 
 /// How volumes of these parameters are made in the pool.

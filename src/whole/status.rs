@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Found, WholeDevices, judge::Judged, pool::Pool, record::Record};
 use crate::{
+    device::BlockDevice,
     lvm::{Layout, PhysicalVolume, Stretch},
     pool::{
         DeviceEntry, EntryState, Keeps, Kept, PoolStatus, Trimmed,
@@ -18,8 +19,8 @@ impl WholeDevices {
     /// The devices that the pool has, those that are free each with one free run.
     fn stock(&self, pool: &Pool) -> Stock {
         let view = self.view();
-        let physical = |device: &crate::device::BlockDevice, is_free: bool| {
-            let length = device.size.0 / SECTOR.0;
+        let physical = |device: &BlockDevice, size: Bytes, is_free: bool| {
+            let length = size.0 / SECTOR.0;
             PhysicalVolume {
                 device: device.path.clone(),
                 uuid: String::new(),
@@ -31,10 +32,13 @@ impl WholeDevices {
             }
         };
         let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
-        let free = free.filter_map(|it| Some(physical(it.device.as_ref()?, true)));
+        let free = free.filter_map(|it| Some(physical(it.device.as_ref()?, it.size?, true)));
         let all = pool.all();
-        let taken = all.iter().filter_map(|(id, _)| view.volumes.get(id)?.first());
-        let taken = taken.map(|device| physical(device, false));
+        let taken = all.iter().filter_map(|(id, record)| {
+            let device = view.volumes.get(id)?.first()?;
+            let size = if record.file_system.is_some() { record.size } else { device.size };
+            Some(physical(device, size, false))
+        });
         let all: Vec<PhysicalVolume> = free.chain(taken).collect();
         let sum = |of: fn(&PhysicalVolume) -> u64| all.iter().map(of).sum();
         Stock {
@@ -89,12 +93,14 @@ impl WholeDevices {
         let (view, mut health) = (self.view(), Health { apart: true, ..Health::default() });
         for (id, record) in pool.all() {
             let count = view.volumes.get(&id).map_or(0, Vec::len);
-            if count == 1 {
+            let is_given = !view.unmounted.contains(&id);
+            if count == 1 && is_given {
                 continue;
             }
             let disk = record.device.described();
             health.disks.push(match count {
                 0 => disk,
+                1 => format!("{disk}, whose file system is not mounted there"),
                 _ => format!("{disk}, as which there are several"),
             });
             health.lost.push(id.to_string());

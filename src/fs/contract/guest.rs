@@ -54,6 +54,17 @@ impl Guest {
     }
 }
 
+#[rstest]
+#[ignore = "guest: needs root and block devices"]
+fn guest_a_file_system_is_known_as_blkid_knows_it(
+    #[values(FsKind::Ext4, FsKind::Xfs, FsKind::Btrfs)] kind: FsKind,
+) {
+    let guest = Guest::new();
+    let device = guest.made(kind);
+    let said = run("blkid", &["-p", "-o", "value", "-s", "UUID", device.to_str().unwrap()]);
+    assert_eq!(FsTools.uuid(&device, kind).unwrap(), said.trim());
+}
+
 fn run(program: &'static str, args: &[&str]) -> String {
     let out = Invocation::changes(program).args(args).run();
     let out = out.unwrap_or_else(|failure| panic!("{failure}: {}", failure.cause));

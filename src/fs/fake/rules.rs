@@ -9,7 +9,7 @@ use crate::{
     fs::{
         Access, Content, DeviceNumber, Edges, Error, Family, Filesystems, FsKind, HugePages, Look,
         MemoryHow, MemoryOption, MkfsOptions, Mount, MountHow, ProjectLimit, Quota, Share,
-        Signature, Stretch, Usage,
+        Signature, Stretch, Usage, contents::Root,
     },
     process::{Cause, Failure},
     units::Bytes,
@@ -51,6 +51,17 @@ impl Filesystems for FakeFs {
         let state = self.enter(Call::Look, device)?;
         let (number, _) = self.find(&state, device)?;
         Ok(look(&state.content(number)))
+    }
+
+    fn uuid(&self, device: &Path, kind: FsKind) -> Result<String, Error> {
+        let state = self.enter(Call::Uuid, device)?;
+        let (number, _) = self.find(&state, device)?;
+        match state.contents.get(&number) {
+            Some((Content::Filesystem { kind: found, .. }, identity)) if *found == kind => {
+                Ok(format!("00000000-0000-0000-0000-{identity:012x}"))
+            }
+            _ => Err(failed("read", device, Errno::EINVAL)),
+        }
     }
 
     fn make(&self, device: &Path, kind: FsKind, _: &MkfsOptions) -> Result<(), Error> {
@@ -273,6 +284,11 @@ impl Filesystems for FakeFs {
         state.forget_quotas_of(&gone);
         state.forget_memory_of(&gone);
         Ok(())
+    }
+
+    fn root(&self, mount: &Mount) -> Result<Root, Error> {
+        drop(self.enter(Call::Root, &mount.at)?);
+        Root::open(&mount.at)
     }
 
     fn mounts(&self) -> Result<Vec<Mount>, Error> {

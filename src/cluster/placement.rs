@@ -72,13 +72,13 @@ impl Share {
 }
 
 impl PoolView {
-    /// What of a pool of whole devices is left beside what is promised.
-    fn whole_left(&self, promised: &Promised) -> Stock {
+    /// What of a pool of whole devices is left for a wish beside what is promised.
+    fn whole_left(&self, promised: &Promised, purpose: Purpose, wish: &Parameters) -> Stock {
         let mut stock = self.stock.clone();
         for draw in &promised.thick {
             take_smallest(&mut stock, Bytes(draw.extents().saturating_mul(self.stock.extent.0)));
         }
-        stock
+        stock.fit_for(purpose, wish)
     }
 
     /// How large a volume is made that is to have a size in this range, and at least `floor`.
@@ -87,15 +87,15 @@ impl PoolView {
     /// [`Error::OutOfRange`] for a range in which there is none, [`Error::NoRoom`] for one in which no device is.
     fn size(
         &self,
-        class: &Class,
-        promised: &Promised,
+        (class, promised): (&Class, &Promised),
+        (purpose, wish): (Purpose, &Parameters),
         size: SizeRange,
         floor: Bytes,
     ) -> Result<Bytes, Error> {
         if !self.spec.is_of_whole_devices() {
             return size.fit(unit_of(self.stock.extent, class.layout), floor);
         }
-        let left = self.whole_left(promised);
+        let left = self.whole_left(promised, purpose, wish);
         fitting(&left, size).ok_or_else(|| {
             let largest = room(&left, &self.spec, class).largest;
             Error::NoRoom(no_device(&self.name, size, largest))
@@ -104,9 +104,13 @@ impl PoolView {
 
     /// The room for a class, with what is promised taken off. Where a promised linear or striped volume
     /// will lie is not known: for such a class it is taken off what is the largest without it.
-    pub(super) fn room(&self, class: &Class, promised: &Promised) -> Capacity {
+    pub(super) fn room(
+        &self,
+        (class, promised): (&Class, &Promised),
+        (purpose, wish): (Purpose, &Parameters),
+    ) -> Capacity {
         if self.spec.is_of_whole_devices() {
-            return room(&self.whole_left(promised), &self.spec, class);
+            return room(&self.whole_left(promised, purpose, wish), &self.spec, class);
         }
         if let (Provisioning::Thick, Layout::Raid(_)) = (class.provisioning, class.layout) {
             let mut stock = self.stock.clone();
@@ -130,12 +134,12 @@ impl PoolView {
 
 impl Candidate<'_> {
     /// The room for volumes of these parameters, over all pools that they allow.
-    pub(super) fn capacity(&self, parameters: &Parameters) -> Capacity {
+    pub(super) fn capacity(&self, purpose: Purpose, parameters: &Parameters) -> Capacity {
         let named = |pool: &PoolView| parameters.pool.as_ref().is_none_or(|it| *it == pool.name);
         let rooms =
             self.pools.iter().filter(|(pool, _)| named(pool)).filter_map(|(pool, taken)| {
                 let class = Class::resolve(parameters, &pool.name, &pool.spec, None).ok()?;
-                Some(pool.room(&class, taken))
+                Some(pool.room((&class, taken), (purpose, parameters)))
             });
         rooms.sum()
     }
@@ -148,15 +152,16 @@ impl Candidate<'_> {
     pub(super) fn place(
         &self,
         size: SizeRange,
-        parameters: &Parameters,
+        (purpose, parameters): (Purpose, &Parameters),
         origin: Option<&Origin>,
     ) -> Result<Placement, Error> {
         let (pool, promised) = self.pool(parameters, origin)?;
         let provisioned = origin.map(|it| it.provisioning);
         let class = Class::resolve(parameters, &pool.name, &pool.spec, provisioned)?;
         let floor = origin.map_or(Bytes::ZERO, |it| it.size);
-        let size = pool.size(&class, promised, size, floor)?;
-        let room = pool.room(&class, promised);
+        let wish = (purpose, parameters);
+        let size = pool.size((&class, promised), wish, size, floor)?;
+        let room = pool.room((&class, promised), wish);
         if size > room.largest {
             return Err(Error::NoRoom(format!(
                 "pool {} of node {} has no room for a volume of {size}; the largest that fits is {}",
@@ -215,16 +220,17 @@ pub(super) fn node_of<'a>(
     Ok(Some(&origin.node))
 }
 
-/// The node with the most room for volumes of these parameters.
+/// The node with the most room for what is wanted.
 ///
 /// # Errors
 /// [`Error::NoRoom`] where there is no node.
 pub(super) fn roomiest<'a>(
-    parameters: &Parameters,
+    wanted: &Wanted,
     open: impl Iterator<Item = Candidate<'a>>,
 ) -> Result<Candidate<'a>, Error> {
     let none = || Error::NoRoom("no node of the driver is alive".to_owned());
-    open.max_by_key(|it| it.capacity(parameters).largest).ok_or_else(none)
+    let room = |it: &Candidate<'_>| it.capacity(wanted.purpose, &wanted.parameters).largest;
+    open.max_by_key(room).ok_or_else(none)
 }
 
 /// Nothing is made on a node that says nothing.

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use super::{placement::Candidate, wish::Placement};
 use crate::{
     units::Bytes,
-    volume::{Error, NodeId, Parameters, SizeRange, VolumeId, VolumeName, Wanted},
+    volume::{Error, NodeId, Parameters, Purpose, SizeRange, VolumeId, VolumeName, Wanted},
 };
 
 /// On which node the scheduler wants a claim's volume (k8s.io/component-helpers,
@@ -25,6 +25,7 @@ pub(super) struct Sibling {
     pub(super) claim: String,
     pub(super) id: VolumeId,
     pub(super) size: SizeRange,
+    pub(super) purpose: Purpose,
     pub(super) parameters: Parameters,
 }
 
@@ -98,10 +99,13 @@ pub(super) fn sibling(
     let field = "spec.resources.requests.storage";
     let size = &requests.and_then(|it| it.get("storage")).ok_or_else(|| Error::missing(field))?.0;
     let bytes: Bytes = size.parse().map_err(|err| Error::invalid(field, size, said(err)))?;
+    let mode = claim.spec.as_ref().and_then(|it| it.volume_mode.as_deref());
+    let is_block = mode == Some("Block");
     Ok(Sibling {
         claim: format!("{}/{}", text(&metadata.namespace), text(&metadata.name)),
         id: VolumeId::of(&name),
         size: SizeRange::at_least(bytes),
+        purpose: if is_block { Purpose::Block } else { parameters.purpose() },
         parameters,
     })
 }
@@ -124,7 +128,7 @@ pub(super) fn place_all(
     candidate.take(place);
     let mut places = Vec::new();
     for sibling in siblings {
-        match candidate.place(sibling.size, &sibling.parameters, None) {
+        match candidate.place(sibling.size, (sibling.purpose, &sibling.parameters), None) {
             Ok(its) => {
                 candidate.take(&its);
                 places.push((sibling.id.clone(), its));

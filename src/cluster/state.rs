@@ -301,12 +301,13 @@ impl State {
         node: Option<&NodeId>,
         now: Instant,
     ) -> Capacity {
+        let purpose = parameters.purpose();
         match node {
             Some(node) => {
                 let open = self.open_node(node, now);
-                open.map(|it| it.capacity(parameters)).unwrap_or_default()
+                open.map(|it| it.capacity(purpose, parameters)).unwrap_or_default()
             }
-            None => self.open(now).map(|it| it.capacity(parameters)).sum(),
+            None => self.open(now).map(|it| it.capacity(purpose, parameters)).sum(),
         }
     }
 

@@ -185,7 +185,14 @@ impl Pool {
             extents,
             free_runs: vec![Stretch { start: extents - free, length: free }],
         };
-        Stock { extent: UNIT, extents, free, physical: vec![physical], thin: None }
+        Stock {
+            extent: UNIT,
+            extents,
+            free,
+            physical: vec![physical],
+            thin: None,
+            mounted: BTreeMap::new(),
+        }
     }
 
     /// The volume's own directory.

@@ -83,6 +83,12 @@ fn is_made_once(world: &dyn World, kind: FsKind) {
     }
     assert_eq!(fs.probe(&device).unwrap(), made);
     fs.check(&device, kind).unwrap();
+    let other = world.made(kind);
+    assert_eq!(fs.identity(&device, kind).unwrap(), fs.identity(&device, kind).unwrap());
+    assert_ne!(fs.identity(&device, kind).unwrap(), fs.identity(&other, kind).unwrap());
+    for another in FsKind::ALL.into_iter().filter(|it| *it != kind) {
+        fs.identity(&device, another).unwrap_err();
+    }
 }
 
 fn is_mounted_and_unmounted(world: &dyn World, kind: FsKind) {

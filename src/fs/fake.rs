@@ -27,6 +27,7 @@ type Lookup = Box<dyn Fn(&Path) -> Option<(DeviceNumber, Bytes)> + Send + Sync>;
 pub enum Call {
     Probe,
     Look,
+    Identity,
     Make,
     Check,
     PartFromOrigin,
@@ -41,6 +42,7 @@ pub enum Call {
     LacksInMemory,
     Bind,
     Unmount,
+    Root,
     Mounts,
     DeviceAt,
     Grow,

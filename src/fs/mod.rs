@@ -3,6 +3,7 @@
 //! [`Filesystems`] is the seam: [`tools::FsTools`] asks the kernel and the real programs,
 //! [`fake::FakeFs`] keeps their rules in memory; `contract.rs` holds what both must do.
 
+pub mod contents;
 #[cfg(test)]
 mod contract;
 pub mod durable;
@@ -49,6 +50,15 @@ pub struct DeviceNumber {
     pub minor: u64,
 }
 
+/// By what a file system is known again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its UUID, as blkid writes it.
+    pub uuid: String,
+    /// On how many devices it lies: a btrfs may have several.
+    pub devices: u64,
+}
+
 /// What Tarn needs from file systems and mounts. Calls block.
 pub trait Filesystems: Send + Sync {
     /// What is on a device, by a low-level probe (`blkid -p`, never its cache) and by the
@@ -63,6 +73,12 @@ pub trait Filesystems: Send + Sync {
     /// # Errors
     /// A device that cannot be read is an error, never [`Edges::Zero`].
     fn look(&self, device: &Path) -> Result<Look, Error>;
+
+    /// By what the file system on a device is known again, mounted or not.
+    ///
+    /// # Errors
+    /// A device that cannot be read, or has no file system of that kind.
+    fn identity(&self, device: &Path, kind: FsKind) -> Result<Identity, Error>;
 
     /// Makes a file system. The device must have been found empty or [`Content::Unfinished`];
     /// nothing is ever forced.
@@ -127,6 +143,12 @@ pub trait Filesystems: Send + Sync {
     /// # Errors
     /// [`Error::InUse`] while something holds it.
     fn unmount(&self, at: &Path) -> Result<(), Error>;
+
+    /// Opens the root directory of what is mounted there.
+    ///
+    /// # Errors
+    /// Where something else is seen there by now.
+    fn root(&self, mount: &Mount) -> Result<contents::Root, Error>;
 
     /// All mounts that this process sees, oldest first (`/proc/self/mountinfo`).
     fn mounts(&self) -> Result<Vec<Mount>, Error>;

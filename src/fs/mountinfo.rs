@@ -13,6 +13,8 @@ use super::{Access, DeviceNumber, Mount};
 /// One line: what callers see of it, and what was mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
+    /// Its number, which another mount may have when it is gone.
+    pub(super) id: u64,
     /// What callers see.
     pub(super) mount: Mount,
     /// The device or whatever else was mounted, as the one who mounted it wrote it.
@@ -42,7 +44,8 @@ fn warned(line: &[u8]) -> Option<Entry> {
 /// `36 35 98:0 /root /at rw,noatime master:1 - ext4 /dev/source rw,errors=continue`
 fn entry(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let device = device(fields.nth(2)?)?;
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let device = device(fields.nth(1)?)?;
     let root = path(fields.next()?);
     let at = path(fields.next()?);
     let options = std::str::from_utf8(fields.next()?).ok()?;
@@ -54,7 +57,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
     let read_only = flags.contains(MsFlags::MS_RDONLY);
     let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
     let mount = Mount { device, root, at, access, flags, fs_type };
-    Some(Entry { mount, source, options: own })
+    Some(Entry { id, mount, source, options: own })
 }
 
 fn device(field: &[u8]) -> Option<DeviceNumber> {
@@ -141,7 +144,7 @@ nonsense
         let access = Access::ReadOnly;
         let mount = Mount { device, root: "/sub".into(), at, access, flags, fs_type };
         let source = PathBuf::from("/dev/mapper/vg-v");
-        assert_eq!(entries[2], Entry { mount, source, options: "rw".to_owned() });
+        assert_eq!(entries[2], Entry { id: 91, mount, source, options: "rw".to_owned() });
         assert_eq!(entries[3].options, "rw,subvolid=5,subvol=/");
     }
 

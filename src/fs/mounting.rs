@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -175,17 +178,28 @@ pub(super) fn unmount(at: &Path) -> Result<(), Error> {
 
 /// See [`super::Filesystems::mounts`].
 pub(super) fn mounts() -> Result<Vec<Mount>, Error> {
-    let seen = |entry: mountinfo::Entry| {
-        let mut mount = entry.mount;
-        if mount.fs_type == FsKind::Btrfs.name() {
-            // One that does not answer keeps the number of no device, and so belongs to no volume.
-            if let Ok(Some(device)) = device_at(&entry.source) {
-                mount.device = device;
-            }
-        }
-        mount
-    };
     Ok(entries()?.into_iter().map(seen).collect())
+}
+
+/// The mount through which a file was opened; none once it is unmounted, if only lazily.
+pub(super) fn mount_of(file: &fs::File) -> Result<Option<Mount>, Error> {
+    let path = PathBuf::from(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
+    let fail = |source| Error::Path { action: "read", path: path.clone(), source };
+    let told = fs::read_to_string(&path).map_err(fail)?;
+    let id = told.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    let Some(id): Option<u64> = id else { return Ok(None) };
+    Ok(entries()?.into_iter().find(|it| it.id == id).map(seen))
+}
+
+fn seen(entry: mountinfo::Entry) -> Mount {
+    let mut mount = entry.mount;
+    if mount.fs_type == FsKind::Btrfs.name() {
+        // One that does not answer keeps the number of no device, and so belongs to no volume.
+        if let Ok(Some(device)) = device_at(&entry.source) {
+            mount.device = device;
+        }
+    }
+    mount
 }
 
 pub(super) fn entries() -> Result<Vec<mountinfo::Entry>, Error> {

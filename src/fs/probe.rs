@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Content, Error, FsKind,
-    superblock::{SPAN, State, Superblock},
+    Content, Error, FsKind, Identity,
+    superblock::{self, SPAN, State, Superblock},
 };
 use crate::process::{Failure, Invocation};
 
@@ -45,10 +45,24 @@ pub(super) fn probe(device: &Path) -> Result<Content, Error> {
 
 /// The superblock of a file system that is known to be there.
 pub(super) fn superblock(device: &Path, kind: FsKind) -> Result<Superblock, Error> {
+    from_start(device, kind, |start| Superblock::read(kind, start))
+}
+
+/// See [`super::Filesystems::identity`].
+pub(super) fn identity(device: &Path, kind: FsKind) -> Result<Identity, Error> {
+    from_start(device, kind, |start| superblock::identity(kind, start))
+}
+
+/// What the start of a device tells of the file system that is on it.
+fn from_start<T>(
+    device: &Path,
+    kind: FsKind,
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, Error> {
     let fail = |source| Error::Path { action: "read", path: device.to_owned(), source };
     let file = File::open(device).map_err(fail)?;
     let start = read_at(&file, 0, SPAN as u64).map_err(fail)?;
-    Superblock::read(kind, &start).ok_or_else(|| {
+    read(&start).ok_or_else(|| {
         fail(io::Error::new(io::ErrorKind::InvalidData, format!("there is no {kind} superblock")))
     })
 }

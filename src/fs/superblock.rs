@@ -4,7 +4,7 @@
 //! fs/xfs/libxfs/xfs_format.h (`xfs_dsb`, at byte 0, big-endian) and
 //! include/uapi/linux/btrfs_tree.h (`btrfs_super_block`, at 64 KiB).
 
-use super::FsKind;
+use super::{FsKind, Identity};
 use crate::units::Bytes;
 
 /// How many bytes from a device's start [`Superblock::read`] wants to see.
@@ -50,6 +50,28 @@ impl Superblock {
             FsKind::Btrfs => btrfs(start.get(BTRFS_AT..BTRFS_AT + 4096)?),
         }
     }
+}
+
+/// By what the file system of `kind` is known again that begins so.
+pub(super) fn identity(kind: FsKind, start: &[u8]) -> Option<Identity> {
+    Superblock::read(kind, start)?;
+    let at = match kind {
+        FsKind::Ext4 => 1024 + 0x68,
+        FsKind::Xfs => 32,
+        FsKind::Btrfs => BTRFS_AT + 0x20,
+    };
+    let bytes: [u8; 16] = take(start, at)?;
+    if bytes == [0; 16] {
+        return None;
+    }
+    let hex = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let parts = [0..4, 4..6, 6..8, 8..10, 10..16];
+    let parts: Vec<String> = parts.into_iter().filter_map(|it| bytes.get(it).map(hex)).collect();
+    let devices = match kind {
+        FsKind::Ext4 | FsKind::Xfs => 1,
+        FsKind::Btrfs => u64::from_le_bytes(take(start, BTRFS_AT + 0x88)?),
+    };
+    Some(Identity { uuid: parts.join("-"), devices })
 }
 
 fn ext4(sb: &[u8]) -> Option<Superblock> {
@@ -161,6 +183,29 @@ mod tests {
         for other in FsKind::ALL.into_iter().filter(|other| *other != kind) {
             assert_eq!(Superblock::read(other, &start), None);
         }
+    }
+
+    #[rstest]
+    #[case(FsKind::Xfs, start(0, XFS), Some("d5a20803-4d70-476b-9054-7fc73f749f86"))]
+    #[case::none(FsKind::Ext4, start(1024, EXT4), None)]
+    #[case::none(FsKind::Btrfs, start(BTRFS_AT + 0x40, BTRFS), None)]
+    #[case::another(FsKind::Ext4, start(0, XFS), None)]
+    fn by_what_it_is_known(
+        #[case] kind: FsKind,
+        #[case] start: Vec<u8>,
+        #[case] want: Option<&str>,
+    ) {
+        let want = want.map(|uuid| Identity { uuid: uuid.to_owned(), devices: 1 });
+        assert_eq!(identity(kind, &start), want);
+    }
+
+    #[rstest]
+    #[case(1)]
+    #[case(2)]
+    fn on_how_many_devices_it_lies(#[case] devices: u8) {
+        let start = with(start(BTRFS_AT + 0x40, BTRFS), BTRFS_AT + 0x20, 0xd5);
+        let found = identity(FsKind::Btrfs, &with(start, BTRFS_AT + 0x88, devices)).unwrap();
+        assert_eq!(found.devices, u64::from(devices));
     }
 
     #[rstest]

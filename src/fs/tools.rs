@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    Access, Content, DeviceNumber, Error, Filesystems, FsKind, Look, MemoryHow, MemoryOption,
-    MkfsOptions, Mount, MountHow, ProjectLimit, Quota, Stretch, Usage, growing, looking, making,
-    marks, memory, mounting, probe, quota, trimming,
+    Access, Content, DeviceNumber, Error, Filesystems, FsKind, Identity, Look, MemoryHow,
+    MemoryOption, MkfsOptions, Mount, MountHow, ProjectLimit, Quota, Stretch, Usage,
+    contents::Root, growing, looking, making, marks, memory, mounting, probe, quota, trimming,
 };
 use crate::units::Bytes;
 
@@ -37,6 +37,10 @@ impl Filesystems for FsTools {
 
     fn look(&self, device: &Path) -> Result<Look, Error> {
         looking::look(device)
+    }
+
+    fn identity(&self, device: &Path, kind: FsKind) -> Result<Identity, Error> {
+        probe::identity(device, kind)
     }
 
     fn make(&self, device: &Path, kind: FsKind, options: &MkfsOptions) -> Result<(), Error> {
@@ -93,6 +97,10 @@ impl Filesystems for FsTools {
 
     fn unmount(&self, at: &Path) -> Result<(), Error> {
         mounting::unmount(at)
+    }
+
+    fn root(&self, mount: &Mount) -> Result<Root, Error> {
+        Root::of(mount)
     }
 
     fn mounts(&self) -> Result<Vec<Mount>, Error> {

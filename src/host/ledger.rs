@@ -1,6 +1,8 @@
 //! What a volume group holds, in memory: LVM's last report, brought up to date by each change of
 //! ours until the next report. Pure.
 
+use std::collections::BTreeMap;
+
 use super::{
     mend::Gaps,
     record::{DELETED, LEFTOVERS, Record},
@@ -132,6 +134,7 @@ impl Ledger {
             free: self.group.free,
             physical: self.group.physical.clone(),
             thin,
+            mounted: BTreeMap::new(),
         }
     }
 
@@ -277,7 +280,6 @@ fn has_id(name: &str, prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::{super::record::wipe_tags, *};
     use crate::{device::Wipe, lvm::Legs};

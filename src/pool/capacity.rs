@@ -4,10 +4,13 @@ mod raid;
 mod whole;
 
 pub use raid::{Draw, take_longest};
-pub use whole::{SECTOR, fitting, no_device, take_smallest};
+pub use whole::{SECTOR, fitting, no_device, take_smallest, unfit};
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Class, PoolSpec};
 use crate::{
+    fs::FsKind,
     lvm::{
         Layout, Legs, PhysicalVolume,
         allocation::{Run, allocate},
@@ -33,6 +36,8 @@ pub struct Stock {
     pub physical: Vec<PhysicalVolume>,
     /// Its thin pool, if it is there.
     pub thin: Option<ThinStock>,
+    /// Those of its disks that are whole volumes with a file system, which is mounted already.
+    pub mounted: BTreeMap<PathBuf, FsKind>,
 }
 
 /// What a thin pool has to give.

@@ -2,15 +2,17 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::{units::Bytes, volume::VolumeId};
+use crate::{fs::FsKind, units::Bytes, volume::VolumeId};
 
 /// An entry of a directory, or a directory that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceEntry {
     /// Its path.
     pub path: PathBuf,
-    /// The device that it leads to, and how large that is.
+    /// The device that it leads to, and how large a volume of it is.
     pub device: Option<(PathBuf, Bytes)>,
+    /// The file system that is mounted there.
+    pub mounted: Option<FsKind>,
     /// How it stands.
     pub state: EntryState,
 }
@@ -87,7 +89,7 @@ mod tests {
         let id: VolumeId = VolumeId::of(&"a".parse().unwrap());
         let line = |device: Option<&str>, state| {
             let device = device.map(|it| (it.into(), Bytes::gib(10)));
-            DeviceEntry { path: "/mnt/disks/a".into(), device, state }.to_string()
+            DeviceEntry { path: "/mnt/disks/a".into(), device, mounted: None, state }.to_string()
         };
         assert_eq!(
             line(Some("/dev/sda"), EntryState::Free),

@@ -83,7 +83,7 @@ impl StaticParameters {
             (Some(true), Some(kind)) => {
                 return Err(bad(FSTYPE, kind.name(), "a raw block volume has no file system"));
             }
-            (_, kind) => Purpose::Filesystem(kind.unwrap_or(FsKind::Ext4)),
+            _ => parameters.purpose(),
         };
         parameters.mkfs_options(purpose)?;
         Ok(Self { parameters, purpose })
@@ -273,6 +273,11 @@ impl Parameters {
             }
         }
         Ok(())
+    }
+
+    /// What a volume is used as of which nothing else is known: a claim may still ask for raw block.
+    pub fn purpose(&self) -> Purpose {
+        Purpose::Filesystem(self.filesystem.unwrap_or(FsKind::Ext4))
     }
 
     /// The options for mkfs of a volume for `purpose`.

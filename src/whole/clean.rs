@@ -117,6 +117,12 @@ impl WholeDevices {
     /// Wipes the device of a deleted volume, sees that nothing is on it, and forgets the volume.
     fn clean(&self, found: &Found) -> Result<(), Error> {
         let Found { id, pool, .. } = found;
+        // Since it was listed it may have become clean, and another volume of the same name.
+        let Some(record) = pool.find(id).filter(|it| it.deleted) else { return Ok(()) };
+        let found = &Found { id: id.clone(), pool: Arc::clone(pool), record };
+        if let Some(is) = &found.record.file_system {
+            return self.empty(found, is);
+        }
         let device = self.device(found)?;
         self.overwrite(found, &device)?;
         if device.partition_of.is_none() {

@@ -2,11 +2,23 @@
 
 use std::sync::Arc;
 
-use super::{Found, WholeDevices, identity::Identity, pool::Pool, record::Record};
+use super::{
+    Found, WholeDevices,
+    identity::Identity,
+    judge::Judged,
+    mounted::Seen,
+    pool::Pool,
+    record::{FileSystem, Record},
+};
 use crate::{
     device::{BlockDevice, Wipe},
     fs::MkfsOptions,
-    pool::{Class, EntryState, PoolSpec, capacity::no_device, pick},
+    mounts::fs_failed,
+    pool::{
+        Class, EntryState, PoolSpec,
+        capacity::{no_device, unfit},
+        pick,
+    },
     units::Bytes,
     volume::{Error, Parameters, PoolName, Purpose, Volume, VolumeId, Wanted, chain, ensure_equal},
 };
@@ -16,6 +28,9 @@ struct Draft {
     class: Class,
     mkfs: String,
 }
+
+/// What was free when it was looked at is so no more.
+struct NotFree;
 
 impl WholeDevices {
     /// See [`crate::pool::PoolKind::create`].
@@ -46,8 +61,9 @@ impl WholeDevices {
             let device = device.display();
             return Err(Error::NoRoom(format!("{device} of pool {} is not free", pool.name)));
         }
-        let largest = self.room(pool).largest;
-        Err(Error::NoRoom(no_device(&pool.name, wanted.size, largest)))
+        let room = self.room_for(pool, wanted.purpose, &wanted.parameters);
+        let why = no_device(&pool.name, wanted.size, room.largest);
+        Err(Error::NoRoom(why + &self.unfit_said(pool, wanted)))
     }
 
     /// Takes a free device for the volume, if there is one that fits.
@@ -61,29 +77,35 @@ impl WholeDevices {
         let _turn = self.take_turn();
         let view = self.look_around_now()?;
         let least = wanted.purpose.filesystem().map_or(Bytes::ZERO, |kind| kind.smallest());
-        let fits =
-            |size: Bytes| size >= wanted.size.least() && size >= least && wanted.size.allows(size);
+        let fits = |it: &Judged, size: Bytes| {
+            // A file system that is there already is large enough for itself.
+            let can_have_one = size >= least || it.mounted().is_some();
+            can_have_one && size >= wanted.size.least() && wanted.size.allows(size)
+        };
         let named = wanted.parameters.device.as_ref();
         let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
         let free = free.filter(|it| named.is_none_or(|named| *named == it.entry.path));
         let mut fitting: Vec<_> = free
-            .filter_map(|it| Some((it.device.as_ref()?, &it.entry.path)))
-            .filter(|(device, _)| fits(device.size))
+            .filter_map(|it| Some((it.size?, it)))
+            .filter(|(size, it)| fits(it, *size) && unfit_for(it, wanted).is_none())
             .collect();
-        fitting.sort_by_key(|(device, path)| (device.size, *path));
-        for (device, path) in fitting {
+        fitting.sort_by_key(|(size, it)| (*size, &it.entry.path));
+        for (size, it) in fitting {
+            let Some(device) = &it.device else { continue };
+            let Ok(file_system) = self.seize(it, device, size)? else { continue };
             let record = Record {
                 name: wanted.name.clone(),
                 purpose: wanted.purpose,
-                size: device.size,
+                size,
                 wipe: draft.class.wipe,
                 shreds: shreds(pool, draft.class.wipe),
                 mkfs: draft.mkfs.clone(),
                 created: (self.clock)(),
-                fresh: true,
+                fresh: file_system.is_none(),
                 deleted: false,
                 wiped: None,
-                device: Identity::of(device, path),
+                device: Identity::of(device, &it.entry.path),
+                file_system,
             };
             if self.take(pool, id, device, &record)? {
                 self.look_around_now()?;
@@ -101,17 +123,53 @@ impl WholeDevices {
         device: &BlockDevice,
         record: &Record,
     ) -> Result<bool, Error> {
-        let hold = self.devices.hold(device);
-        let look = self.fs.look(&device.path).map_err(|err| chain(&err));
-        let is_free = hold.is_ok() && look.as_ref().is_ok_and(|look| look.is_nothing());
-        let unheld = hold.as_ref().err().map(|err| chain(err));
-        self.note_look(device, look, unheld);
-        if !is_free {
-            return Ok(false);
-        }
+        // A file system that is mounted keeps its device from others.
+        let hold = match record.file_system {
+            Some(_) => None,
+            None => {
+                let hold = self.devices.hold(device);
+                let look = self.fs.look(&device.path).map_err(|err| chain(&err));
+                let is_free = hold.is_ok() && look.as_ref().is_ok_and(|look| look.is_nothing());
+                let unheld = hold.as_ref().err().map(|err| chain(err));
+                self.note_look(device, look, unheld);
+                if !is_free {
+                    return Ok(false);
+                }
+                Some(hold)
+            }
+        };
         pool.put("writing the record of", id, record.clone())?;
+        drop(hold);
         tracing::info!(pool = %pool.name, volume = %id, device = %device.path.display(), "taken");
         Ok(true)
+    }
+
+    /// What is to be written of the file system of an entry that is a mount; nothing of a device.
+    fn seize(
+        &self,
+        it: &Judged,
+        device: &BlockDevice,
+        size: Bytes,
+    ) -> Result<Result<Option<FileSystem>, NotFree>, Error> {
+        let Some((mount, kind)) = it.entry.leads.mount().zip(it.mounted()) else {
+            return Ok(Ok(None));
+        };
+        let failed = |err| fs_failed(format!("looking at {}", mount.at.display()), err);
+        // While it is held, its device has no other file system.
+        let _root = self.fs.root(mount).map_err(failed)?;
+        let (seen, uuid) = self.see(mount, kind, device).map_err(failed)?;
+        match seen == (Seen { size, devices: 1, holds: None }) {
+            true => Ok(Ok(Some(FileSystem { uuid, removed: 0 }))),
+            false => Ok(Err(NotFree)),
+        }
+    }
+
+    /// Which free entries are not what is wanted, and why, as the end of a sentence.
+    fn unfit_said(&self, pool: &Pool, wanted: &Wanted) -> String {
+        let view = self.view();
+        let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
+        let unfit = free.filter_map(|it| Some((it.entry.path.display(), unfit_for(it, wanted)?)));
+        unfit.map(|(at, said)| format!("; {at} is free, but {said}")).collect()
     }
 
     /// Compares what an earlier call made with what is wanted under its name.
@@ -126,6 +184,11 @@ impl WholeDevices {
         same("mkfsOptions", record.mkfs.clone(), draft.mkfs)?;
         wanted.ensure_is_where_wanted(id, &self.node)
     }
+}
+
+/// Why what is free cannot be what is wanted.
+fn unfit_for(it: &Judged, wanted: &Wanted) -> Option<String> {
+    unfit(it.mounted()?, wanted.purpose, &wanted.parameters)
 }
 
 /// How volumes of these parameters are made in the pool.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    fs::{Filesystems, Mount, paths},
+    fs::{Filesystems, Mount},
     volume::chain,
 };
 
@@ -22,8 +22,8 @@ pub(super) struct Entry {
 pub(super) enum Leads {
     /// To the block device of this number.
     Device((u64, u64)),
-    /// To a directory where something is mounted.
-    Mount,
+    /// To a directory where this is mounted, on top of whatever else is there.
+    Mount(Mount),
     /// To a directory that is nothing else.
     Directory,
     /// To a file.
@@ -32,6 +32,35 @@ pub(super) enum Leads {
     Nowhere,
     /// That cannot be told.
     Unread(String),
+}
+
+impl Leads {
+    /// The mount, where it is one.
+    pub(super) fn mount(&self) -> Option<&Mount> {
+        match self {
+            Self::Mount(mount) => Some(mount),
+            Self::Device(_) | Self::Directory | Self::File | Self::Nowhere | Self::Unread(_) => {
+                None
+            }
+        }
+    }
+
+    /// The number of the device, or of that below the mount.
+    pub(super) fn number(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Device(number) => Some(*number),
+            Self::Mount(mount) => Some((mount.device.major, mount.device.minor)),
+            Self::Directory | Self::File | Self::Nowhere | Self::Unread(_) => None,
+        }
+    }
+
+    /// Why it is no volume, where an entry at `path` leads there, too.
+    pub(super) fn same_as(&self, path: &str) -> String {
+        match self.mount() {
+            Some(_) => format!("it is of the same file system as {path}"),
+            None => format!("it leads to the same device as {path}"),
+        }
+    }
 }
 
 /// Every entry of the directories, in the order of their names.
@@ -77,16 +106,27 @@ fn target(path: &Path) -> PathBuf {
     }
 }
 
+/// What is seen at a path of the mounts there.
+fn topmost<'a>(mounts: &'a [Mount], at: &Path) -> Option<&'a Mount> {
+    mounts.iter().rev().find(|mount| mount.at == at)
+}
+
+/// What is mounted where an entry leads.
+pub(super) fn mounted_at<'a>(mounts: &'a [Mount], entry: &Path) -> Option<&'a Mount> {
+    topmost(mounts, &entry.canonicalize().ok()?)
+}
+
 fn leads(fs: &dyn Filesystems, mounts: &[Mount], path: &Path) -> Leads {
     match fs.device_at(&target(path)) {
         Ok(Some(number)) => return Leads::Device((number.major, number.minor)),
         Ok(None) => (),
         Err(err) => return Leads::Unread(chain(&err)),
     }
-    let is_mount = |at: &Path| mounts.iter().any(|mount| mount.at == at);
     match path.canonicalize() {
-        Ok(at) if at.is_dir() && is_mount(&paths::real(&at)) => Leads::Mount,
-        Ok(at) if at.is_dir() => Leads::Directory,
+        Ok(at) if at.is_dir() => match topmost(mounts, &at) {
+            Some(mount) => Leads::Mount(mount.clone()),
+            None => Leads::Directory,
+        },
         Ok(_) => Leads::File,
         Err(_) => Leads::Nowhere,
     }

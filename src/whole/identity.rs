@@ -55,6 +55,14 @@ impl Identity {
         devices.iter().filter(|it| self.is_of(it)).collect()
     }
 
+    /// Whether a device may be it, as far as that can be told without what is on it.
+    pub(super) fn may_be(&self, device: &BlockDevice) -> bool {
+        match self.lasts() {
+            true => self.is_of(device),
+            false => self.bytes == device.size.0,
+        }
+    }
+
     /// Whether the device has an identity of its own.
     pub(super) fn lasts(&self) -> bool {
         self.serial.is_some() || self.wwn.is_some() || self.mapped_as.is_some()

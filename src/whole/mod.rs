@@ -1,5 +1,5 @@
-//! Volumes that are whole devices: an admin puts block devices, or links to them, into directories, and each of them
-//! that is empty may be one volume.
+//! Volumes that are whole devices: an admin puts block devices, or links to them, into directories, or mounts file systems
+//! there, and each of them that is empty may be one volume.
 //!
 //! What is a volume stands in a record (`record`), with that by which its device is known again (`identity`). What the
 //! directories have (`entries`) is judged as the disks of a volume group are (`judge`). All of it is blocking; each
@@ -9,9 +9,11 @@ mod chores;
 mod clean;
 mod course;
 mod create;
+mod emptied;
 mod entries;
 mod identity;
 mod judge;
+mod mounted;
 mod pool;
 mod record;
 mod reserved;
@@ -127,7 +129,16 @@ impl WholeDevices {
 
     /// Those of the devices that may be a volume's.
     fn among<'a>(&self, devices: &'a [BlockDevice], record: &Record) -> Vec<&'a BlockDevice> {
-        record.device.find(devices, |entry| entries::device_of(&*self.fs, entry))
+        let Some(is) = &record.file_system else {
+            return record.device.find(devices, |entry| entries::device_of(&*self.fs, entry));
+        };
+        let kind = record.purpose.filesystem();
+        let is_it = |device: &&BlockDevice| {
+            let has =
+                |kind| self.fs.identity(&device.path, kind).is_ok_and(|it| it.uuid == is.uuid);
+            record.device.may_be(device) && kind.is_some_and(has)
+        };
+        devices.iter().filter(is_it).collect()
     }
 
     /// The device of a volume.

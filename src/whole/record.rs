@@ -37,6 +37,19 @@ pub(super) struct Record {
     pub(super) wiped: Option<Progress>,
     /// Its device.
     pub(super) device: Identity,
+    /// The file system on it, where that was mounted already and the volume is its mount.
+    pub(super) file_system: Option<FileSystem>,
+}
+
+/// A file system that is mounted by others, and is a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FileSystem {
+    /// By which it is known again.
+    pub(super) uuid: String,
+    /// How many files and directories have been removed of a volume that was deleted.
+    #[serde(default)]
+    pub(super) removed: u64,
 }
 
 /// As it is written.
@@ -59,6 +72,8 @@ struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wiped: Option<Progress>,
     device: Identity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_system: Option<FileSystem>,
 }
 
 impl Record {
@@ -76,6 +91,7 @@ impl Record {
             deleted: self.deleted,
             wiped: self.wiped,
             device: self.device.clone(),
+            file_system: self.file_system.clone(),
         };
         records::write(home, id, &serde_json::to_vec(&written)?)
     }
@@ -129,6 +145,7 @@ impl Record {
             deleted: written.deleted,
             wiped: written.wiped,
             device: written.device,
+            file_system: written.file_system,
         })
     }
 }
@@ -152,6 +169,7 @@ mod tests {
             fresh: true,
             deleted: false,
             device: Identity::of(&disk("sda"), Path::new("/mnt/disks/a")),
+            file_system: None,
         };
         (VolumeId::of(&name), record)
     }
@@ -169,7 +187,9 @@ mod tests {
         let shredded =
             Record { wipe: Wipe::Shred, shreds: 3, deleted: true, wiped: done, ..first.clone() };
         let deleted = Record { deleted: true, fresh: false, ..first.clone() };
-        for record in [first, block, shredded, deleted] {
+        let file_system = Some(FileSystem { uuid: "d5a20803".to_owned(), removed: 9 });
+        let mounted = Record { file_system, ..first.clone() };
+        for record in [first, block, shredded, deleted, mounted] {
             record.write(&pool, &id).unwrap();
             let all = BTreeMap::from([(id.clone(), record.clone())]);
             assert_eq!(Record::read_all(&pool).unwrap(), all);

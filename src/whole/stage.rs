@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Found, WholeDevices, record::Record};
+use super::{Found, WholeDevices, entries, record::Record};
 use crate::{
     fs::{DeviceNumber, Mount, paths},
     mounts::{self, Mounts, OnDevice, fs_failed},
@@ -18,6 +18,9 @@ impl WholeDevices {
         let found = self.roster.found(&wanted.id)?;
         let mounts = self.mounts_of(&found, at)?;
         suits(&wanted.capability, &found, &mounts, at)?;
+        if let Some(is) = &found.record.file_system {
+            return self.stage_given(&found, is, (&wanted.capability, &mounts, at));
+        }
         let device = self.device(&found)?;
         let Purpose::Filesystem(kind) = found.record.purpose else { return Ok(()) };
         let Some(how) = mounts::how(&wanted.capability, kind) else { return Ok(()) };
@@ -136,10 +139,14 @@ impl WholeDevices {
             Some(number) => mount.at == at && is_gone(number),
             None => false,
         };
-        // A device file that the admin has bound where it is found is nobody's use of it.
+        // A device file that the admin has bound where it is found is nobody's use of it, nor is a file system that is
+        // mounted there.
+        let given = entries::mounted_at(&all, &found.record.device.entry);
         let is_entry = |mount: &&Mount| {
             let of_pool = found.pool.directories().iter().any(|it| mount.at.starts_with(it));
-            of_pool || mount.at == paths::real(&found.record.device.entry)
+            of_pool
+                || mount.at == paths::real(&found.record.device.entry)
+                || given.is_some_and(|it| it.at == mount.at)
         };
         let of_volume = all.iter().filter(is_of).filter(|it| !is_entry(it)).cloned().collect();
         Ok(Mounts { device: candidates.first().copied(), of_volume, all })
@@ -166,6 +173,10 @@ impl WholeDevices {
         if let Some(mount) = mounts.of_volume.first() {
             let at = mount.at.display();
             return Err(Error::InUse(format!("{id} is in use: mounted at {at}")));
+        }
+        if found.record.file_system.is_some() {
+            // Its file system stays mounted where it was given.
+            return Ok(());
         }
         for device in self.candidates(&found.record)? {
             self.devices.hold(&device).map_err(|err| {

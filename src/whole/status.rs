@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, WholeDevices, judge::Judged, pool::Pool, record::Record};
+use super::{Found, WholeDevices, create::class, judge::Judged, pool::Pool, record::Record};
 use crate::{
+    device::BlockDevice,
     lvm::{Layout, PhysicalVolume, Stretch},
     pool::{
         DeviceEntry, EntryState, Keeps, Kept, PoolStatus, Trimmed,
@@ -11,15 +12,15 @@ use crate::{
         health::Health,
     },
     units::Bytes,
-    volume::{Capacity, Parameters, PoolName, Provisioning, Volume, VolumeId},
+    volume::{Capacity, Parameters, PoolName, Provisioning, Purpose, Volume, VolumeId},
 };
 
 impl WholeDevices {
     /// The devices that the pool has, those that are free each with one free run.
     fn stock(&self, pool: &Pool) -> Stock {
         let view = self.view();
-        let physical = |device: &crate::device::BlockDevice, is_free: bool| {
-            let length = device.size.0 / SECTOR.0;
+        let physical = |device: &BlockDevice, size: Bytes, is_free: bool| {
+            let length = size.0 / SECTOR.0;
             PhysicalVolume {
                 device: device.path.clone(),
                 uuid: String::new(),
@@ -31,11 +32,16 @@ impl WholeDevices {
             }
         };
         let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
-        let free = free.filter_map(|it| Some(physical(it.device.as_ref()?, true)));
+        let free = free.filter_map(|it| Some(physical(it.device.as_ref()?, it.size?, true)));
         let all = pool.all();
-        let taken = all.iter().filter_map(|(id, _)| view.volumes.get(id)?.first());
-        let taken = taken.map(|device| physical(device, false));
+        let taken = all.iter().filter_map(|(id, record)| {
+            let device = view.volumes.get(id)?.first()?;
+            let size = if record.file_system.is_some() { record.size } else { device.size };
+            Some(physical(device, size, false))
+        });
         let all: Vec<PhysicalVolume> = free.chain(taken).collect();
+        let of_mount = |it: &Judged| Some((it.device.as_ref()?.path.clone(), it.mounted()?));
+        let mounted = view.of(&pool.name).iter().filter_map(of_mount).collect();
         let sum = |of: fn(&PhysicalVolume) -> u64| all.iter().map(of).sum();
         Stock {
             extent: SECTOR,
@@ -43,13 +49,26 @@ impl WholeDevices {
             free: sum(PhysicalVolume::free),
             physical: all,
             thin: None,
+            mounted,
         }
     }
 
     /// How much room there is for volumes of any class that the pool has at all.
-    pub(super) fn room(&self, pool: &Pool) -> Capacity {
-        let class = super::create::class(pool, &Parameters::default());
+    fn room(&self, pool: &Pool) -> Capacity {
+        let class = class(pool, &Parameters::default());
         class.map(|class| room(&self.stock(pool), &pool.spec, &class)).unwrap_or_default()
+    }
+
+    /// How much room there is for volumes of these parameters.
+    pub(super) fn room_for(
+        &self,
+        pool: &Pool,
+        purpose: Purpose,
+        parameters: &Parameters,
+    ) -> Capacity {
+        let stock = || self.stock(pool).fit_for(purpose, parameters);
+        let class = class(pool, parameters);
+        class.map(|class| room(&stock(), &pool.spec, &class)).unwrap_or_default()
     }
 
     pub(super) fn status_of(&self, pool: &Pool) -> PoolStatus {
@@ -89,12 +108,14 @@ impl WholeDevices {
         let (view, mut health) = (self.view(), Health { apart: true, ..Health::default() });
         for (id, record) in pool.all() {
             let count = view.volumes.get(&id).map_or(0, Vec::len);
-            if count == 1 {
+            let is_given = !view.unmounted.contains(&id);
+            if count == 1 && is_given {
                 continue;
             }
             let disk = record.device.described();
             health.disks.push(match count {
                 0 => disk,
+                1 => format!("{disk}, whose file system is not mounted there"),
                 _ => format!("{disk}, as which there are several"),
             });
             health.lost.push(id.to_string());

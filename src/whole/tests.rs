@@ -1,6 +1,7 @@
 //! The life of volumes that are whole devices, on the fakes.
 
 mod cleaning;
+mod given;
 mod named;
 mod zoo;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use super::{WholeDevices, create::class, pool::Pool, record::Record, status::kept};
+use super::{WholeDevices, pool::Pool, record::Record, status::kept};
 use crate::{
     fs::paths,
     mounts,
@@ -75,11 +75,11 @@ impl PoolKind for WholeDevices {
 
     fn capacity(&self, parameters: &Parameters) -> Capacity {
         let pools = self.pools();
-        let named = |pool: &&Arc<Pool>| {
-            parameters.pool.as_ref().is_none_or(|name| *name == pool.name)
-                && class(pool, parameters).is_ok()
-        };
-        pools.served.iter().filter(named).map(|pool| self.room(pool)).sum()
+        let named =
+            |pool: &&Arc<Pool>| parameters.pool.as_ref().is_none_or(|name| *name == pool.name);
+        let purpose = parameters.purpose();
+        let named = pools.served.iter().filter(named);
+        named.map(|pool| self.room_for(pool, purpose, parameters)).sum()
     }
 
     fn stage(&self, wanted: &Stage) -> Result<(), Error> {

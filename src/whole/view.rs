@@ -1,7 +1,8 @@
 //! What there is: the entries of all pools, judged, and the devices of all volumes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,14 +11,16 @@ use super::{
     WholeDevices,
     course::Progress,
     entries::{self, Entry},
-    judge::{Claim, Judged, judge, worth_a_look},
+    judge::{Claim, Judged, Sight, judge, worth_a_look},
+    mounted::{self, Seen},
     record::Record,
 };
 use crate::{
     device::BlockDevice,
-    fs::{Look, Mount},
+    fs::{self, FsKind, Look, Mount},
     mounts::fs_failed,
     pool::{EntryState, Keeps, survey::Survey},
+    units::Bytes,
     volume::{Error, PoolName, VolumeId, chain},
 };
 
@@ -31,6 +34,8 @@ pub(super) struct View {
     pub(super) judged: BTreeMap<PoolName, Vec<Judged>>,
     /// The devices that each volume may be: one, if all is well.
     pub(super) volumes: BTreeMap<VolumeId, Vec<BlockDevice>>,
+    /// The volumes that are mounts, and are not mounted where they were given.
+    pub(super) unmounted: BTreeSet<VolumeId>,
 }
 
 impl View {
@@ -77,6 +82,7 @@ impl Looks {
 /// The machine as it is now, but for what must be read from devices.
 struct Scene {
     devices: Vec<BlockDevice>,
+    mounts: Vec<Mount>,
     pools: Vec<(PoolName, Vec<Entry>)>,
     survey: Survey,
     claims: Vec<Claim>,
@@ -109,16 +115,19 @@ impl WholeDevices {
 
     /// Looks at everything but what must be read from devices. The caller has the turn.
     pub(super) fn look_around_now(&self) -> Result<Arc<View>, Error> {
-        let Scene { devices, pools, mut survey, claims } = self.scene()?;
+        let Scene { devices, mounts, pools, mut survey, claims } = self.scene()?;
         self.looks.tell(&mut survey);
-        let judged = judge(pools, &survey, &claims);
+        let seen = self.look_into(&devices, &pools, &claims);
+        let sight = Sight { survey: &survey, mounts: &mounts, seen: &seen, claims: &claims };
+        let judged = judge(pools, &sight);
+        let unmounted = self.unmounted(&mounts, &claims);
         let of_claim = |claim: Claim| {
             let is_its = |it: &&BlockDevice| claim.devices.contains(&it.number);
             let its = devices.iter().filter(is_its).cloned().collect();
             (claim.id, its)
         };
         let volumes = claims.into_iter().map(of_claim).collect();
-        let (before, now) = (self.view(), Arc::new(View { judged, volumes }));
+        let (before, now) = (self.view(), Arc::new(View { judged, volumes, unmounted }));
         if *before != *now {
             tell_changes(&before, &now);
             *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
@@ -146,13 +155,59 @@ impl WholeDevices {
         self.looks.lock().insert(device.name.clone(), looked);
     }
 
+    /// What is in the file systems that entries lead to, as far as they may be volumes, and are none.
+    fn look_into(
+        &self,
+        devices: &[BlockDevice],
+        pools: &[(PoolName, Vec<Entry>)],
+        claims: &[Claim],
+    ) -> BTreeMap<PathBuf, Result<Seen, String>> {
+        let mounts = pools.iter().flat_map(|(_, all)| all).filter_map(|it| it.leads.mount());
+        let seen = mounts.filter_map(|mount| {
+            let number = (mount.device.major, mount.device.minor);
+            let is_claimed = claims.iter().any(|it| it.devices.contains(&number));
+            let kind = mounted::of_all(mount).ok().filter(|_| !is_claimed)?;
+            let device = devices.iter().find(|it| it.number == number)?;
+            let seen = self.see(mount, kind, device).map(|(seen, _)| seen);
+            Some((mount.at.clone(), seen.map_err(|err| chain(&err))))
+        });
+        seen.collect()
+    }
+
+    /// What is in a file system that is mounted, and its UUID.
+    pub(super) fn see(
+        &self,
+        mount: &Mount,
+        kind: FsKind,
+        device: &BlockDevice,
+    ) -> Result<(Seen, String), fs::Error> {
+        let size = Bytes(self.fs.usage(&mount.at)?.bytes.total);
+        let holds = self.fs.root(mount)?.holds()?;
+        let fs::Identity { uuid, devices } = self.fs.identity(&device.path, kind)?;
+        Ok((Seen { size, devices, holds }, uuid))
+    }
+
+    /// The volumes that are mounts, and are not mounted where they were given.
+    fn unmounted(&self, mounts: &[Mount], claims: &[Claim]) -> BTreeSet<VolumeId> {
+        let is_there = |claim: &Claim, entry: &Path| {
+            entries::mounted_at(mounts, entry)
+                .is_some_and(|it| claim.devices.contains(&(it.device.major, it.device.minor)))
+        };
+        let given = claims.iter().filter(|it| it.given.is_some());
+        let gone = given.filter(|claim| {
+            let found = self.roster.look_up(&claim.id);
+            found.is_some_and(|it| !is_there(claim, &it.record.device.entry))
+        });
+        gone.map(|claim| claim.id.clone()).collect()
+    }
+
     fn scene(&self) -> Result<Scene, Error> {
         let devices = self.list()?;
         let mounts = self.mounts()?;
         let pools = self.entries(&mounts);
         let survey = Survey::of_all(&devices, &mounts);
         let claims = self.claims(&devices);
-        Ok(Scene { devices, pools, survey, claims })
+        Ok(Scene { devices, mounts, pools, survey, claims })
     }
 
     pub(super) fn mounts(&self) -> Result<Vec<Mount>, Error> {
@@ -171,7 +226,10 @@ impl WholeDevices {
 
     /// How far the wiping of a deleted volume has come, or why it goes no further.
     fn wiping(&self, id: &VolumeId, record: &Record) -> String {
-        let done = || record.wiped.map_or("0% is done".to_owned(), Progress::said);
+        let done = || match &record.file_system {
+            Some(is) => format!("{} files and directories are removed", is.removed),
+            None => record.wiped.map_or("0% is done".to_owned(), Progress::said),
+        };
         self.cleanings.failure(id).unwrap_or_else(done)
     }
 
@@ -188,7 +246,8 @@ impl WholeDevices {
         let claim = |(pool, id, record): (String, VolumeId, Record)| {
             let numbers = self.among(devices, &record).iter().map(|it| it.number).collect();
             let wiping = record.deleted.then(|| self.wiping(&id, &record));
-            Claim { pool, id, wiping, devices: numbers }
+            let given = record.file_system.is_some().then_some(record.size);
+            Claim { pool, id, wiping, devices: numbers, given }
         };
         all.map(claim).collect()
     }

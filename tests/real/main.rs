@@ -27,6 +27,7 @@ mod in_use;
 mod killed;
 mod life;
 mod memory;
+mod mounted;
 mod mounts;
 mod moved;
 mod pools;

@@ -70,6 +70,7 @@ pub(super) fn entries(all: &[DeviceEntry]) -> Vec<EntryReport> {
         path: it.path.display().to_string(),
         device: it.device.as_ref().map(|(path, _)| path.display().to_string()),
         size: it.device.as_ref().map(|(_, size)| *size),
+        fs_type: it.mounted.map(|it| it.name().to_owned()),
         state: it.state.word().to_owned(),
         volume: it.state.volume().map(ToString::to_string),
         message: it.state.message().map(shortened),
@@ -179,7 +180,7 @@ mod tests {
         let id = VolumeId::of(&"a".parse().unwrap());
         let told = |device: Option<&str>, state| {
             let device = device.map(|it| (it.into(), Bytes::gib(10)));
-            entries(&[DeviceEntry { path: "/disks/a".into(), device, state }])
+            entries(&[DeviceEntry { path: "/disks/a".into(), device, mounted: None, state }])
         };
         let json = |report: Vec<EntryReport>| serde_json::to_value(report).unwrap();
         let sda = || Some("/dev/sda");
@@ -198,7 +199,8 @@ mod tests {
             json(told(None, EntryState::Refused("x".repeat(2 * LONGEST_LINE))))[0],
             json!({ "path": "/disks/a", "state": "Refused", "message": "x".repeat(LONGEST_LINE) })
         );
-        let one = DeviceEntry { path: "/disks/a".into(), device: None, state: EntryState::Free };
+        let (path, state) = ("/disks/a".into(), EntryState::Free);
+        let one = DeviceEntry { path, device: None, mounted: None, state };
         assert_eq!(entries(&vec![one; 300]).len(), MOST_ENTRIES);
     }
 

@@ -1,5 +1,7 @@
 //! NodeLocalStorage: what one node has to give, written by that node.
 
+use std::path::PathBuf;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Condition, CopySource, VolumeMode};
 use crate::{
     device::{DeviceType, Transport, Wipe},
+    fs::FsKind,
     lvm::{PhysicalVolume, Stretch},
     pool::{
         PoolSpec,
@@ -182,9 +185,12 @@ pub struct EntryReport {
     /// The kernel's name for the device that it leads to, which another device may have after a reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// How large that is.
+    /// How large a volume of it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Bytes>,
+    /// The file system that is mounted there, and that a volume of it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs_type: Option<String>,
     /// How it stands: `Free` for a volume, `Used` as one, `Wiped` since its volume was deleted, and free
     /// afterwards, or `Refused`.
     pub state: String,
@@ -317,7 +323,15 @@ impl PoolReport {
                 data_percent: thin.data_percent,
                 metadata_percent: thin.metadata_percent,
             }),
+            mounted: self.entries.iter().filter_map(EntryReport::mounted).collect(),
         }
+    }
+}
+
+impl EntryReport {
+    /// The device, and the file system that is mounted there.
+    fn mounted(&self) -> Option<(PathBuf, FsKind)> {
+        Some((self.device.as_ref()?.into(), self.fs_type.as_ref()?.parse().ok()?))
     }
 }
 

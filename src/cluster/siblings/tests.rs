@@ -160,6 +160,7 @@ fn as_sibling(wanted: &Wanted) -> Sibling {
         claim: wanted.claim.clone().unwrap(),
         id: VolumeId::of(&wanted.name),
         size: wanted.size,
+        purpose: wanted.purpose,
         parameters: wanted.parameters.clone(),
     }
 }

@@ -48,9 +48,10 @@ impl State {
         let origin = wanted.source.as_ref().map(|source| self.origin(source)).transpose()?;
         let mut chosen = match node_of(wanted, origin.as_ref())? {
             Some(node) => self.open_node(node, now)?,
-            None => roomiest(&wanted.parameters, self.open(now))?,
+            None => roomiest(wanted, self.open(now))?,
         };
-        let place = chosen.place(wanted.size, &wanted.parameters, origin.as_ref())?;
+        let wish = (wanted.purpose, &wanted.parameters);
+        let place = chosen.place(wanted.size, wish, origin.as_ref())?;
         let others = place_all(&mut chosen, wanted, &place, &siblings)?;
         for (id, place) in &others {
             self.keep(id, place, now);

@@ -5,11 +5,11 @@ use kube::ResourceExt as _;
 
 use crate::{
     cluster::{
-        objects::LogicalVolumeSpec,
+        objects::{EntryReport, LogicalVolumeSpec},
         placement::PoolView,
         wish::{Placement, spec_of},
     },
-    pool::Class,
+    pool::{Class, capacity::unfit},
     units::Bytes,
     volume::{
         Driver, Error, NodeId, Parameters, PoolName, SizeRange, StaticParameters, VolumeName,
@@ -28,6 +28,14 @@ pub(super) struct StaticClass {
 }
 
 impl StaticClass {
+    /// Whether a volume of the class may be of what an entry has: not every mount is one for it.
+    pub(super) fn suits(&self, entry: &EntryReport) -> bool {
+        let StaticParameters { parameters, purpose } = &self.says;
+        entry.fs_type.as_ref().is_none_or(|kind| {
+            kind.parse().is_ok_and(|kind| unfit(kind, *purpose, parameters).is_none())
+        })
+    }
+
     /// Reads a class; `None` for one that is another driver's, or whose volumes are made for its claims.
     ///
     /// # Errors

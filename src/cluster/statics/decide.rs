@@ -97,7 +97,7 @@ impl Known {
         let mut seen = BTreeSet::new();
         for class in classes.values() {
             for (node, shelf) in state.shelves().filter(|(_, shelf)| class.is_of(&shelf.pool)) {
-                for entry in &shelf.entries {
+                for entry in shelf.entries.iter().filter(|it| class.suits(it)) {
                     let Some(name) = name_of(node, &shelf.pool, &entry.path) else { continue };
                     // The device of another class, or published and not gone yet.
                     let is_done = !seen.insert(name.as_str().to_owned())

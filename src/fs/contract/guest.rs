@@ -54,6 +54,18 @@ impl Guest {
     }
 }
 
+#[rstest]
+#[ignore = "guest: needs root and block devices"]
+fn guest_a_file_system_is_known_as_blkid_knows_it(
+    #[values(FsKind::Ext4, FsKind::Xfs, FsKind::Btrfs)] kind: FsKind,
+) {
+    let guest = Guest::new();
+    let device = guest.made(kind);
+    let said = run("blkid", &["-p", "-o", "value", "-s", "UUID", device.to_str().unwrap()]);
+    let want = Identity { uuid: said.trim().to_owned(), devices: 1 };
+    assert_eq!(FsTools.identity(&device, kind).unwrap(), want);
+}
+
 fn run(program: &'static str, args: &[&str]) -> String {
     let out = Invocation::changes(program).args(args).run();
     let out = out.unwrap_or_else(|failure| panic!("{failure}: {}", failure.cause));

@@ -1,15 +1,16 @@
 //! The rules: what each call does to the fake's devices and mounts.
 
-use std::{collections::BTreeSet, io, path::Path};
+use std::{collections::BTreeSet, io, os::unix::fs::MetadataExt as _, path::Path};
 
 use nix::{errno::Errno, mount::MsFlags};
 
 use super::{Call, FakeFs, Mounted, lock};
 use crate::{
     fs::{
-        Access, Content, DeviceNumber, Edges, Error, Family, Filesystems, FsKind, HugePages, Look,
-        MemoryHow, MemoryOption, MkfsOptions, Mount, MountHow, ProjectLimit, Quota, Share,
-        Signature, Stretch, Usage,
+        Access, Content, DeviceNumber, Edges, Error, Family, Filesystems, FsKind, HugePages,
+        Identity, Look, MemoryHow, MemoryOption, MkfsOptions, Mount, MountHow, ProjectLimit, Quota,
+        Share, Signature, Stretch, Usage,
+        contents::{Owner, Root},
     },
     process::{Cause, Failure},
     units::Bytes,
@@ -51,6 +52,18 @@ impl Filesystems for FakeFs {
         let state = self.enter(Call::Look, device)?;
         let (number, _) = self.find(&state, device)?;
         Ok(look(&state.content(number)))
+    }
+
+    fn identity(&self, device: &Path, kind: FsKind) -> Result<Identity, Error> {
+        let state = self.enter(Call::Identity, device)?;
+        let (number, _) = self.find(&state, device)?;
+        match state.contents.get(&number) {
+            Some((Content::Filesystem { kind: found, .. }, identity)) if *found == kind => {
+                let uuid = format!("00000000-0000-0000-0000-{identity:012x}");
+                Ok(Identity { uuid, devices: 1 })
+            }
+            _ => Err(failed("read", device, Errno::EINVAL)),
+        }
     }
 
     fn make(&self, device: &Path, kind: FsKind, _: &MkfsOptions) -> Result<(), Error> {
@@ -273,6 +286,14 @@ impl Filesystems for FakeFs {
         state.forget_quotas_of(&gone);
         state.forget_memory_of(&gone);
         Ok(())
+    }
+
+    fn root(&self, mount: &Mount) -> Result<Root, Error> {
+        drop(self.enter(Call::Root, &mount.at)?);
+        // Tests need not be root's.
+        let source = |source| Error::Path { action: "open", path: mount.at.clone(), source };
+        let data = mount.at.metadata().map_err(source)?;
+        Root::open(&mount.at, Owner { user: data.uid(), group: data.gid() })
     }
 
     fn mounts(&self) -> Result<Vec<Mount>, Error> {

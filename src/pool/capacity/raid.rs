@@ -143,6 +143,8 @@ pub fn take_longest<'a>(runs: impl Iterator<Item = &'a mut Stretch>, mut count: 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use rstest::rstest;
 
     use super::*;
@@ -167,6 +169,7 @@ mod tests {
             free: free.iter().sum(),
             physical: free.iter().map(disk).collect(),
             thin: None,
+            mounted: BTreeMap::new(),
         }
     }
 

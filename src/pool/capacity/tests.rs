@@ -107,7 +107,7 @@ fn ensure_exact_raid(ground: &Ground<'_>, raid: Raid) {
 
 fn stock(group: Group) -> Stock {
     let Group { extent, extents, free, physical, .. } = group;
-    Stock { extent, extents, free, physical, thin: None }
+    Stock { extent, extents, free, physical, thin: None, mounted: BTreeMap::new() }
 }
 
 fn ensure_a_disk_for_each_leg(ground: &Ground<'_>, before: &Group, raid: &Raid, each: u64) {

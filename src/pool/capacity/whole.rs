@@ -2,9 +2,10 @@
 
 use super::Stock;
 use crate::{
+    fs::FsKind,
     lvm::PhysicalVolume,
     units::Bytes,
-    volume::{Capacity, PoolName, SizeRange},
+    volume::{Capacity, Parameters, PoolName, Purpose, SizeRange},
 };
 
 /// What is an extent where a volume is a whole device: the size of each is a whole number of them.
@@ -13,6 +14,42 @@ pub const SECTOR: Bytes = Bytes(512);
 /// Whether a device is given out next: nothing of it is taken.
 fn is_free(device: &PhysicalVolume) -> bool {
     device.is_open() && device.extents > 0 && device.free() == device.extents
+}
+
+/// Why a wish cannot have a file system that is there already, mounted; it names the field.
+pub fn unfit(kind: FsKind, purpose: Purpose, parameters: &Parameters) -> Option<String> {
+    let other = match purpose {
+        Purpose::Block => {
+            return Some("volume_capability.block: a mount is never given as raw block".to_owned());
+        }
+        Purpose::Filesystem(it) => (it != kind).then_some(it),
+    };
+    let has_options = parameters.mkfs.as_ref().is_some_and(|it| !it.trim().is_empty());
+    match (other, has_options, parameters.wipe) {
+        (Some(it), _, _) => {
+            Some(format!("volume_capability.mount.fs_type: {it} is wanted, and it has {kind}"))
+        }
+        (None, true, _) => Some(
+            "parameters[mkfsOptions]: the file system of a mount was made by others".to_owned(),
+        ),
+        (None, false, Some(_)) => Some(
+            "parameters[wipe]: what is in a mount is removed, and no class says otherwise"
+                .to_owned(),
+        ),
+        (None, false, None) => None,
+    }
+}
+
+impl Stock {
+    /// What of it suits a wish: not every mount does.
+    pub fn fit_for(mut self, purpose: Purpose, parameters: &Parameters) -> Self {
+        let mounted = &self.mounted;
+        let suits = |it: &PhysicalVolume| {
+            mounted.get(&it.device).is_none_or(|kind| unfit(*kind, purpose, parameters).is_none())
+        };
+        self.physical.retain(suits);
+        self
+    }
 }
 
 /// All devices that are free, and the largest of them.
@@ -56,10 +93,12 @@ pub fn take_smallest(stock: &mut Stock, size: Bytes) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use rstest::rstest;
 
     use super::*;
-    use crate::lvm::Stretch;
+    use crate::{device::Wipe, lvm::Stretch};
 
     /// Devices of so many GiB; those that are not free are taken.
     fn stock(devices: &[(u64, bool)]) -> Stock {
@@ -78,7 +117,7 @@ mod tests {
         let physical: Vec<_> = devices.iter().map(device).collect();
         let free = physical.iter().map(PhysicalVolume::free).sum();
         let extents = physical.iter().map(|it| it.extents).sum();
-        Stock { extent: SECTOR, extents, free, physical, thin: None }
+        Stock { extent: SECTOR, extents, free, physical, thin: None, mounted: BTreeMap::new() }
     }
 
     fn range(required: u64, limit: u64) -> SizeRange {
@@ -104,6 +143,29 @@ mod tests {
     fn sizes(#[case] wish: SizeRange, #[case] want: Option<u64>) {
         let stock = stock(&[(40, true), (20, true), (10, true), (15, false)]);
         assert_eq!(fitting(&stock, wish), want.map(Bytes::gib));
+    }
+
+    #[rstest]
+    #[case(Purpose::Filesystem(FsKind::Xfs), "", None, None)]
+    #[case(Purpose::Filesystem(FsKind::Ext4), "", None, Some("volume_capability.mount.fs_type: "))]
+    #[case(Purpose::Block, "", None, Some("volume_capability.block: "))]
+    #[case(Purpose::Filesystem(FsKind::Xfs), "-m crc=1", None, Some("parameters[mkfsOptions]: "))]
+    #[case(Purpose::Filesystem(FsKind::Xfs), "", Some(Wipe::Zero), Some("parameters[wipe]: "))]
+    fn what_a_mount_cannot_be(
+        #[case] purpose: Purpose,
+        #[case] mkfs: &str,
+        #[case] wipe: Option<Wipe>,
+        #[case] refused: Option<&str>,
+    ) {
+        let parameters = Parameters { wipe, mkfs: Some(mkfs.to_owned()), ..Parameters::default() };
+        let found = unfit(FsKind::Xfs, purpose, &parameters);
+        assert_eq!(found.is_some(), refused.is_some(), "{found:?}");
+        assert!(found.unwrap_or_default().starts_with(refused.unwrap_or_default()));
+        // A device serves what the larger mount cannot.
+        let mut stock = stock(&[(10, true), (20, true)]);
+        stock.mounted.insert("/dev/20".into(), FsKind::Xfs);
+        let largest = room(&stock.fit_for(purpose, &parameters)).largest;
+        assert_eq!(largest, Bytes::gib(if refused.is_some() { 10 } else { 20 }));
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn everything_but_an_empty_device_is_refused_with_a_reason() {
     let whole = machine.started();
     let all = [
         ("directory", "not a mount point"),
-        ("mount", "only block devices"),
+        ("mount", "a mount of xfs, and its device is not seen"),
         ("file", "no block device"),
         ("nowhere", "leads nowhere"),
         ("sda", "free"),

@@ -1,0 +1,183 @@
+//! What is in a file system, and its removal.
+//!
+//! Nothing here follows a link, enters another mount or leaves the file system: every directory is opened from the one
+//! beside it (openat2(2), `RESOLVE_NO_XDEV`), and the first by a handle that stays with its file system whatever is mounted
+//! over it.
+
+mod attributes;
+mod removal;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    ffi::{CStr, CString, OsStr},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat2, syncfs},
+    io::Errno,
+};
+
+use super::{Error, Mount, mounting};
+use removal::{Removal, Step};
+
+/// What mkfs.ext4 makes, and e2fsck wants to be there.
+const LOST_AND_FOUND: &CStr = c"lost+found";
+/// How a directory is opened.
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// What keeps an open within its mount.
+const WITHIN: ResolveFlags = ResolveFlags::NO_XDEV.union(ResolveFlags::NO_SYMLINKS);
+
+/// The root directory of a mounted file system, held open: it cannot be unmounted meanwhile.
+#[derive(Debug)]
+pub struct Root {
+    handle: File,
+    at: PathBuf,
+    owner: Owner,
+}
+
+/// To whom a root directory belongs that is new.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    pub(super) user: u32,
+    pub(super) group: u32,
+}
+
+impl Root {
+    /// See [`super::Filesystems::root`].
+    pub(super) fn of(mount: &Mount) -> Result<Self, Error> {
+        let root = Self::open(&mount.at, Owner { user: 0, group: 0 })?;
+        let is_it = |it: &Mount| {
+            (it.device, &it.root, &it.at) == (mount.device, &mount.root, &mount.at)
+                && it.fs_type == mount.fs_type
+        };
+        match mounting::mount_of(&root.handle)? {
+            Some(found) if is_it(&found) => Ok(root),
+            _ => Err(Error::Path {
+                action: "open",
+                path: mount.at.clone(),
+                source: io::Error::other("something else is there by now"),
+            }),
+        }
+    }
+
+    /// Opens a directory at a real path.
+    pub(super) fn open(at: &Path, owner: Owner) -> Result<Self, Error> {
+        let handle = openat2(CWD, at, DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        let handle = handle.map_err(|err| failed("open", at, err))?;
+        Ok(Self { handle: File::from(handle), at: at.to_owned(), owner })
+    }
+
+    /// Something in it, if there is anything but an empty `lost+found`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn holds(&self) -> Result<Option<PathBuf>, Error> {
+        for name in names(self.handle.as_fd(), 2).map_err(|err| failed("read", &self.at, err))? {
+            let shown = below(&self.at, &name);
+            let inside = match name.as_c_str() == LOST_AND_FOUND {
+                true => enter(self.handle.as_fd(), &name).ok(),
+                false => None,
+            };
+            let Some(inside) = inside else { return Ok(Some(shown)) };
+            let lost = names(inside.as_fd(), 1).map_err(|err| failed("read", &shown, err))?;
+            if let Some(lost) = lost.first() {
+                return Ok(Some(below(&shown, lost)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes everything in it but `lost+found` itself, also what is immutable. `goes_on` is asked after each file and
+    /// directory; false where it said no.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn clear(&self, goes_on: &mut dyn FnMut() -> bool) -> Result<bool, Error> {
+        let mut removal = Removal::of(self)?;
+        loop {
+            match removal.step()? {
+                Step::Removed if !goes_on() => return Ok(false),
+                Step::Removed | Step::Moved => (),
+                Step::Done => return Ok(true),
+            }
+        }
+    }
+
+    /// Makes it, and its `lost+found`, what mkfs makes: root's, with no extended attributes and no access lists.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn reset(&self) -> Result<(), Error> {
+        let reset = |it: &File, mode| attributes::reset(it, self.owner, mode);
+        reset(&self.handle, 0o755)
+            .and_then(|()| match enter(self.handle.as_fd(), LOST_AND_FOUND) {
+                Ok(lost) => reset(&lost, 0o700),
+                Err(Errno::NOENT) => Ok(()),
+                Err(err) => Err(err.into()),
+            })
+            .map_err(|source| Error::Path { action: "reset", path: self.at.clone(), source })
+    }
+
+    /// Waits until all that was changed in its file system is durable.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sync(&self) -> Result<(), Error> {
+        syncfs(&self.handle).map_err(|err| failed("sync", &self.at, err))
+    }
+}
+
+/// The directory of this name in another, unless it is a link or something is mounted there.
+fn enter(directory: BorrowedFd<'_>, name: &CStr) -> Result<File, Errno> {
+    let within = WITHIN.union(ResolveFlags::BENEATH);
+    openat2(directory, name, DIRECTORY, Mode::empty(), within).map(File::from)
+}
+
+/// What is in a directory, at most so many.
+fn names(directory: BorrowedFd<'_>, most: usize) -> Result<Vec<CString>, Errno> {
+    let mut all = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            all.push(name.to_owned());
+        }
+        if all.len() >= most {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+fn below(directory: &Path, name: &CStr) -> PathBuf {
+    directory.join(OsStr::from_bytes(name.to_bytes()))
+}
+
+fn failed(action: &'static str, path: &Path, errno: Errno) -> Error {
+    let said = match errno {
+        Errno::PERM => Some(
+            "that is not permitted; the default subvolume of a btrfs stays until another one is",
+        ),
+        Errno::XDEV | Errno::BUSY => Some("something is mounted there"),
+        Errno::LOOP => Some("it has become a link"),
+        Errno::ROFS => Some(
+            "it is read-only: the file system after an error, or a subvolume of a btrfs, which `btrfs property set` frees",
+        ),
+        _ => None,
+    };
+    let plain = io::Error::from(errno);
+    let source = match said {
+        Some(said) => io::Error::new(plain.kind(), said),
+        None => plain,
+    };
+    Error::Path { action, path: path.to_owned(), source }
+}

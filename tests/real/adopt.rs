@@ -41,9 +41,9 @@ impl Theirs {
         let device = theirs.device();
         let device = device.to_str().unwrap();
         match kind {
-            "ext4" => run("mkfs.ext4", &["-q", "-F", "-m0", device]),
-            "xfs" => run("mkfs.xfs", &["-q", "-f", device]),
-            "btrfs" => run("mkfs.btrfs", &["-q", "-f", device]),
+            "ext4" => run("mkfs.ext4", &["-q", "-F", "-m0", "-E", "nodiscard", device]),
+            "xfs" => run("mkfs.xfs", &["-q", "-f", "-K", device]),
+            "btrfs" => run("mkfs.btrfs", &["-q", "-f", "-K", device]),
             other => panic!("{other}"),
         };
         theirs.mounted(ground, |at| put(at, 0, 7));

@@ -1,7 +1,17 @@
 # Sourced by `run`: the stages of `./run test`, one after the other or beside each other, and what came of them.
 #
-# Uses root, logs, say and duration of `run`; `check_everything` has the totals and the summary.
+# Uses root, logs, say, duration and what makes sure of tools of `run`.
 # shellcheck disable=SC2154
+
+# A stage counts only when what it runs exists.
+has_stage() {
+    case $1 in
+    crash) [[ -e $root/tests/crash.rs || -d $root/tests/crash ]] ;;
+    power) [[ -x $root/tests/guest/powercut ]] ;;
+    sanity | contract) [[ -e $root/csi-sanity/go.mod ]] ;;
+    *) true ;;
+    esac
+}
 
 # Sums what libtest, ginkgo, go test and powercut said in the given logs: "PASSED FAILED".
 count_results() {
@@ -65,4 +75,40 @@ end_beside() {
     read -r code seconds <"$logs/stage-$name.end"
     rm "$logs/stage-$name.end"
     remember "$name" "$code" "$seconds"
+}
+
+# Of Kubernetes' two long suites every commit is tried with one, by its hash.
+suite_of_commit() {
+    if [[ $(git rev-parse HEAD) == [0-7]* ]]; then echo thin; else echo thick; fi
+}
+
+check_everything() {
+    local name beside kinds=() summary=() failed_stages=() total_passed=0 total_failed=0
+    ensure_rust
+    ensure_go
+    ensure_guest
+    for name in fmt lint unit contract; do
+        if has_stage "$name"; then stage "$name" "$name"; fi
+    done
+    for name in guest sanity crash power; do
+        if has_stage "$name"; then kinds+=("$name"); fi
+    done
+    # Every change is tried with some kills and power cuts; `./run guest crash power` has all of them.
+    export TARN_CRASH_KILLS=${TARN_CRASH_KILLS:-10} TARN_POWER_ROUNDS=${TARN_POWER_ROUNDS:-2} \
+        TARN_KILLED_STEPS=${TARN_KILLED_STEPS:-4} TARN_SUITES=${TARN_SUITES:-$(suite_of_commit)}
+    # The cluster waits a lot, and the guests take the processors meanwhile, behind it.
+    begin_beside cluster cluster
+    renice -n 5 -p $$ >/dev/null
+    stage guests "${kinds[@]}"
+    end_beside cluster
+    echo
+    printf '%s\n' "${summary[@]}"
+    echo
+    if ((${#failed_stages[@]})); then
+        echo "Tarn's tests failed after $(duration $SECONDS): ${failed_stages[*]}. Logs: ${logs#"$root"/}/stage-NAME.log"
+    else
+        echo "All of Tarn's tests passed in $(duration $SECONDS)."
+    fi
+    echo "tests: $total_passed passed, $total_failed failed"
+    ((${#failed_stages[@]} == 0))
 }

@@ -27,6 +27,7 @@ pub mod agent;
 mod claims;
 pub mod client;
 mod fate;
+mod following;
 mod lease;
 mod mend;
 pub mod objects;

@@ -35,6 +35,8 @@ const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// What keeps an open within its mount.
 const WITHIN: ResolveFlags = ResolveFlags::NO_XDEV.union(ResolveFlags::NO_SYMLINKS);
+/// The same, and below the directory that it begins at.
+const BELOW: ResolveFlags = WITHIN.union(ResolveFlags::BENEATH);
 
 /// The root directory of a mounted file system, held open: it cannot be unmounted meanwhile.
 #[derive(Debug)]
@@ -138,8 +140,7 @@ impl Root {
 
 /// The directory of this name in another, unless it is a link or something is mounted there.
 fn enter(directory: BorrowedFd<'_>, name: &CStr) -> Result<File, Errno> {
-    let within = WITHIN.union(ResolveFlags::BENEATH);
-    openat2(directory, name, DIRECTORY, Mode::empty(), within).map(File::from)
+    openat2(directory, name, DIRECTORY, Mode::empty(), BELOW).map(File::from)
 }
 
 /// What is in a directory, at most so many.

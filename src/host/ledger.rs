@@ -280,7 +280,6 @@ fn has_id(name: &str, prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use super::{super::record::wipe_tags, *};
     use crate::{device::Wipe, lvm::Legs};
 

@@ -16,6 +16,13 @@ pub(super) mod said;
 
 use std::{sync::Arc, time::Duration};
 
+use super::{
+    adopted::{claim_of, persistent_volume},
+    following::{drive, is_overtaken},
+    objects::{Adoption, AdoptionStatus},
+    view::View,
+};
+use crate::volume::{Driver, chain};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -25,20 +32,15 @@ use kube::{
         watcher,
     },
 };
-use tokio_stream::StreamExt as _;
-
-use super::{
-    adopted::{claim_of, persistent_volume},
-    objects::{Adoption, AdoptionStatus},
-    view::View,
-};
-use crate::volume::{Driver, chain};
 use said::{Refused, Unpublished, ensure_here, ensure_its, ensure_open, to_publish};
 
 /// When what was refused is tried again.
-const LATER: Duration = Duration::from_secs(60);
+pub(super) const LATER: Duration = Duration::from_secs(60);
 /// When what failed is, or what something has come between.
-const SOON: Duration = Duration::from_secs(5);
+pub(super) const SOON: Duration = Duration::from_secs(5);
+
+/// What is noted of one that a controller could not serve.
+pub(super) const NOT_LOOKED_AT: &str = "an Adoption was not looked at";
 
 /// Makes the objects of adopted volumes.
 pub struct PublishedAdoptions {
@@ -62,12 +64,7 @@ impl PublishedAdoptions {
         let all: Api<Adoption> = Api::all(self.client.clone());
         let controller = Controller::new(all, watcher::Config::default());
         let results = controller.run(reconcile, after_failure, Arc::new(self));
-        let mut results = std::pin::pin!(results);
-        while let Some(result) = results.next().await {
-            if let Err(err) = result {
-                tracing::debug!(error = chain(&err), "an Adoption was not looked at");
-            }
-        }
+        drive(results, NOT_LOOKED_AT).await;
     }
 
     /// Has the volume of an object have its PersistentVolume and claim, and says so.
@@ -168,14 +165,13 @@ async fn reconcile(
 ) -> Result<Action, kube::Error> {
     match adoptions.serve(&object).await {
         // Another replica was faster, or something has changed. Should there be no news of that, it is looked at again.
-        Err(kube::Error::Api(err)) if err.code == 409 || err.code == 404 => {
-            Ok(Action::requeue(SOON))
-        }
+        Err(err) if is_overtaken(&err) => Ok(Action::requeue(SOON)),
         done => done,
     }
 }
 
-fn after_failure(object: Arc<Adoption>, err: &kube::Error, _: Arc<PublishedAdoptions>) -> Action {
+/// What either who serves Adoptions does after a failure.
+pub(super) fn after_failure<C>(object: Arc<Adoption>, err: &kube::Error, _: Arc<C>) -> Action {
     tracing::warn!(adoption = object.name_any(), error = chain(err), "tried again later");
     Action::requeue(SOON)
 }

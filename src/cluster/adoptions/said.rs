@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVo
 use crate::{
     cluster::{
         adopted::{ClaimName, Wishes},
-        objects::{Adoption, AdoptionStatus, Condition, ReclaimPolicy},
+        objects::{Adoption, AdoptionClaim, AdoptionStatus, Condition, ReclaimPolicy},
         state::Entry,
         wish::refusal_of,
     },
@@ -68,7 +68,7 @@ pub(in crate::cluster) fn asked(object: &Adoption) -> Result<Asked, Error> {
     let (name, spec) = (name_of(object), &object.spec);
     let lv: LvName = read("spec.logicalVolume", &spec.logical_volume)?;
     let purpose = spec.purpose.as_deref().map(|it| read::<Purpose>("spec.as", it)).transpose()?;
-    let claim = |it: &crate::cluster::objects::AdoptionClaim| {
+    let claim = |it: &AdoptionClaim| {
         read::<ClaimName>("spec.claim", &format!("{}/{}", it.namespace, it.name))
     };
     Ok(Asked {

@@ -3,35 +3,30 @@
 //! One that is refused is looked at again every minute, as nobody tells when a volume is made, or let go of, by hand.
 //! That asks this machine. The API is asked only whether the name is free, just before something is changed.
 
-use std::{sync::Arc, time::Duration};
-
-use kube::{
-    Api, Client, ResourceExt as _,
-    runtime::{
-        controller::{Action, Controller},
-        watcher,
-    },
-};
-use tokio_stream::StreamExt as _;
+use std::sync::Arc;
 
 use super::{Shared, in_turn};
 use crate::{
     cluster::{
         adoptions::{
+            LATER, NOT_LOOKED_AT, SOON, after_failure,
             said::{Asked, asked, is_to_adopt, told},
             write_status,
         },
+        following::{drive, is_overtaken},
         objects::{Adoption, LogicalVolume},
     },
     host::Adopted,
     machine::Machine,
-    volume::{self, Error, NodeId, Turns, VolumeId, chain},
+    volume::{self, Error, NodeId, Turns, VolumeId},
 };
-
-/// When one that was refused is looked at again.
-const LATER: Duration = Duration::from_secs(60);
-/// When one is that was not finished.
-const SOON: Duration = Duration::from_secs(5);
+use kube::{
+    Api, Client,
+    runtime::{
+        controller::{Action, Controller},
+        watcher,
+    },
+};
 
 /// What adopts on this node.
 struct Adopter {
@@ -43,12 +38,7 @@ struct Adopter {
 
 /// Carries out the Adoptions of this node until dropped, from when it is known which pools it has.
 pub(super) async fn carry_out(shared: &Shared) {
-    let mut changes = shared.changes.subscribe();
-    while !shared.knows_pools() {
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
+    shared.pools_are_known().await;
     let agent = &shared.agent;
     let own = format!("spec.nodeName={}", agent.node);
     let adopter = Adopter {
@@ -60,25 +50,13 @@ pub(super) async fn carry_out(shared: &Shared) {
     let all: Api<Adoption> = Api::all(agent.client.clone());
     let controller = Controller::new(all, watcher::Config::default().fields(&own));
     let results = controller.run(reconcile, after_failure, Arc::new(adopter));
-    let mut results = std::pin::pin!(results);
-    while let Some(result) = results.next().await {
-        if let Err(err) = result {
-            tracing::debug!(error = chain(&err), "an Adoption was not looked at");
-        }
-    }
-}
-
-fn after_failure(object: Arc<Adoption>, err: &kube::Error, _: Arc<Adopter>) -> Action {
-    tracing::warn!(adoption = object.name_any(), error = chain(err), "tried again later");
-    Action::requeue(SOON)
+    drive(results, NOT_LOOKED_AT).await;
 }
 
 async fn reconcile(object: Arc<Adoption>, adopter: Arc<Adopter>) -> Result<Action, kube::Error> {
     match adopter.serve(&object).await {
         // It has changed since: there is a newer event on its way.
-        Err(kube::Error::Api(err)) if err.code == 409 || err.code == 404 => {
-            Ok(Action::await_change())
-        }
+        Err(err) if is_overtaken(&err) => Ok(Action::await_change()),
         done => done,
     }
 }

@@ -10,7 +10,10 @@ use super::{
     volumes::{Unwritten, write_status},
 };
 use crate::{
-    cluster::objects::{Condition, LogicalVolume, LogicalVolumeStatus, Phase},
+    cluster::{
+        following::is_overtaken,
+        objects::{Condition, LogicalVolume, LogicalVolumeStatus, Phase},
+    },
     pool::{PoolStatus, health::Health},
     volume::{PoolName, chain},
 };
@@ -151,7 +154,7 @@ async fn tell_of_volume(shared: &Shared, object: &Arc<LogicalVolume>, health: &H
     match write_status(shared, object, &told).await {
         Ok(_) => (),
         // It has changed since, and is looked at again.
-        Err(Unwritten(kube::Error::Api(err))) if err.code == 409 || err.code == 404 => return,
+        Err(Unwritten(err)) if is_overtaken(&err) => return,
         Err(Unwritten(err)) => {
             tracing::warn!(volume = id, error = chain(&err), "its condition was not written");
             return;

@@ -115,6 +115,13 @@ impl Shared {
         locked(&self.trouble).is_told()
     }
 
+    /// Returns when it does.
+    async fn pools_are_known(&self) {
+        let mut changes = self.changes.subscribe();
+        // The sender lives as long as this does.
+        while !self.knows_pools() && changes.changed().await.is_ok() {}
+    }
+
     /// Something that a report says has changed.
     fn has_changed(&self) {
         self.changes.send_replace(());

@@ -17,9 +17,12 @@ use super::{
     strays::Strays,
 };
 use crate::{
-    cluster::objects::{
-        DiskReport, FillingReport, NodeLocalStorage, NodeLocalStorageSpec, NodeLocalStorageStatus,
-        PoolReport, StrayReport, ThinReport, without_owners_of_fields,
+    cluster::{
+        following::is_overtaken,
+        objects::{
+            DiskReport, FillingReport, NodeLocalStorage, NodeLocalStorageSpec,
+            NodeLocalStorageStatus, PoolReport, StrayReport, ThinReport, without_owners_of_fields,
+        },
     },
     machine::Status,
     pool::{Filling, PoolStatus},
@@ -182,7 +185,7 @@ async fn write(
         let metadata = ObjectMeta { resource_version: version, ..without_owners_of_fields() };
         let whole = object(metadata, Some(status.clone()));
         match api.replace_status(name, &PostParams::default(), &whole).await {
-            Err(kube::Error::Api(err)) if err.code == 404 || err.code == 409 => (),
+            Err(err) if is_overtaken(&err) => (),
             other => return other,
         }
     }

@@ -2,17 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::PostParams,
-    runtime::{
-        controller::{Action, Config, Controller},
-        watcher,
-    },
-};
-use tokio_stream::StreamExt as _;
-
 use super::{
     Agent, Notice, Shared,
     brake::{Crowd, Deletion, MASS, Verdict},
@@ -23,6 +12,7 @@ use super::{
 use crate::{
     cluster::{
         FOUND,
+        following::{drive, is_overtaken},
         objects::{
             Condition, LogicalVolume, LogicalVolumeSpec, LogicalVolumeStatus, Phase, Refusal,
             without_owners_of_fields,
@@ -32,6 +22,15 @@ use crate::{
     machine::Machine,
     units::Bytes,
     volume::{Error, SizeRange, SnapshotId, VolumeId, chain},
+};
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::PostParams,
+    runtime::{
+        controller::{Action, Config, Controller},
+        watcher,
+    },
 };
 
 /// When a volume that another call has in hand is looked at again.
@@ -50,12 +49,7 @@ pub(super) struct Unwritten(#[from] pub(super) kube::Error);
 
 /// Carries out the wishes for this node until dropped, from when it is known which pools it has.
 pub(super) async fn carry_out(shared: Arc<Shared>) {
-    let mut changes = shared.changes.subscribe();
-    while !shared.knows_pools() {
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
+    shared.pools_are_known().await;
     let api: Api<LogicalVolume> = Api::all(shared.agent.client.clone());
     let own = format!("spec.nodeName={}", shared.agent.node);
     let controller = Controller::new(api, watcher::Config::default().fields(&own))
@@ -70,15 +64,7 @@ pub(super) async fn carry_out(shared: Arc<Shared>) {
         }
     };
     let results = controller.with_config(config).run(reconcile, after_failure, Arc::clone(&shared));
-    let work = async {
-        let mut results = std::pin::pin!(results);
-        while let Some(result) = results.next().await {
-            if let Err(err) = result {
-                tracing::debug!(error = chain(&err), "a step was not finished");
-            }
-        }
-    };
-    tokio::join!(known, work);
+    tokio::join!(known, drive(results, "a step was not finished"));
 }
 
 fn after_failure(object: Arc<LogicalVolume>, err: &Unwritten, _: Arc<Shared>) -> Action {
@@ -111,9 +97,7 @@ async fn reconcile(object: Arc<LogicalVolume>, shared: Arc<Shared>) -> Result<Ac
     };
     match done {
         // It has changed since: there is a newer event on its way.
-        Err(Unwritten(kube::Error::Api(err))) if err.code == 409 || err.code == 404 => {
-            Ok(Action::await_change())
-        }
+        Err(Unwritten(err)) if is_overtaken(&err) => Ok(Action::await_change()),
         done => done,
     }
 }

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 
 use super::{
     GIVEN_OUT,
+    following::is_overtaken,
     objects::{LogicalVolume, LogicalVolumeSpec},
     provisioner::ClusterProvisioner,
     view::View,
@@ -161,7 +162,7 @@ impl StaticVolumes {
         };
         match done {
             // Another replica was faster, or something has changed: there is news on its way.
-            Err(kube::Error::Api(err)) if err.code == 409 || err.code == 404 => Ok(()),
+            Err(err) if is_overtaken(&err) => Ok(()),
             done => done,
         }
     }

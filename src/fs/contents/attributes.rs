@@ -9,13 +9,13 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, FileType, IFlags, Mode, OFlags, ResolveFlags, flistxattr, fremovexattr,
-        ioctl_getflags, ioctl_setflags, openat2, statat,
+        AtFlags, FileType, IFlags, Mode, OFlags, flistxattr, fremovexattr, ioctl_getflags,
+        ioctl_setflags, openat2, statat,
     },
     io::Errno,
 };
 
-use super::{Owner, WITHIN};
+use super::{BELOW, Owner};
 
 /// Flags that keep a file from being removed, or what is in a directory (ioctl_iflags(2)).
 const KEEPING: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
@@ -44,8 +44,7 @@ pub(super) fn loosen_in(directory: &File, name: &CStr) -> Result<(), Errno> {
         return Ok(());
     }
     let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let within = WITHIN.union(ResolveFlags::BENEATH);
-    loosen(&File::from(openat2(directory, name, how, Mode::empty(), within)?))
+    loosen(&File::from(openat2(directory, name, how, Mode::empty(), BELOW)?))
 }
 
 /// Makes a directory that of its owner, with this mode and nothing else.

@@ -60,16 +60,16 @@ impl<'a> Removal<'a> {
         if let Some(name) = level.left.pop() {
             return self.remove(name);
         }
-        let mut found = match names(self.here.as_fd(), BATCH) {
-            Ok(found) => found,
-            Err(err) => return Err(failed("read", &self.path(), err)),
-        };
+        let found = names(self.here.as_fd(), BATCH);
+        let mut found = found.map_err(|err| failed("read", &self.path(), err))?;
         if self.is_swept && self.way.len() == 1 {
             found.retain(|name| name.as_c_str() != LOST_AND_FOUND);
         }
-        match (self.way.last_mut(), found.is_empty()) {
-            (Some(level), false) => level.left = found,
-            _ => return self.leave(),
+        if found.is_empty() {
+            return self.leave();
+        }
+        if let Some(level) = self.way.last_mut() {
+            level.left = found;
         }
         Ok(Step::Moved)
     }

@@ -21,7 +21,7 @@ kind: StoragePool
 metadata: {name: shelf}
 spec:
   nodeSelector: {kubernetes.io/hostname: node-a}
-  wholeDevices: {directories: [/srv/tarn/shelf]}
+  wholeDevices: {directories: [/srv/tarn/shelf], namePattern: 'our?,the*'}
 ";
 
     /// As sig-storage-local-static-provisioner makes it for a raw block device.
@@ -50,7 +50,8 @@ spec:
         on_node(
             NODE,
             "mkdir -p /srv/tarn/shelf && cd /srv/tarn && truncate -s 96M ours.img theirs.img && \
-             for it in ours theirs; do ln -s $(losetup --find --show $it.img) shelf/$it || exit 1; done",
+             for it in ours theirs; do ln -s $(losetup --find --show $it.img) shelf/$it || exit 1; done && \
+             cp -P shelf/ours shelf/another",
         );
         apply(Self::THEIRS);
         apply(&(Self::POOL.to_owned() + &class("shelf", "WaitForFirstConsumer")));

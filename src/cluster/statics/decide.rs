@@ -156,7 +156,7 @@ fn about(
     Some(Step::Withdraw { volume: volume.clone(), why })
 }
 
-/// Whether the node of a volume, which is alive, does not have its device.
+/// Whether the node of a volume, which is alive, does not have its device, or no entry for it that somebody may claim.
 fn is_missing(
     entry: &Entry,
     node: &NodeId,
@@ -167,7 +167,10 @@ fn is_missing(
     let is_alive = state.alive_until(node, now).is_some();
     let Some(shelves) = state.shelves_of(node).filter(|_| is_alive) else { return false };
     let shelf = shelves.iter().find(|it| it.pool.as_str() == entry.spec.pool);
-    shelf.is_none_or(|it| it.misses(&volume.handle))
+    shelf.is_none_or(|it| match volume.is_claimed {
+        true => it.has_lost(&volume.handle),
+        false => it.misses(&volume.handle),
+    })
 }
 
 /// An entry of which no PersistentVolume is there, and the class that it is for.

@@ -42,7 +42,11 @@ impl fmt::Display for PoolEntry {
             let directories: Vec<_> =
                 whole.directories.iter().map(|it| it.display().to_string()).collect();
             let directories = directories.join(", ");
-            return write!(f, "{name}: whole devices in {directories}; wipe {:?}", spec.wipe);
+            write!(f, "{name}: whole devices in {directories}")?;
+            if let Some(names) = &whole.name_pattern {
+                write!(f, " with names like {names}")?;
+            }
+            return write!(f, "; wipe {:?}", spec.wipe);
         }
         write!(f, "{name}: volume group {}", self.group())?;
         if let Some(file) = &spec.loop_file {

@@ -304,6 +304,7 @@ enum Device {
 #[case::given_up(Device::OfLostNode, false, &["withdraw: its node is given up"])]
 #[case::claimed(Device::There, true, &[])]
 #[case::vanished_with_a_claim(Device::Missing, true, &["warn n1"])]
+#[case::without_entry_with_a_claim(Device::NotTold, true, &[])]
 #[case::silent_with_a_claim(Device::OfSilentNode, true, &[])]
 #[case::given_up_with_a_claim(Device::OfLostNode, true, &[])]
 fn a_device_vanishes(#[case] device: Device, #[case] is_claimed: bool, #[case] expected: &[&str]) {

@@ -144,6 +144,22 @@ fn nothing_is_made() {
     kubectl("delete pvc/made storageclass/shelf-now");
 }
 
+/// A class with a mistake is told of it, once.
+fn a_mistake_is_told() {
+    apply(&class("shelf-wrong", "Immediate").replace("mode: Static", "mode: Static, wipe: Twice"));
+    await_that("nobody tells what is wrong with a class", || {
+        let about = "reason=NothingOffered,involvedObject.name=shelf-wrong";
+        let said = kubectl(&format!(
+            "get events --field-selector={about} -o jsonpath={{.items[*].message}}"
+        ));
+        match said.matches("parameters[wipe]").count() {
+            1 => Ok(()),
+            _ => Err(format!("{said}, {}", kubectl("describe storageclass shelf-wrong"))),
+        }
+    });
+    kubectl("delete storageclass/shelf-wrong");
+}
+
 #[test]
 #[ignore = "cluster: needs a Kubernetes of its own"]
 fn a_device_is_offered_bound_wiped_and_offered_again() {
@@ -151,6 +167,7 @@ fn a_device_is_offered_bound_wiped_and_offered_again() {
     let _yard = Yard::new();
     let first = await_offered("the empty device, and no other, is not offered", 1);
     nothing_is_made();
+    a_mistake_is_told();
 
     apply(&(claim("name: cache", 32, "shelf") + &pod("name: cache", "", &["cache"])));
     kubectl("wait --for=condition=Ready pod/cache --timeout=4m");

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 use super::{
     class::{StaticClass, name_of},
     published::{Published, offer},
+    told::Refusal,
 };
 use crate::{
     cluster::{
@@ -19,14 +20,14 @@ use crate::{
         wish::purpose_of,
     },
     pool::EntryState,
-    volume::{Driver, Error, NodeId, VolumeId, VolumeName, chain},
+    volume::{Driver, Error, NodeId, VolumeId, VolumeName},
 };
 
 /// What is known of classes and PersistentVolumes.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// By their names; `None` until all are known.
-    pub(super) classes: Option<BTreeMap<String, StaticClass>>,
+    /// By their names, also those with a mistake; `None` until all are known.
+    pub(super) classes: Option<BTreeMap<String, Result<StaticClass, Refusal>>>,
     /// By their names; `None` until all are known.
     pub(super) published: Option<BTreeMap<String, Published>>,
     /// Where PersistentVolumes of the kind `local` are, by their names; `None` until all are known.
@@ -74,14 +75,14 @@ pub(super) struct Decided {
     pub(super) steps: Vec<Step>,
     /// Whether more is to be done once a node is heard of again, of which nobody tells.
     pub(super) waits: bool,
-    /// Why pools cannot give what classes say.
-    pub(super) refused: BTreeSet<String>,
+    /// Of which classes nothing is offered, or nothing of a pool.
+    pub(super) refused: BTreeSet<Refusal>,
 }
 
 impl Known {
     /// Whether any class is static, once it is known.
     pub(super) fn has_classes(&self) -> bool {
-        self.classes.as_ref().is_some_and(|it| !it.is_empty())
+        self.classes.as_ref().is_some_and(|it| it.values().any(Result::is_ok))
     }
 
     /// What is to be done as things stand; nothing before all of them are known.
@@ -89,8 +90,11 @@ impl Known {
         let (Some(classes), Some(published)) = (&self.classes, &self.published) else {
             return Decided::default();
         };
-        let about = published.values().filter_map(|it| about(it, classes, state, now));
-        let mut decided = Decided { steps: about.collect(), ..Decided::default() };
+        let refused = classes.values().filter_map(|it| it.as_ref().err().cloned()).collect();
+        let classes: BTreeMap<&str, &StaticClass> =
+            classes.values().flatten().map(|it| (it.name.as_str(), it)).collect();
+        let about = published.values().filter_map(|it| about(it, &classes, state, now));
+        let mut decided = Decided { steps: about.collect(), waits: false, refused };
         let Some(locals) = &self.locals else { return decided };
         let taken: BTreeSet<(&NodeId, &str)> =
             locals.values().flatten().map(|(node, path)| (node, path.as_str())).collect();
@@ -109,7 +113,9 @@ impl Known {
                     decided.waits |= spot.waits(state, now);
                     match spot.step(state, driver, now) {
                         Ok(step) => decided.steps.extend(step),
-                        Err(err) => drop(decided.refused.insert(spot.refused(&err))),
+                        Err(err) => {
+                            decided.refused.insert(class.refused_by(&shelf.pool, &err));
+                        }
                     }
                 }
             }
@@ -127,7 +133,7 @@ fn is_taken(taken: &BTreeSet<(&NodeId, &str)>, node: &NodeId, entry: &EntryRepor
 /// What is to be done about a PersistentVolume that is there.
 fn about(
     volume: &Published,
-    classes: &BTreeMap<String, StaticClass>,
+    classes: &BTreeMap<&str, &StaticClass>,
     state: &State,
     now: Instant,
 ) -> Option<Step> {
@@ -145,7 +151,7 @@ fn about(
         let node = node.filter(|_| is_missing)?;
         return Some(Step::Warn { volume: volume.clone(), node });
     }
-    let has_class = classes.get(&volume.class).is_some_and(|it| it.uid == volume.class_uid);
+    let has_class = classes.get(volume.class.as_str()).is_some_and(|it| it.uid == volume.class_uid);
     let why = match (has_class, entry) {
         (false, _) => "its class is gone",
         (true, None) => "its volume is gone",
@@ -206,12 +212,6 @@ impl Spot<'_> {
         let Some((pool, size)) = pool.zip(self.entry.size) else { return Ok(None) };
         let spec = self.class.spec(self.name.clone(), self.node, pool, &self.entry.path, size)?;
         Ok(Some(Step::Claim { id, spec: Box::new(spec) }))
-    }
-
-    /// Why nothing is done with it, for people.
-    fn refused(&self, err: &Error) -> String {
-        let (class, pool) = (&self.class.name, &self.shelf.pool);
-        format!("class {class} is offered nothing of pool {pool}: {}", chain(err))
     }
 
     /// Offers a volume that is whole and new, and what its class says.

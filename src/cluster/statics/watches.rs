@@ -19,7 +19,7 @@ use super::{
     decide::Known,
     published::{Published, places},
 };
-use crate::{cluster::STATIC, volume::chain};
+use crate::cluster::STATIC;
 
 /// Where what a watch tells is written; `None` until all is told.
 type Shelf<T> = fn(&mut Known) -> &mut Option<BTreeMap<String, T>>;
@@ -27,14 +27,7 @@ type Shelf<T> = fn(&mut Known) -> &mut Option<BTreeMap<String, T>>;
 impl StaticVolumes {
     /// Follows the classes.
     pub(super) async fn watch_classes(&self) {
-        let read = |class: &StorageClass| match StaticClass::read(class, &self.driver)? {
-            Ok(class) => Some(class),
-            Err(err) => {
-                let class = class.name_any();
-                tracing::warn!(class, error = chain(&err), "nothing is offered for this class");
-                None
-            }
-        };
+        let read = |class: &StorageClass| StaticClass::read(class, &self.driver);
         self.follow(watcher::Config::default(), read, |known| &mut known.classes).await;
     }
 

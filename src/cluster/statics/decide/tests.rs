@@ -75,13 +75,13 @@ impl Scene {
             "mountOptions": ["noatime"],
             "parameters": parameters,
         }));
-        let class = StaticClass::read(&class.unwrap(), &driver()).unwrap().unwrap();
+        let class = StaticClass::read(&class.unwrap(), &driver()).unwrap();
         self.known.classes.as_mut().unwrap().insert(name.to_owned(), class);
     }
 
     /// The object that the device has become.
     fn volume(&mut self, status: Value, annotations: Value) {
-        let class = self.known.classes.as_ref().unwrap().values().next().unwrap().clone();
+        let class = self.known.classes.as_ref().unwrap().values().flatten().next().unwrap().clone();
         let pool = self.state.pool_of(&node(), &"whole".parse().unwrap()).unwrap();
         let size = "10Gi".parse().unwrap();
         let spec = class.spec(name(), &node(), pool, ENTRY, size).unwrap();
@@ -367,10 +367,23 @@ fn a_class_that_its_pool_does_not_allow_gets_nothing_and_is_told_why() {
     let decided = scene.decided();
     assert_eq!(decided.steps, []);
     let said = decided.refused.first().unwrap();
-    assert!(
-        said.starts_with("class fast is offered nothing of pool whole: ") && said.contains("wipe"),
-        "{said}"
-    );
+    assert_eq!((&*said.class, &*said.uid), ("fast", "uid-fast"));
+    let why = &said.why;
+    assert!(why.starts_with("nothing of pool whole is offered: ") && why.contains("wipe"), "{why}");
+}
+
+#[test]
+fn a_class_with_a_mistake_gets_nothing_and_is_told_why() {
+    let mut scene = Scene::with(used());
+    scene.volume(ready(), json!({}));
+    scene.published(|_| ());
+    scene.class("fast", json!({ "mode": "Static", "wipe": "Twice" }));
+    assert_eq!(scene.words(), ["withdraw: its class is gone"]);
+    let refused = scene.decided().refused;
+    let why = &refused.first().unwrap().why;
+    assert!(why.starts_with("nothing is offered for this class: parameters[wipe]"), "{why}");
+    assert!(refused.len() == 1 && why.contains("`Twice`"), "{why}");
+    assert!(!scene.known.has_classes());
 }
 
 #[test]
@@ -446,7 +459,7 @@ fn classes_are_read(#[case] provisioner: &str, #[case] parameters: Value, #[case
     let said = match read {
         None => "none".to_owned(),
         Some(Ok(class)) => class.says.purpose.to_string(),
-        Some(Err(err)) => err.to_string(),
+        Some(Err(refused)) => refused.why,
     };
     assert!(said.contains(expected), "{said}");
 }

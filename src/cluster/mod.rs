@@ -28,6 +28,7 @@ mod claims;
 pub mod client;
 mod fate;
 mod lease;
+mod locals;
 mod mend;
 pub mod objects;
 mod pending;

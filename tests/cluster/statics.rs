@@ -144,6 +144,23 @@ fn nothing_is_made() {
     kubectl("delete pvc/made storageclass/shelf-now");
 }
 
+/// A class of the same pool whose volumes are made for claims is not given the other provisioner's device either.
+fn theirs_is_not_given() {
+    let made = class("shelf-made", "Immediate").replace("mode: Static, ", "");
+    apply(&(made + &claim("name: given", 32, "shelf-made")));
+    await_that("the claim gets a device, or is not told why not", || {
+        let about = "involvedObject.name=given,reason=ProvisioningFailed";
+        let said = kubectl(&format!(
+            "get events --field-selector={about} -o jsonpath={{.items[*].message}}"
+        ));
+        match said.contains("ResourceExhausted") && said.contains("no free device") {
+            true => Ok(()),
+            false => Err(format!("{said}, {}", kubectl("describe pvc given"))),
+        }
+    });
+    kubectl("delete pvc/given storageclass/shelf-made");
+}
+
 /// A class with a mistake is told of it, once.
 fn a_mistake_is_told() {
     apply(&class("shelf-wrong", "Immediate").replace("mode: Static", "mode: Static, wipe: Twice"));
@@ -168,6 +185,7 @@ fn a_device_is_offered_bound_wiped_and_offered_again() {
     let first = await_offered("the empty device, and no other, is not offered", 1);
     nothing_is_made();
     a_mistake_is_told();
+    theirs_is_not_given();
 
     apply(&(claim("name: cache", 32, "shelf") + &pod("name: cache", "", &["cache"])));
     kubectl("wait --for=condition=Ready pod/cache --timeout=4m");

@@ -30,8 +30,6 @@ pub(super) struct Known {
     pub(super) classes: Option<BTreeMap<String, Result<StaticClass, Refusal>>>,
     /// By their names; `None` until all are known.
     pub(super) published: Option<BTreeMap<String, Published>>,
-    /// Where PersistentVolumes of the kind `local` are, by their names; `None` until all are known.
-    pub(super) locals: Option<BTreeMap<String, BTreeSet<(NodeId, String)>>>,
 }
 
 /// Something to be done.
@@ -80,11 +78,6 @@ pub(super) struct Decided {
 }
 
 impl Known {
-    /// Whether any class is static, once it is known.
-    pub(super) fn has_classes(&self) -> bool {
-        self.classes.as_ref().is_some_and(|it| it.values().any(Result::is_ok))
-    }
-
     /// What is to be done as things stand; nothing before all of them are known.
     pub(super) fn decide(&self, state: &State, driver: &Driver, now: Instant) -> Decided {
         let (Some(classes), Some(published)) = (&self.classes, &self.published) else {
@@ -95,18 +88,18 @@ impl Known {
             classes.values().flatten().map(|it| (it.name.as_str(), it)).collect();
         let about = published.values().filter_map(|it| about(it, &classes, state, now));
         let mut decided = Decided { steps: about.collect(), waits: false, refused };
-        let Some(locals) = &self.locals else { return decided };
-        let taken: BTreeSet<(&NodeId, &str)> =
-            locals.values().flatten().map(|(node, path)| (node, path.as_str())).collect();
+        if !state.knows_locals() {
+            return decided;
+        }
         let mut seen = BTreeSet::new();
-        for class in classes.values() {
+        for class in classes.values().copied() {
             for (node, shelf) in state.shelves().filter(|(_, shelf)| class.is_of(&shelf.pool)) {
                 for entry in shelf.entries.iter().filter(|it| class.suits(it)) {
                     let Some(name) = name_of(node, &shelf.pool, &entry.path) else { continue };
                     // The device of another class, or published and not gone yet.
                     let is_done = !seen.insert(name.as_str().to_owned())
                         || published.contains_key(name.as_str());
-                    if is_done || is_taken(&taken, node, entry) {
+                    if is_done || state.is_local(node, entry) {
                         continue;
                     }
                     let spot = Spot { class, node, shelf, entry, name };
@@ -122,12 +115,6 @@ impl Known {
         }
         decided
     }
-}
-
-/// Whether the device of an entry is that of a `local` PersistentVolume.
-fn is_taken(taken: &BTreeSet<(&NodeId, &str)>, node: &NodeId, entry: &EntryReport) -> bool {
-    let mut paths = [Some(&entry.path), entry.device.as_ref()].into_iter().flatten();
-    paths.any(|path| taken.contains(&(node, path.as_str())))
 }
 
 /// What is to be done about a PersistentVolume that is there.

@@ -89,7 +89,7 @@ impl StaticVolumes {
     /// Does so until dropped.
     pub async fn offer(&self) {
         self.view.complete().await;
-        tokio::join!(self.watch_classes(), self.watch_own(), self.watch_locals(), self.work());
+        tokio::join!(self.watch_classes(), self.watch_own(), self.work());
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {

@@ -13,12 +13,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio_stream::StreamExt as _;
 
-use super::{
-    StaticVolumes,
-    class::StaticClass,
-    decide::Known,
-    published::{Published, places},
-};
+use super::{StaticVolumes, class::StaticClass, decide::Known, published::Published};
 use crate::cluster::STATIC;
 
 /// Where what a watch tells is written; `None` until all is told.
@@ -36,20 +31,6 @@ impl StaticVolumes {
         let own = watcher::Config::default().labels(STATIC);
         let read = |volume: &PersistentVolume| Published::read(volume, &self.driver);
         self.follow(own, read, |known| &mut known.published).await;
-    }
-
-    /// Follows the PersistentVolumes of the kind `local`, from when there is a class. The API cannot tell them from others, of
-    /// which there may be very many.
-    pub(super) async fn watch_locals(&self) {
-        let mut news = self.news.subscribe();
-        while !self.with(|known| known.has_classes()) {
-            if news.changed().await.is_err() {
-                return;
-            }
-        }
-        let read = |volume: &PersistentVolume| Some(places(volume)).filter(|it| !it.is_empty());
-        let in_large_pages = watcher::Config::default().page_size(5000);
-        self.follow(in_large_pages, read, |known| &mut known.locals).await;
     }
 
     /// Keeps what is read of all objects of a kind.

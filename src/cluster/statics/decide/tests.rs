@@ -3,10 +3,11 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{super::published::places, *};
+use super::*;
 use crate::{
     cluster::{
         GIVEN_OUT,
+        locals::places,
         objects::{LogicalVolume, NodeLocalStorageStatus},
         state::PATIENCE,
     },
@@ -47,7 +48,7 @@ impl Scene {
         scene.state.heard_of(&node(), now);
         scene.report(&[entry], &[]);
         scene.known.published = Some(BTreeMap::new());
-        scene.known.locals = Some(BTreeMap::new());
+        scene.state.set_locals(BTreeMap::new());
         scene.known.classes = Some(BTreeMap::new());
         scene.class("fast", json!({ "mode": "Static", "pool": "whole" }));
         scene
@@ -111,7 +112,7 @@ impl Scene {
 
     fn local(&mut self, volume: Value) {
         let volume = serde_json::from_value(volume).unwrap();
-        self.known.locals.as_mut().unwrap().insert("local-pv".to_owned(), places(&volume));
+        self.state.enter_local("local-pv", places(&volume));
     }
 
     fn decided(&self) -> Decided {
@@ -353,9 +354,11 @@ fn without_its_class_or_its_volume_it_is_withdrawn() {
 #[test]
 fn nothing_is_done_before_all_is_known() {
     let mut scene = Scene::with(free());
-    scene.known.locals = None;
-    assert_eq!(scene.decided(), Decided::default());
-    scene.known.locals = Some(BTreeMap::new());
+    let known = std::mem::take(&mut scene.state);
+    scene.state.heard_of(&node(), scene.now);
+    scene.report(&[free()], &[]);
+    assert_eq!(scene.decided(), Decided::default(), "which are of the kind `local` is not known");
+    scene.state = known;
     scene.known.published = None;
     assert_eq!(scene.decided(), Decided::default());
 }
@@ -383,7 +386,6 @@ fn a_class_with_a_mistake_gets_nothing_and_is_told_why() {
     let why = &refused.first().unwrap().why;
     assert!(why.starts_with("nothing is offered for this class: parameters[wipe]"), "{why}");
     assert!(refused.len() == 1 && why.contains("`Twice`"), "{why}");
-    assert!(!scene.known.has_classes());
 }
 
 #[test]

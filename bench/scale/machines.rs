@@ -165,6 +165,7 @@ fn spec_of(node: &NodeId, wanted: &Wanted) -> LogicalVolumeSpec {
         mkfs_options: None,
         after_restart: None,
         device: None,
+        except: Vec::new(),
         source: None,
         snapshot_of: None,
         claim: wanted.claim.clone(),

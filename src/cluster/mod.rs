@@ -29,6 +29,7 @@ pub mod client;
 mod fate;
 mod following;
 mod lease;
+mod locals;
 mod mend;
 pub mod objects;
 mod pending;

@@ -1,5 +1,7 @@
 //! On which node, in which pool: chosen from what the nodes report and what is promised. Pure.
 
+use std::path::PathBuf;
+
 use super::wish::Placement;
 use crate::{
     lvm::Layout,
@@ -27,6 +29,8 @@ pub(super) struct PoolView {
 pub(super) struct Promised {
     pub(super) thick: Vec<Draw>,
     pub(super) thin: Bytes,
+    /// The devices that are not Tarn's to give.
+    pub(super) others: Vec<PathBuf>,
 }
 
 /// What one volume takes of a pool.
@@ -75,6 +79,8 @@ impl PoolView {
     /// What of a pool of whole devices is left for a wish beside what is promised.
     fn whole_left(&self, promised: &Promised, purpose: Purpose, wish: &Parameters) -> Stock {
         let mut stock = self.stock.clone();
+        let others = stock.physical.iter_mut().filter(|it| promised.others.contains(&it.device));
+        others.for_each(|it| it.free_runs.clear());
         for draw in &promised.thick {
             take_smallest(&mut stock, Bytes(draw.extents().saturating_mul(self.stock.extent.0)));
         }

@@ -2,10 +2,12 @@
 
 mod entry;
 mod kept;
+mod locals;
 mod loose;
 mod shelf;
 
 pub(super) use entry::Entry;
+pub(super) use locals::Places;
 pub(super) use shelf::Shelf;
 
 use std::{
@@ -85,6 +87,8 @@ pub(super) struct State {
     finders: HashSet<NodeId>,
     /// Room for claims whose calls are still to come, by the ids of their volumes.
     kept: HashMap<String, kept::Kept>,
+    /// What PersistentVolumes of the kind `local` have; `None` until all are known.
+    locals: Option<locals::Locals>,
     /// The uids of objects that are gone, and since when.
     gone: HashMap<String, (Instant, Moment)>,
     now: Moment,
@@ -270,7 +274,8 @@ impl State {
         let promised = |pool: &PoolView| {
             let all = node.unsettled.values().chain(self.kept_on(name, now));
             let of_pool = all.filter(|it| it.pool == pool.name.as_str());
-            of_pool.fold(Promised::default(), |mut sum, promise| {
+            let others = self.local_devices(name, &pool.name);
+            of_pool.fold(Promised { others, ..Promised::default() }, |mut sum, promise| {
                 sum.add(promise.share);
                 sum
             })

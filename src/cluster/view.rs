@@ -79,9 +79,14 @@ impl View {
         self.loose.subscribe()
     }
 
-    /// Changes when a node has reported whole devices, or a volume that was made before its claim has changed.
+    /// Changes when a node has reported whole devices, when a volume that was made before its claim has changed, and when others
+    /// have got devices or given them back.
     pub(super) fn news_of_devices(&self) -> watch::Receiver<()> {
         self.devices.subscribe()
+    }
+
+    pub(super) fn tell_of_devices(&self) {
+        self.devices.send_replace(());
     }
 
     /// Takes note of an object that an own call has answered with, or a watch has shown.
@@ -97,7 +102,7 @@ impl View {
         });
         self.waiters.tell(&id);
         if is_static {
-            self.devices.send_replace(());
+            self.tell_of_devices();
         }
         if is_ending {
             self.loose.send_replace(());
@@ -113,7 +118,7 @@ impl View {
         });
         self.waiters.tell(id);
         if was_static {
-            self.devices.send_replace(());
+            self.tell_of_devices();
         }
     }
 
@@ -145,8 +150,9 @@ impl View {
         let ours = format!("{}={driver}", lease::LABEL);
         tokio::join!(
             self.feed_volumes(Api::all(client.clone())),
-            self.feed_nodes(Api::all(client)),
+            self.feed_nodes(Api::all(client.clone())),
             self.feed_leases(leases, watcher::Config::default().labels(&ours)),
+            self.feed_locals(client),
         );
     }
 
@@ -212,7 +218,7 @@ impl View {
             state.set_lost(&node, is_lost)
         });
         if has_changed || status.pools.iter().any(|pool| pool.spec.is_of_whole_devices()) {
-            self.devices.send_replace(());
+            self.tell_of_devices();
         }
         if has_changed {
             tracing::warn!(%node, is_lost, "an admin has said whether the node is lost for good");
@@ -247,6 +253,6 @@ impl View {
 
 /// Of a list that is read page by page, etcd counts what is left for each page: of 100,000 volumes that
 /// is dear with 500 a page, as is usual.
-fn in_large_pages() -> watcher::Config {
+pub(super) fn in_large_pages() -> watcher::Config {
     watcher::Config::default().page_size(5000)
 }

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     /// A volume.
-    Volume(Wanted),
+    Volume(Box<Wanted>),
     /// A snapshot.
     Snapshot(WantedSnapshot),
 }
@@ -53,6 +53,7 @@ pub(super) fn spec_of(wanted: &Wanted, place: &Placement) -> LogicalVolumeSpec {
         mkfs_options: wanted.parameters.mkfs.clone(),
         after_restart: wanted.parameters.after_restart,
         device: wanted.parameters.device.as_ref().map(|it| it.display().to_string()),
+        except: wanted.parameters.except.iter().map(|it| it.display().to_string()).collect(),
         source: wanted.source.as_ref().map(copy_source),
         snapshot_of: None,
         claim: wanted.claim.clone(),
@@ -72,6 +73,7 @@ pub(super) fn snapshot_spec(
         snapshot_of: Some(wanted.source.to_string()),
         mkfs_options: None,
         device: None,
+        except: Vec::new(),
         claim: None,
         ..of.clone()
     }
@@ -158,6 +160,7 @@ pub(super) fn lost_spec(node: &NodeId, stray: &StrayReport) -> LogicalVolumeSpec
         mkfs_options: stray.mkfs_options.clone(),
         after_restart: stray.after_restart,
         device: None,
+        except: Vec::new(),
         source: stray.source.clone(),
         snapshot_of: stray.snapshot_of.clone(),
         claim: None,
@@ -227,7 +230,7 @@ pub(super) fn wish_of(spec: &LogicalVolumeSpec) -> Result<Wish, Error> {
     let thick = spec.provisioning == Provisioning::Thick;
     let purpose = purpose_of(spec)?;
     let stripe_size = spec.stripe_size.as_deref();
-    Ok(Wish::Volume(Wanted {
+    Ok(Wish::Volume(Box::new(Wanted {
         name,
         size: SizeRange::at_least(size_of(spec)?),
         purpose,
@@ -243,11 +246,12 @@ pub(super) fn wish_of(spec: &LogicalVolumeSpec) -> Result<Wish, Error> {
             wipe: Some(spec.wipe),
             after_restart: spec.after_restart,
             device: spec.device.as_ref().map(PathBuf::from),
+            except: spec.except.iter().map(PathBuf::from).collect(),
         },
         source: source_of(spec)?,
         nodes: Some(vec![parsed("spec.nodeName", &spec.node_name)?]),
         claim: spec.claim.clone(),
-    }))
+    })))
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(

@@ -51,6 +51,8 @@ pub struct Parameters {
     /// Not a key: the entry of a pool of whole devices whose device it is to be. Set for the volumes of a class that are
     /// there before its claims.
     pub device: Option<PathBuf>,
+    /// Not a key: paths that others have. Of a pool of whole devices it is to be none to which one of them leads.
+    pub except: Vec<PathBuf>,
 }
 
 /// A class whose volumes are there before its claims (`mode: Static`).
@@ -368,6 +370,7 @@ mod tests {
             wipe: Some(Wipe::Discard),
             after_restart: Some(AfterRestart::Empty),
             device: None,
+            except: Vec::new(),
         };
         assert_eq!(read, want);
     }

@@ -1,9 +1,9 @@
 //! CreateVolume: the smallest free device that fits becomes the volume, when its record is written.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Found, WholeDevices,
+    Found, WholeDevices, entries,
     identity::Identity,
     judge::Judged,
     mounted::Seen,
@@ -82,12 +82,13 @@ impl WholeDevices {
             let can_have_one = size >= least || it.mounted().is_some();
             can_have_one && size >= wanted.size.least() && wanted.size.allows(size)
         };
+        let others = self.devices_at(&wanted.parameters.except);
         let named = wanted.parameters.device.as_ref();
         let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
         let free = free.filter(|it| named.is_none_or(|named| *named == it.entry.path));
         let mut fitting: Vec<_> = free
             .filter_map(|it| Some((it.size?, it)))
-            .filter(|(size, it)| fits(it, *size) && unfit_for(it, wanted).is_none())
+            .filter(|(size, it)| fits(it, *size) && unfit_for(it, wanted, &others).is_none())
             .collect();
         fitting.sort_by_key(|(size, it)| (*size, &it.entry.path));
         for (size, it) in fitting {
@@ -168,8 +169,15 @@ impl WholeDevices {
     fn unfit_said(&self, pool: &Pool, wanted: &Wanted) -> String {
         let view = self.view();
         let free = view.of(&pool.name).iter().filter(|it| it.state == EntryState::Free);
-        let unfit = free.filter_map(|it| Some((it.entry.path.display(), unfit_for(it, wanted)?)));
+        let others = self.devices_at(&wanted.parameters.except);
+        let unfit =
+            free.filter_map(|it| Some((it.entry.path.display(), unfit_for(it, wanted, &others)?)));
         unfit.map(|(at, said)| format!("; {at} is free, but {said}")).collect()
+    }
+
+    /// The numbers of the devices to which paths lead.
+    fn devices_at(&self, paths: &[PathBuf]) -> Vec<(u64, u64)> {
+        paths.iter().filter_map(|it| entries::device_of(&*self.fs, it)).collect()
     }
 
     /// Compares what an earlier call made with what is wanted under its name.
@@ -186,8 +194,12 @@ impl WholeDevices {
     }
 }
 
-/// Why what is free cannot be what is wanted.
-fn unfit_for(it: &Judged, wanted: &Wanted) -> Option<String> {
+/// Why what is free cannot be what is wanted; `others` are the devices that others have.
+fn unfit_for(it: &Judged, wanted: &Wanted, others: &[(u64, u64)]) -> Option<String> {
+    let is_other = it.device.as_ref().is_some_and(|it| others.contains(&it.number));
+    if is_other || wanted.parameters.except.contains(&it.entry.path) {
+        return Some("a PersistentVolume of the kind `local` has it".to_owned());
+    }
     unfit(it.mounted()?, wanted.purpose, &wanted.parameters)
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     fs::{Filesystems, Mount},
+    pool::WholeDevicesSpec,
     volume::chain,
 };
 
@@ -63,15 +64,15 @@ impl Leads {
     }
 }
 
-/// Every entry of the directories, in the order of their names.
+/// Every entry of the directories that is the pool's, in the order of their names.
 pub(super) fn gather(
     fs: &dyn Filesystems,
     mounts: &[Mount],
-    directories: &[PathBuf],
+    whole: &WholeDevicesSpec,
 ) -> Vec<Entry> {
     let mut all = Vec::new();
-    for directory in directories {
-        match names(directory) {
+    for directory in &whole.directories {
+        match names(directory, whole) {
             Ok(paths) => all.extend(paths.into_iter().map(|path| {
                 let leads = leads(fs, mounts, &path);
                 Entry { path, leads }
@@ -85,9 +86,10 @@ pub(super) fn gather(
     all
 }
 
-fn names(directory: &Path) -> io::Result<Vec<PathBuf>> {
+fn names(directory: &Path, whole: &WholeDevicesSpec) -> io::Result<Vec<PathBuf>> {
     let entries: io::Result<Vec<_>> = fs::read_dir(directory)?.collect();
-    let mut paths: Vec<PathBuf> = entries?.into_iter().map(|it| it.path()).collect();
+    let meant = entries?.into_iter().filter(|it| whole.means(&it.file_name()));
+    let mut paths: Vec<PathBuf> = meant.map(|it| it.path()).collect();
     paths.sort();
     Ok(paths)
 }

@@ -218,8 +218,9 @@ impl WholeDevices {
     pub(super) fn entries(&self, mounts: &[Mount]) -> Vec<(PoolName, Vec<Entry>)> {
         let wanted = self.roster.wanted();
         let of_pool = |entry: crate::pool::PoolEntry| {
-            let directories = entry.spec.whole_devices.map(|it| it.directories).unwrap_or_default();
-            (entry.name, entries::gather(&*self.fs, mounts, &directories))
+            let whole = entry.spec.whole_devices.as_ref();
+            let all = whole.map(|it| entries::gather(&*self.fs, mounts, it));
+            (entry.name, all.unwrap_or_default())
         };
         wanted.into_iter().map(of_pool).collect()
     }

@@ -21,7 +21,7 @@ kind: StoragePool
 metadata: {name: shelf}
 spec:
   nodeSelector: {kubernetes.io/hostname: node-a}
-  wholeDevices: {directories: [/srv/tarn/shelf]}
+  wholeDevices: {directories: [/srv/tarn/shelf], namePattern: 'our?,the*'}
 ";
 
     /// As sig-storage-local-static-provisioner makes it for a raw block device.
@@ -50,7 +50,8 @@ spec:
         on_node(
             NODE,
             "mkdir -p /srv/tarn/shelf && cd /srv/tarn && truncate -s 96M ours.img theirs.img && \
-             for it in ours theirs; do ln -s $(losetup --find --show $it.img) shelf/$it || exit 1; done",
+             for it in ours theirs; do ln -s $(losetup --find --show $it.img) shelf/$it || exit 1; done && \
+             cp -P shelf/ours shelf/another",
         );
         apply(Self::THEIRS);
         apply(&(Self::POOL.to_owned() + &class("shelf", "WaitForFirstConsumer")));
@@ -143,6 +144,39 @@ fn nothing_is_made() {
     kubectl("delete pvc/made storageclass/shelf-now");
 }
 
+/// A class of the same pool whose volumes are made for claims is not given the other provisioner's device either.
+fn theirs_is_not_given() {
+    let made = class("shelf-made", "Immediate").replace("mode: Static, ", "");
+    apply(&(made + &claim("name: given", 32, "shelf-made")));
+    await_that("the claim gets a device, or is not told why not", || {
+        let about = "involvedObject.name=given,reason=ProvisioningFailed";
+        let said = kubectl(&format!(
+            "get events --field-selector={about} -o jsonpath={{.items[*].message}}"
+        ));
+        match said.contains("ResourceExhausted") && said.contains("no free device") {
+            true => Ok(()),
+            false => Err(format!("{said}, {}", kubectl("describe pvc given"))),
+        }
+    });
+    kubectl("delete pvc/given storageclass/shelf-made");
+}
+
+/// A class with a mistake is told of it, once.
+fn a_mistake_is_told() {
+    apply(&class("shelf-wrong", "Immediate").replace("mode: Static", "mode: Static, wipe: Twice"));
+    await_that("nobody tells what is wrong with a class", || {
+        let about = "reason=NothingOffered,involvedObject.name=shelf-wrong";
+        let said = kubectl(&format!(
+            "get events --field-selector={about} -o jsonpath={{.items[*].message}}"
+        ));
+        match said.matches("parameters[wipe]").count() {
+            1 => Ok(()),
+            _ => Err(format!("{said}, {}", kubectl("describe storageclass shelf-wrong"))),
+        }
+    });
+    kubectl("delete storageclass/shelf-wrong");
+}
+
 #[test]
 #[ignore = "cluster: needs a Kubernetes of its own"]
 fn a_device_is_offered_bound_wiped_and_offered_again() {
@@ -150,6 +184,8 @@ fn a_device_is_offered_bound_wiped_and_offered_again() {
     let _yard = Yard::new();
     let first = await_offered("the empty device, and no other, is not offered", 1);
     nothing_is_made();
+    a_mistake_is_told();
+    theirs_is_not_given();
 
     apply(&(claim("name: cache", 32, "shelf") + &pod("name: cache", "", &["cache"])));
     kubectl("wait --for=condition=Ready pod/cache --timeout=4m");

@@ -108,6 +108,11 @@ pub struct LogicalVolumeSpec {
     #[schemars(length(max = 4096))]
     #[x_kube(validation = FIXED)]
     pub device: Option<String>,
+    /// Paths of its node that PersistentVolumes of the kind `local` have: of a pool of whole devices it gets none to which one of
+    /// them leads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(max = 4096)))]
+    pub except: Vec<String>,
     /// What its content is copied from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = FIXED)]

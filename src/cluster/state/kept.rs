@@ -30,8 +30,8 @@ impl State {
     /// somebody else was faster.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for its source, and those of [`node_of`], [`Candidate::place`] and
-    /// [`place_all`].
+    /// [`Error::NotFound`] for its source, and those of [`node_of`], [`Candidate::place`],
+    /// [`State::except`] and [`place_all`].
     ///
     /// [`Candidate::place`]: crate::cluster::placement::Candidate::place
     pub(in crate::cluster) fn place(
@@ -52,11 +52,12 @@ impl State {
         };
         let wish = (wanted.purpose, &wanted.parameters);
         let place = chosen.place(wanted.size, wish, origin.as_ref())?;
+        let except = self.except(&place)?;
         let others = place_all(&mut chosen, wanted, &place, &siblings)?;
         for (id, place) in &others {
             self.keep(id, place, now);
         }
-        Ok(spec_of(wanted, &place))
+        Ok(LogicalVolumeSpec { except, ..spec_of(wanted, &place) })
     }
 
     /// Whether the room of a volume is taken off what its node has: by its object, by the promise

@@ -28,11 +28,16 @@ impl Shelf {
         })
     }
 
-    /// Whether the device of a volume that was there is there no more, or its entry is taken away. Of more entries than
+    /// Whether the device of a volume that was there is there no more, or it has no entry any more. Of more entries than
     /// are told nothing follows from what is not told.
     pub(in crate::cluster) fn misses(&self, id: &str) -> bool {
         let is_told = || self.entries.iter().any(|it| it.volume.as_deref() == Some(id));
-        self.lost.iter().any(|it| it == id) || (self.entries.len() < MOST_ENTRIES && !is_told())
+        self.has_lost(id) || (self.entries.len() < MOST_ENTRIES && !is_told())
+    }
+
+    /// Whether the device of a volume is there no more; it may be there without an entry.
+    pub(in crate::cluster) fn has_lost(&self, id: &str) -> bool {
+        self.lost.iter().any(|it| it == id)
     }
 }
 

@@ -3,6 +3,7 @@
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt as _;
 
+use super::told::Refusal;
 use crate::{
     cluster::{
         objects::{EntryReport, LogicalVolumeSpec},
@@ -13,7 +14,7 @@ use crate::{
     units::Bytes,
     volume::{
         Driver, Error, NodeId, Parameters, PoolName, SizeRange, StaticParameters, VolumeName,
-        Wanted, digest,
+        Wanted, chain, digest,
     },
 };
 
@@ -40,18 +41,31 @@ impl StaticClass {
     ///
     /// # Errors
     /// What is wrong with its parameters.
-    pub(super) fn read(class: &StorageClass, driver: &Driver) -> Option<Result<Self, Error>> {
+    pub(super) fn read(class: &StorageClass, driver: &Driver) -> Option<Result<Self, Refusal>> {
         if class.provisioner != driver.name() {
             return None;
         }
         let says = StaticParameters::parse(class.parameters.as_ref()?)?;
-        Some(says.map(|says| Self {
-            name: class.name_any(),
-            uid: class.uid().unwrap_or_default(),
-            says,
-            reclaim: class.reclaim_policy.clone().unwrap_or_else(|| "Delete".to_owned()),
-            mount_options: class.mount_options.clone(),
-        }))
+        let (name, uid) = (class.name_any(), class.uid().unwrap_or_default());
+        Some(match says {
+            Ok(says) => Ok(Self {
+                name,
+                uid,
+                says,
+                reclaim: class.reclaim_policy.clone().unwrap_or_else(|| "Delete".to_owned()),
+                mount_options: class.mount_options.clone(),
+            }),
+            Err(err) => {
+                let why = format!("nothing is offered for this class: {}", chain(&err));
+                Err(Refusal { class: name, uid, why })
+            }
+        })
+    }
+
+    /// That a pool does not allow what it says.
+    pub(super) fn refused_by(&self, pool: &PoolName, err: &Error) -> Refusal {
+        let why = format!("nothing of pool {pool} is offered: {}", chain(err));
+        Refusal { class: self.name.clone(), uid: self.uid.clone(), why }
     }
 
     /// Whether its volumes are of this pool; without a name they are of all.

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::PersistentVolume;
 use super::{
     class::{StaticClass, name_of},
     published::{Published, offer},
+    told::Refusal,
 };
 use crate::{
     cluster::{
@@ -19,18 +20,16 @@ use crate::{
         wish::purpose_of,
     },
     pool::EntryState,
-    volume::{Driver, Error, NodeId, VolumeId, VolumeName, chain},
+    volume::{Driver, Error, NodeId, VolumeId, VolumeName},
 };
 
 /// What is known of classes and PersistentVolumes.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// By their names; `None` until all are known.
-    pub(super) classes: Option<BTreeMap<String, StaticClass>>,
+    /// By their names, also those with a mistake; `None` until all are known.
+    pub(super) classes: Option<BTreeMap<String, Result<StaticClass, Refusal>>>,
     /// By their names; `None` until all are known.
     pub(super) published: Option<BTreeMap<String, Published>>,
-    /// Where PersistentVolumes of the kind `local` are, by their names; `None` until all are known.
-    pub(super) locals: Option<BTreeMap<String, BTreeSet<(NodeId, String)>>>,
 }
 
 /// Something to be done.
@@ -74,42 +73,42 @@ pub(super) struct Decided {
     pub(super) steps: Vec<Step>,
     /// Whether more is to be done once a node is heard of again, of which nobody tells.
     pub(super) waits: bool,
-    /// Why pools cannot give what classes say.
-    pub(super) refused: BTreeSet<String>,
+    /// Of which classes nothing is offered, or nothing of a pool.
+    pub(super) refused: BTreeSet<Refusal>,
 }
 
 impl Known {
-    /// Whether any class is static, once it is known.
-    pub(super) fn has_classes(&self) -> bool {
-        self.classes.as_ref().is_some_and(|it| !it.is_empty())
-    }
-
     /// What is to be done as things stand; nothing before all of them are known.
     pub(super) fn decide(&self, state: &State, driver: &Driver, now: Instant) -> Decided {
         let (Some(classes), Some(published)) = (&self.classes, &self.published) else {
             return Decided::default();
         };
-        let about = published.values().filter_map(|it| about(it, classes, state, now));
-        let mut decided = Decided { steps: about.collect(), ..Decided::default() };
-        let Some(locals) = &self.locals else { return decided };
-        let taken: BTreeSet<(&NodeId, &str)> =
-            locals.values().flatten().map(|(node, path)| (node, path.as_str())).collect();
+        let refused = classes.values().filter_map(|it| it.as_ref().err().cloned()).collect();
+        let classes: BTreeMap<&str, &StaticClass> =
+            classes.values().flatten().map(|it| (it.name.as_str(), it)).collect();
+        let about = published.values().filter_map(|it| about(it, &classes, state, now));
+        let mut decided = Decided { steps: about.collect(), waits: false, refused };
+        if !state.knows_locals() {
+            return decided;
+        }
         let mut seen = BTreeSet::new();
-        for class in classes.values() {
+        for class in classes.values().copied() {
             for (node, shelf) in state.shelves().filter(|(_, shelf)| class.is_of(&shelf.pool)) {
                 for entry in shelf.entries.iter().filter(|it| class.suits(it)) {
                     let Some(name) = name_of(node, &shelf.pool, &entry.path) else { continue };
                     // The device of another class, or published and not gone yet.
                     let is_done = !seen.insert(name.as_str().to_owned())
                         || published.contains_key(name.as_str());
-                    if is_done || is_taken(&taken, node, entry) {
+                    if is_done || state.is_local(node, entry) {
                         continue;
                     }
                     let spot = Spot { class, node, shelf, entry, name };
                     decided.waits |= spot.waits(state, now);
                     match spot.step(state, driver, now) {
                         Ok(step) => decided.steps.extend(step),
-                        Err(err) => drop(decided.refused.insert(spot.refused(&err))),
+                        Err(err) => {
+                            decided.refused.insert(class.refused_by(&shelf.pool, &err));
+                        }
                     }
                 }
             }
@@ -118,16 +117,10 @@ impl Known {
     }
 }
 
-/// Whether the device of an entry is that of a `local` PersistentVolume.
-fn is_taken(taken: &BTreeSet<(&NodeId, &str)>, node: &NodeId, entry: &EntryReport) -> bool {
-    let mut paths = [Some(&entry.path), entry.device.as_ref()].into_iter().flatten();
-    paths.any(|path| taken.contains(&(node, path.as_str())))
-}
-
 /// What is to be done about a PersistentVolume that is there.
 fn about(
     volume: &Published,
-    classes: &BTreeMap<String, StaticClass>,
+    classes: &BTreeMap<&str, &StaticClass>,
     state: &State,
     now: Instant,
 ) -> Option<Step> {
@@ -145,7 +138,7 @@ fn about(
         let node = node.filter(|_| is_missing)?;
         return Some(Step::Warn { volume: volume.clone(), node });
     }
-    let has_class = classes.get(&volume.class).is_some_and(|it| it.uid == volume.class_uid);
+    let has_class = classes.get(volume.class.as_str()).is_some_and(|it| it.uid == volume.class_uid);
     let why = match (has_class, entry) {
         (false, _) => "its class is gone",
         (true, None) => "its volume is gone",
@@ -156,7 +149,7 @@ fn about(
     Some(Step::Withdraw { volume: volume.clone(), why })
 }
 
-/// Whether the node of a volume, which is alive, does not have its device.
+/// Whether the node of a volume, which is alive, does not have its device, or no entry for it that somebody may claim.
 fn is_missing(
     entry: &Entry,
     node: &NodeId,
@@ -167,7 +160,10 @@ fn is_missing(
     let is_alive = state.alive_until(node, now).is_some();
     let Some(shelves) = state.shelves_of(node).filter(|_| is_alive) else { return false };
     let shelf = shelves.iter().find(|it| it.pool.as_str() == entry.spec.pool);
-    shelf.is_none_or(|it| it.misses(&volume.handle))
+    shelf.is_none_or(|it| match volume.is_claimed {
+        true => it.has_lost(&volume.handle),
+        false => it.misses(&volume.handle),
+    })
 }
 
 /// An entry of which no PersistentVolume is there, and the class that it is for.
@@ -203,12 +199,6 @@ impl Spot<'_> {
         let Some((pool, size)) = pool.zip(self.entry.size) else { return Ok(None) };
         let spec = self.class.spec(self.name.clone(), self.node, pool, &self.entry.path, size)?;
         Ok(Some(Step::Claim { id, spec: Box::new(spec) }))
-    }
-
-    /// Why nothing is done with it, for people.
-    fn refused(&self, err: &Error) -> String {
-        let (class, pool) = (&self.class.name, &self.shelf.pool);
-        format!("class {class} is offered nothing of pool {pool}: {}", chain(err))
     }
 
     /// Offers a volume that is whole and new, and what its class says.

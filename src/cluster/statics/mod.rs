@@ -15,6 +15,7 @@
 mod class;
 mod decide;
 mod published;
+mod told;
 mod watches;
 
 use std::{
@@ -23,7 +24,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume};
+use k8s_openapi::{
+    api::{
+        core::v1::{ObjectReference, PersistentVolume},
+        events::v1::Event as ClassEvent,
+    },
+    jiff::Timestamp,
+};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -42,6 +49,7 @@ use super::{
 use crate::volume::{Driver, NodeId, VolumeId, chain};
 use decide::{Decided, Known, Step};
 use published::Published;
+use told::Refusal;
 
 /// News come in bunches.
 const BUNCH: Duration = Duration::from_secs(1);
@@ -66,8 +74,8 @@ struct Memory {
     tried: HashMap<VolumeId, Instant>,
     /// The uids of the PersistentVolumes of which it was told that their devices are missing.
     missing: HashSet<String>,
-    /// What was told of classes that pools do not allow.
-    refused: BTreeSet<String>,
+    /// What the authors of classes were told.
+    refused: BTreeSet<Refusal>,
 }
 
 impl StaticVolumes {
@@ -82,7 +90,7 @@ impl StaticVolumes {
     /// Does so until dropped.
     pub async fn offer(&self) {
         self.view.complete().await;
-        tokio::join!(self.watch_classes(), self.watch_own(), self.watch_locals(), self.work());
+        tokio::join!(self.watch_classes(), self.watch_own(), self.work());
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
@@ -122,12 +130,11 @@ impl StaticVolumes {
         let now = Instant::now();
         let Decided { steps, waits, refused } =
             self.with(|known| self.view.with(|state| known.decide(state, &self.driver, now)));
-        refused.difference(&memory.refused).for_each(|why| tracing::warn!("{why}"));
-        memory.refused = refused;
+        let is_all_told = self.tell(refused, &mut memory.refused).await;
         memory.tried.retain(|_, at| at.elapsed() < LATER);
         let missing: HashSet<&str> = steps.iter().filter_map(Step::missing).collect();
         memory.missing.retain(|uid| missing.contains(uid.as_str()));
-        let mut is_done = !waits;
+        let mut is_done = is_all_told && !waits;
         for step in steps {
             if let Step::Claim { id, .. } = &step {
                 // Its node has refused it a moment ago, and has yet to report why.
@@ -149,6 +156,27 @@ impl StaticVolumes {
             }
         }
         is_done
+    }
+
+    /// Tells of each class that is refused, once; gives back whether all of it is told.
+    async fn tell(&self, refused: BTreeSet<Refusal>, told: &mut BTreeSet<Refusal>) -> bool {
+        let events: Api<ClassEvent> = Api::namespaced(self.client.clone(), told::NAMESPACE);
+        told.retain(|it| refused.contains(it));
+        for it in refused.difference(&told.clone()) {
+            tracing::warn!(class = it.class, "{}", it.why);
+            let event = it.event(&self.driver, Timestamp::now());
+            match events.create(&PostParams::default(), &event).await {
+                Ok(_) => (),
+                // Another replica was faster, or this one in its last life.
+                Err(kube::Error::Api(err)) if err.code == 409 => (),
+                Err(err) => {
+                    tracing::debug!(%err, class = it.class, "an event was not written");
+                    continue;
+                }
+            }
+            told.insert(it.clone());
+        }
+        told.len() == refused.len()
     }
 
     async fn take(&self, step: &Step) -> Result<(), kube::Error> {
@@ -250,5 +278,59 @@ impl StaticVolumes {
             ..ObjectReference::default()
         };
         self.recorder.publish(&event, &about).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{class::StaticClass, *};
+    use crate::cluster::adoptions::fake::FakeApi;
+
+    const EVENTS: &str = "POST /apis/events.k8s.io/v1/namespaces/default/events";
+
+    /// A class, and one who offers through the API.
+    fn offering(api: &std::sync::Arc<FakeApi>, uid: &str, wipe: &str) -> StaticVolumes {
+        let driver: Driver = "local.tarn.dev".parse().unwrap();
+        let class = serde_json::from_value(json!({
+            "metadata": { "name": "fast", "uid": uid }, "provisioner": "local.tarn.dev",
+            "parameters": { "mode": "Static", "wipe": wipe },
+        }));
+        let class = StaticClass::read(&class.unwrap(), &driver).unwrap();
+        let offers = StaticVolumes::new(api.client(), View::new(), driver);
+        offers.with(|known| {
+            known.classes = Some([("fast".to_owned(), class)].into());
+            known.published = Some([].into());
+        });
+        offers
+    }
+
+    #[tokio::test]
+    async fn a_class_with_a_mistake_is_told_once_by_all_and_again_after_a_change() {
+        let (api, mut memory) = (FakeApi::new(), Memory::default());
+        let one = offering(&api, "a", "Twice");
+        for requests in [vec![EVENTS], vec![]] {
+            assert!(one.round(&mut memory).await);
+            assert_eq!(api.requests(), requests);
+        }
+        let mut of_another = Memory::default();
+        assert!(offering(&api, "a", "Twice").round(&mut of_another).await);
+        assert_eq!(api.requests(), [EVENTS]);
+        assert!(one.round(&mut of_another).await && api.requests().is_empty(), "it was there");
+
+        assert!(offering(&api, "b", "Zero").round(&mut memory).await && api.requests().is_empty());
+        assert!(offering(&api, "c", "Twice").round(&mut memory).await);
+        assert_eq!(api.requests(), [EVENTS]);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_could_not_be_written_is_written_later() {
+        let (api, mut memory) = (FakeApi::new(), Memory::default());
+        let one = offering(&api, "a", "Twice");
+        api.lose_an_answer();
+        assert!(!one.round(&mut memory).await, "there is more to be done");
+        assert!(one.round(&mut memory).await);
+        assert_eq!(api.requests(), [EVENTS, EVENTS]);
     }
 }

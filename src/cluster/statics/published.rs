@@ -1,26 +1,16 @@
-//! PersistentVolumes as they concern devices: those that were published for them, and those of others. Pure.
+//! PersistentVolumes that were published for devices. Pure.
 
-use std::collections::BTreeSet;
-
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, PersistentVolume};
+use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::ResourceExt as _;
 
 use super::class::StaticClass;
 use crate::{
     cluster::{
         STATIC, STATIC_FINALIZER,
-        adopted::{BadObjectName, PROVISIONED_BY, Wishes, persistent_volume},
+        adopted::{BadObjectName, Wishes, persistent_volume},
     },
-    volume::{Driver, NodeId, Volume, VolumeName},
+    volume::{Driver, Volume, VolumeName},
 };
-
-/// What the annotation [`PROVISIONED_BY`] of sig-storage-local-static-provisioner begins with; the node's name and, unless
-/// that is turned off, its uid follow.
-const LOCAL_PROVISIONER: &str = "local-volume-provisioner-";
-/// How long a uid is, with the hyphen before it.
-const UID: usize = 37;
-/// The label of nodes that `local` volumes name.
-const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// A PersistentVolume that was published for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,20 +67,4 @@ pub(super) fn offer(
         spec.mount_options.clone_from(&class.mount_options);
     }
     Ok(offered)
-}
-
-/// The nodes and paths of a PersistentVolume of the kind `local`.
-pub(super) fn places(volume: &PersistentVolume) -> BTreeSet<(NodeId, String)> {
-    let spec = volume.spec.as_ref();
-    let Some(local) = spec.and_then(|it| it.local.as_ref()) else { return BTreeSet::new() };
-    let required = spec.and_then(|it| it.node_affinity.as_ref()?.required.as_ref());
-    let terms = required.into_iter().flat_map(|it| &it.node_selector_terms);
-    let wanted = terms.flat_map(|it| it.match_expressions.iter().flatten());
-    let is_name = |it: &&NodeSelectorRequirement| it.key == HOSTNAME && it.operator == "In";
-    let named = wanted.filter(is_name).flat_map(|it| it.values.iter().flatten());
-    let by = volume.annotations().get(PROVISIONED_BY);
-    let maker = by.and_then(|it| it.strip_prefix(LOCAL_PROVISIONER));
-    let without_uid = maker.and_then(|it| it.get(..it.len().checked_sub(UID)?));
-    let names = named.map(String::as_str).chain(maker).chain(without_uid);
-    names.filter_map(|it| Some((it.parse().ok()?, local.path.clone()))).collect()
 }

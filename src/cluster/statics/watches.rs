@@ -13,13 +13,8 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio_stream::StreamExt as _;
 
-use super::{
-    StaticVolumes,
-    class::StaticClass,
-    decide::Known,
-    published::{Published, places},
-};
-use crate::{cluster::STATIC, volume::chain};
+use super::{StaticVolumes, class::StaticClass, decide::Known, published::Published};
+use crate::cluster::STATIC;
 
 /// Where what a watch tells is written; `None` until all is told.
 type Shelf<T> = fn(&mut Known) -> &mut Option<BTreeMap<String, T>>;
@@ -27,14 +22,7 @@ type Shelf<T> = fn(&mut Known) -> &mut Option<BTreeMap<String, T>>;
 impl StaticVolumes {
     /// Follows the classes.
     pub(super) async fn watch_classes(&self) {
-        let read = |class: &StorageClass| match StaticClass::read(class, &self.driver)? {
-            Ok(class) => Some(class),
-            Err(err) => {
-                let class = class.name_any();
-                tracing::warn!(class, error = chain(&err), "nothing is offered for this class");
-                None
-            }
-        };
+        let read = |class: &StorageClass| StaticClass::read(class, &self.driver);
         self.follow(watcher::Config::default(), read, |known| &mut known.classes).await;
     }
 
@@ -43,20 +31,6 @@ impl StaticVolumes {
         let own = watcher::Config::default().labels(STATIC);
         let read = |volume: &PersistentVolume| Published::read(volume, &self.driver);
         self.follow(own, read, |known| &mut known.published).await;
-    }
-
-    /// Follows the PersistentVolumes of the kind `local`, from when there is a class. The API cannot tell them from others, of
-    /// which there may be very many.
-    pub(super) async fn watch_locals(&self) {
-        let mut news = self.news.subscribe();
-        while !self.with(|known| known.has_classes()) {
-            if news.changed().await.is_err() {
-                return;
-            }
-        }
-        let read = |volume: &PersistentVolume| Some(places(volume)).filter(|it| !it.is_empty());
-        let in_large_pages = watcher::Config::default().page_size(5000);
-        self.follow(in_large_pages, read, |known| &mut known.locals).await;
     }
 
     /// Keeps what is read of all objects of a kind.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     fs::HugePages,
-    pool::{PoolEntry, Provisions},
+    pool::{DirectorySpec, MemorySpec, PoolEntry, PoolSpec, Provisions, WholeDevicesSpec},
     volume::{AfterRestart, LayoutWish},
 };
 
@@ -12,63 +12,78 @@ use crate::{
 impl fmt::Display for PoolEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, spec } = self;
+        write!(f, "{name}: ")?;
         if let Some(memory) = &spec.memory {
-            let after = match memory.after_restart {
-                AfterRestart::Fail => "fail",
-                AfterRestart::Empty => "begin empty",
-            };
-            let swap = if memory.swap { "" } else { ", never swapped out" };
-            let pages = match memory.huge_pages {
-                HugePages::Never => "",
-                HugePages::Always => ", huge pages always",
-                HugePages::WithinSize => ", huge pages within a file's size",
-                HugePages::Advise => ", huge pages where a program asks",
-            };
-            let size = memory.size;
-            return write!(
-                f,
-                "{name}: {size} of memory{pages}{swap}; after a restart its volumes {after}"
-            );
+            return say_memory(f, memory);
         }
         if let Some(directory) = &spec.directory {
-            let (path, promised) = (directory.path.display(), directory.overprovision);
-            write!(f, "{name}: directories with quotas in ")?;
-            if let Some(file) = &directory.loop_file {
-                write!(f, "an {} on a file of {} in ", file.fs_type.kind(), file.size)?;
-            }
-            return write!(f, "{path}, which promises {promised}%");
+            return say_directory(f, directory);
         }
         if let Some(whole) = &spec.whole_devices {
-            let directories: Vec<_> =
-                whole.directories.iter().map(|it| it.display().to_string()).collect();
-            let directories = directories.join(", ");
-            return write!(f, "{name}: whole devices in {directories}; wipe {:?}", spec.wipe);
+            say_whole(f, whole)?;
+            return write!(f, "; wipe {:?}", spec.wipe);
         }
-        write!(f, "{name}: volume group {}", self.group())?;
-        if let Some(file) = &spec.loop_file {
-            write!(f, " on a file of {} in {}", file.size, file.directory.display())?;
-        }
-        if spec.devices.is_some() {
-            f.write_str(" on the disks that `devices` describes")?;
-        }
-        let volumes = match spec.provisioning {
-            Provisions::Thick => "thick",
-            Provisions::Thin => "thin",
-            Provisions::ThickAndThin => "thick and thin",
-        };
-        write!(f, "; {volumes} volumes")?;
-        write!(f, ", {}", lies(spec.layout, spec.mirrors, spec.stripes))?;
-        if let Some(thin) = &spec.thin_pool {
-            let mirrors = thin.mirrors.unwrap_or(spec.mirrors);
-            let lies = lies(thin.layout, mirrors, thin.stripes.unwrap_or(spec.stripes));
-            let (size, promised) = (thin.size, thin.overprovision);
-            write!(f, "; thin pool of {size}, {lies}, that promises {promised}%")?;
-            if let Some(grow) = thin.autoextend {
-                write!(f, " and grows by {}% at {}%", grow.percent, grow.threshold)?;
-            }
-        }
+        write!(f, "volume group {}", self.group())?;
+        say_group(f, spec)?;
         write!(f, "; wipe {:?}; {} reserved", spec.wipe, spec.reserve)
     }
+}
+
+fn say_memory(f: &mut fmt::Formatter<'_>, memory: &MemorySpec) -> fmt::Result {
+    let after = match memory.after_restart {
+        AfterRestart::Fail => "fail",
+        AfterRestart::Empty => "begin empty",
+    };
+    let swap = if memory.swap { "" } else { ", never swapped out" };
+    let pages = match memory.huge_pages {
+        HugePages::Never => "",
+        HugePages::Always => ", huge pages always",
+        HugePages::WithinSize => ", huge pages within a file's size",
+        HugePages::Advise => ", huge pages where a program asks",
+    };
+    write!(f, "{} of memory{pages}{swap}; after a restart its volumes {after}", memory.size)
+}
+
+fn say_directory(f: &mut fmt::Formatter<'_>, directory: &DirectorySpec) -> fmt::Result {
+    f.write_str("directories with quotas in ")?;
+    if let Some(file) = &directory.loop_file {
+        write!(f, "an {} on a file of {} in ", file.fs_type.kind(), file.size)?;
+    }
+    write!(f, "{}, which promises {}%", directory.path.display(), directory.overprovision)
+}
+
+fn say_whole(f: &mut fmt::Formatter<'_>, whole: &WholeDevicesSpec) -> fmt::Result {
+    let directories: Vec<_> = whole.directories.iter().map(|it| it.display().to_string()).collect();
+    write!(f, "whole devices in {}", directories.join(", "))?;
+    match &whole.name_pattern {
+        Some(names) => write!(f, " with names like {names}"),
+        None => Ok(()),
+    }
+}
+
+fn say_group(f: &mut fmt::Formatter<'_>, spec: &PoolSpec) -> fmt::Result {
+    if let Some(file) = &spec.loop_file {
+        write!(f, " on a file of {} in {}", file.size, file.directory.display())?;
+    }
+    if spec.devices.is_some() {
+        f.write_str(" on the disks that `devices` describes")?;
+    }
+    let volumes = match spec.provisioning {
+        Provisions::Thick => "thick",
+        Provisions::Thin => "thin",
+        Provisions::ThickAndThin => "thick and thin",
+    };
+    write!(f, "; {volumes} volumes, {}", lies(spec.layout, spec.mirrors, spec.stripes))?;
+    if let Some(thin) = &spec.thin_pool {
+        let mirrors = thin.mirrors.unwrap_or(spec.mirrors);
+        let lies = lies(thin.layout, mirrors, thin.stripes.unwrap_or(spec.stripes));
+        let (size, promised) = (thin.size, thin.overprovision);
+        write!(f, "; thin pool of {size}, {lies}, that promises {promised}%")?;
+        if let Some(grow) = thin.autoextend {
+            write!(f, " and grows by {}% at {}%", grow.percent, grow.threshold)?;
+        }
+    }
+    Ok(())
 }
 
 /// How something lies on the disks, in words.

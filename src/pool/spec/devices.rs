@@ -250,7 +250,7 @@ impl DevicesSpec {
 }
 
 /// A glob that cannot be read matches nothing; [`DevicesSpec::mistakes`] tells of it.
-fn fits(glob: &str, name: &Path) -> bool {
+pub(super) fn fits(glob: &str, name: &Path) -> bool {
     let how = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
@@ -259,7 +259,8 @@ fn fits(glob: &str, name: &Path) -> bool {
     Pattern::new(glob).is_ok_and(|it| it.matches_path_with(name, how))
 }
 
-fn wrong_with(glob: &str, is_path: bool) -> Option<String> {
+/// What is wrong with a glob, one of paths or another.
+pub(super) fn wrong_with(glob: &str, is_path: bool) -> Option<String> {
     if glob.is_empty() || glob.len() > LONGEST {
         return Some(format!("`{glob}` is not 1 to {LONGEST} characters"));
     }

@@ -1,9 +1,14 @@
 //! A pool of devices of which each is one volume.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Component, Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::devices::{fits, wrong_with};
 
 /// Directories into which an admin puts block devices, or links to them: each device is one volume, whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -12,6 +17,11 @@ pub struct WholeDevicesSpec {
     /// Their absolute paths: 1 to 8. What is put there is for volumes, and a pool of `devices` leaves it alone.
     #[schemars(length(min = 1, max = 8))]
     pub directories: Vec<PathBuf>,
+    /// Globs of names, with commas between: only what has a name there that one of them matches is the pool's. When left
+    /// out: all that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = LONGEST_PATTERN), regex(pattern = r"^[^,/\\\s]+(,[^,/\\\s]+)*$"))]
+    pub name_pattern: Option<String>,
     /// How often a device is written over with random bytes where `wipe` is `Shred`, before the zeroes: 1 to 35.
     #[serde(default = "shred_passes")]
     #[schemars(range(min = 1, max = 35))]
@@ -30,12 +40,23 @@ fn shred_passes() -> u32 {
 const MOST: usize = 8;
 /// How often a device may be written over.
 const MOST_PASSES: u32 = 35;
+/// How long all globs of names together may be.
+const LONGEST_PATTERN: usize = 1024;
 /// The field.
 const FIELD: &str = "wholeDevices.directories";
+/// The field of the globs.
+const PATTERN: &str = "wholeDevices.namePattern";
 /// Where the system keeps its own links and nodes: all of its disks would be for volumes.
 const SYSTEM: &[&str] = &["/dev", "/proc", "/sys"];
 
 impl WholeDevicesSpec {
+    /// Whether what has this name in a directory is the pool's.
+    pub fn means(&self, name: &OsStr) -> bool {
+        let Some(said) = &self.name_pattern else { return true };
+        // A pool that is not served gives out nothing, and keeps from others what it may have meant.
+        wrong_with_names(said).is_some() || said.split(',').any(|it| fits(it, Path::new(name)))
+    }
+
     /// Everything that is wrong with it, as in [`super::PoolSpec::mistakes`].
     pub(super) fn mistakes(&self) -> Vec<(&'static str, String)> {
         if !(1..=MOST).contains(&self.directories.len()) {
@@ -47,6 +68,8 @@ impl WholeDevicesSpec {
             let why = format!("{} is not in 1 to {MOST_PASSES} passes", self.shred_passes);
             found.push(("wholeDevices.shredPasses", why));
         }
+        let wrong = self.name_pattern.as_deref().and_then(wrong_with_names);
+        found.extend(wrong.map(|why| (PATTERN, why)));
         for (at, path) in self.directories.iter().enumerate() {
             let shown = path.display();
             if !is_plain(path) {
@@ -62,6 +85,24 @@ impl WholeDevicesSpec {
     }
 }
 
+/// What is wrong with globs of names. What another provisioner's `namePattern` says in another way (filepath.Match of Go)
+/// is refused, and not taken for something else.
+fn wrong_with_names(said: &str) -> Option<String> {
+    if said.len() > LONGEST_PATTERN {
+        return Some(format!("`{said}` is longer than {LONGEST_PATTERN} characters"));
+    }
+    said.split(',').find_map(|glob| {
+        let why = match glob {
+            _ if glob.contains('/') => "a name has no slash",
+            _ if glob.contains(char::is_whitespace) => "write `?` for a space in a name",
+            _ if glob.contains("[^") => "all but these characters is `[!...]`",
+            _ if glob.contains('\\') => "nothing is escaped so; a character as it is is `[*]`",
+            _ => return wrong_with(glob, false),
+        };
+        Some(format!("`{glob}`: {why}"))
+    })
+}
+
 fn is_plain(path: &Path) -> bool {
     let mut parts = path.components();
     path.is_absolute() && parts.all(|it| matches!(it, Component::RootDir | Component::Normal(_)))
@@ -70,7 +111,9 @@ fn is_plain(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use serde_json::json;
 
+    use super::*;
     use crate::pool::PoolSpec;
 
     fn mistakes(directories: &str, more: &str) -> Vec<&'static str> {
@@ -114,6 +157,40 @@ mod tests {
         let spec: PoolSpec = serde_json::from_str(&spec).unwrap();
         let found: Vec<_> = spec.mistakes().into_iter().map(|(field, _)| field).collect();
         assert_eq!(found, Vec::from_iter(field));
+    }
+
+    #[rstest]
+    #[case::all("*", &["sda", ".hidden", "a,b", "[x]"], &[])]
+    #[case::begins("nvme*", &["nvme0n1", "nvme"], &["sda", "xnvme", "Nvme0"])]
+    #[case::several("nvme*,sd[a-c]", &["nvme0n1", "sdb"], &["sdd", "sdba", "xnvme"])]
+    #[case::one_character("disk-??", &["disk-01", "disk-\u{fc}x"], &["disk-1", "disk-001"])]
+    #[case::not_these("sd[!a]", &["sdb"], &["sda", "sd", "sdbb"])]
+    #[case::within("*-part[1-3]", &["x-part2"], &["x-part4", "x-part22", "part2"])]
+    #[case::as_it_is("a[*]b", &["a*b"], &["axb"])]
+    fn names_that_are_meant(#[case] said: &str, #[case] meant: &[&str], #[case] others: &[&str]) {
+        let spec = json!({ "directories": ["/disks"], "namePattern": said });
+        let spec: WholeDevicesSpec = serde_json::from_value(spec).unwrap();
+        let of_all = |names: &[&str]| names.iter().filter(|it| spec.means(OsStr::new(it))).count();
+        assert_eq!((of_all(meant), of_all(others)), (meant.len(), 0));
+        assert_eq!(spec.mistakes(), []);
+    }
+
+    #[rstest]
+    #[case::nothing("", "`` is not 1 to 256")]
+    #[case::nothing_after_a_comma("nvme*,", "`` is not 1 to 256")]
+    #[case::space("nvme*, sd*", "` sd*`: write `?`")]
+    #[case::path("/dev/nvme*", "`/dev/nvme*`: a name has no slash")]
+    #[case::open("sd[a", "`sd[a` is not a glob")]
+    #[case::stars("nvme**", "`nvme**` is not a glob")]
+    #[case::not_as_in_go("sd*,sd[^a]", "`sd[^a]`: all but these")]
+    #[case::escaped_as_in_go(r"sd\*", r"`sd\*`: nothing is escaped")]
+    #[case::long(&"a".repeat(1025), "`aaa")]
+    fn patterns_that_are_refused(#[case] said: &str, #[case] why: &str) {
+        let spec = json!({ "directories": ["/disks"], "namePattern": said });
+        let spec: WholeDevicesSpec = serde_json::from_value(spec).unwrap();
+        let [(field, found)] = &spec.mistakes()[..] else { panic!("{:?}", spec.mistakes()) };
+        assert!(*field == super::PATTERN && found.starts_with(why), "{found}");
+        assert!(spec.means(OsStr::new("sda")), "it is kept from others");
     }
 
     #[rstest]

@@ -21,3 +21,28 @@ fn a_device_that_is_named_is_taken_and_no_other() {
     }
     assert_eq!(room(&whole).1, Bytes::gib(10), "the other one is as it was");
 }
+
+#[test]
+fn what_others_have_is_not_given() {
+    let machine = Machine::with(&[10, 20, 40]);
+    std::os::unix::fs::symlink("/dev/sdc", machine.path("other")).unwrap();
+    let whole = machine.started();
+    let make = |name: &str, except: &[PathBuf]| {
+        let parameters = Parameters { except: except.to_vec(), ..Parameters::default() };
+        whole.create(&Wanted { parameters, ..block(name, Bytes::gib(1)) })
+    };
+    let all = [
+        machine.path("disks").join("sda"),
+        "/dev/sdb".into(),
+        machine.path("other"),
+        "/gone".into(),
+    ];
+    let Err(Error::NoRoom(said)) = make("a", &all) else { panic!() };
+    for name in ["sda", "sdb", "sdc"] {
+        let at = machine.path("disks").join(name);
+        let why = "is free, but a PersistentVolume of the kind `local` has it";
+        assert!(said.contains(&format!("{} {why}", at.display())), "{said}");
+    }
+    assert_eq!(make("a", &all[..2]).unwrap().size, Bytes::gib(40), "the smallest of the rest");
+    assert_eq!(make("a", &all).unwrap().size, Bytes::gib(40), "it is there already");
+}

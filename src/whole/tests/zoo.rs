@@ -1,7 +1,10 @@
 //! Everything that may be found in a directory, and whom it is kept from.
 
 use super::*;
-use crate::{device::DeviceType, pool::EntryState};
+use crate::{
+    device::DeviceType,
+    pool::{DeviceEntry, EntryState},
+};
 
 /// How the entry of this name stands, in a word or in the sentence that refuses it.
 fn state(whole: &WholeDevices, name: &str) -> String {
@@ -141,6 +144,54 @@ fn what_is_put_aside_is_told_to_pools_of_disks() {
     let whole = machine.unserved();
     let why = whole.reserved().remove(&disk("sda").number).unwrap();
     assert!(why.contains(id.as_str()), "{why}");
+}
+
+#[test]
+fn a_directory_is_shared_by_the_names_in_it() {
+    let machine = Machine::with(&[10, 10, 20]);
+    let named = |pool: &str, names: &str| {
+        let whole = json!({ "directories": [machine.path("disks")], "namePattern": names });
+        machine.entry(pool, json!({ "wholeDevices": whole }))
+    };
+    let whole = machine.unserved();
+    let pools = vec![named("one", "sda,x*"), named("two", "sd[!ac]")];
+    assert_eq!(whole.serve(pools), BTreeMap::new());
+    let told = || {
+        let of = |(pool, all): (PoolName, Vec<DeviceEntry>)| {
+            let word = |it: DeviceEntry| {
+                let name = it.path.file_name().unwrap().to_owned();
+                format!("{pool} {} {}", name.display(), it.state.word())
+            };
+            all.into_iter().map(word).collect::<Vec<_>>()
+        };
+        whole.look_around(true).unwrap();
+        whole.entries_told().into_iter().flat_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(told(), ["one sda Free", "two sdb Free"]);
+    let is_put_aside = |name: &str| whole.reserved().contains_key(&disk(name).number);
+    assert!(is_put_aside("sda") && is_put_aside("sdb") && !is_put_aside("sdc"));
+
+    let large = Wanted { purpose: Purpose::Block, ..wanted("a", Bytes::gib(15)) };
+    let of = |pool: &str, wish: &Wanted| {
+        let parameters = Parameters { pool: pool.parse().ok(), ..Parameters::default() };
+        whole.create(&Wanted { parameters, ..wish.clone() })
+    };
+    assert!(matches!(of("one", &large), Err(Error::NoRoom(_))), "sdc is of no pool");
+    let id = of("one", &block("b", Bytes::gib(1))).unwrap().id;
+    assert_eq!(told(), ["one sda Used", "two sdb Free"]);
+
+    // A volume stays one under another pattern, and its device put aside.
+    assert_eq!(whole.serve(vec![named("one", "sdc"), named("two", "sd[!ac]")]), BTreeMap::new());
+    assert_eq!(told(), ["one sdc Free", "two sdb Free"]);
+    assert!(is_put_aside("sda") && whole.find(&id).is_some());
+    whole.delete(&id).unwrap();
+    whole.do_chores_now();
+    assert!(!is_put_aside("sda") && whole.find(&id).is_none());
+
+    // Where the pattern is a mistake nothing is given out, and all is kept from others.
+    let failed = whole.serve(vec![named("one", "sd[")]);
+    assert!(failed.values().any(|why| why.contains("namePattern") && why.contains("`sd[`")));
+    assert!(is_put_aside("sda") && is_put_aside("sdb") && is_put_aside("sdc"));
 }
 
 #[test]

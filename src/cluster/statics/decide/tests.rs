@@ -3,10 +3,11 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{super::published::places, *};
+use super::*;
 use crate::{
     cluster::{
         GIVEN_OUT,
+        locals::places,
         objects::{LogicalVolume, NodeLocalStorageStatus},
         state::PATIENCE,
     },
@@ -47,7 +48,7 @@ impl Scene {
         scene.state.heard_of(&node(), now);
         scene.report(&[entry], &[]);
         scene.known.published = Some(BTreeMap::new());
-        scene.known.locals = Some(BTreeMap::new());
+        scene.state.set_locals(BTreeMap::new());
         scene.known.classes = Some(BTreeMap::new());
         scene.class("fast", json!({ "mode": "Static", "pool": "whole" }));
         scene
@@ -75,13 +76,13 @@ impl Scene {
             "mountOptions": ["noatime"],
             "parameters": parameters,
         }));
-        let class = StaticClass::read(&class.unwrap(), &driver()).unwrap().unwrap();
+        let class = StaticClass::read(&class.unwrap(), &driver()).unwrap();
         self.known.classes.as_mut().unwrap().insert(name.to_owned(), class);
     }
 
     /// The object that the device has become.
     fn volume(&mut self, status: Value, annotations: Value) {
-        let class = self.known.classes.as_ref().unwrap().values().next().unwrap().clone();
+        let class = self.known.classes.as_ref().unwrap().values().flatten().next().unwrap().clone();
         let pool = self.state.pool_of(&node(), &"whole".parse().unwrap()).unwrap();
         let size = "10Gi".parse().unwrap();
         let spec = class.spec(name(), &node(), pool, ENTRY, size).unwrap();
@@ -111,7 +112,7 @@ impl Scene {
 
     fn local(&mut self, volume: Value) {
         let volume = serde_json::from_value(volume).unwrap();
-        self.known.locals.as_mut().unwrap().insert("local-pv".to_owned(), places(&volume));
+        self.state.enter_local("local-pv", places(&volume));
     }
 
     fn decided(&self) -> Decided {
@@ -304,6 +305,7 @@ enum Device {
 #[case::given_up(Device::OfLostNode, false, &["withdraw: its node is given up"])]
 #[case::claimed(Device::There, true, &[])]
 #[case::vanished_with_a_claim(Device::Missing, true, &["warn n1"])]
+#[case::without_entry_with_a_claim(Device::NotTold, true, &[])]
 #[case::silent_with_a_claim(Device::OfSilentNode, true, &[])]
 #[case::given_up_with_a_claim(Device::OfLostNode, true, &[])]
 fn a_device_vanishes(#[case] device: Device, #[case] is_claimed: bool, #[case] expected: &[&str]) {
@@ -352,9 +354,11 @@ fn without_its_class_or_its_volume_it_is_withdrawn() {
 #[test]
 fn nothing_is_done_before_all_is_known() {
     let mut scene = Scene::with(free());
-    scene.known.locals = None;
-    assert_eq!(scene.decided(), Decided::default());
-    scene.known.locals = Some(BTreeMap::new());
+    let known = std::mem::take(&mut scene.state);
+    scene.state.heard_of(&node(), scene.now);
+    scene.report(&[free()], &[]);
+    assert_eq!(scene.decided(), Decided::default(), "which are of the kind `local` is not known");
+    scene.state = known;
     scene.known.published = None;
     assert_eq!(scene.decided(), Decided::default());
 }
@@ -366,10 +370,22 @@ fn a_class_that_its_pool_does_not_allow_gets_nothing_and_is_told_why() {
     let decided = scene.decided();
     assert_eq!(decided.steps, []);
     let said = decided.refused.first().unwrap();
-    assert!(
-        said.starts_with("class fast is offered nothing of pool whole: ") && said.contains("wipe"),
-        "{said}"
-    );
+    assert_eq!((&*said.class, &*said.uid), ("fast", "uid-fast"));
+    let why = &said.why;
+    assert!(why.starts_with("nothing of pool whole is offered: ") && why.contains("wipe"), "{why}");
+}
+
+#[test]
+fn a_class_with_a_mistake_gets_nothing_and_is_told_why() {
+    let mut scene = Scene::with(used());
+    scene.volume(ready(), json!({}));
+    scene.published(|_| ());
+    scene.class("fast", json!({ "mode": "Static", "wipe": "Twice" }));
+    assert_eq!(scene.words(), ["withdraw: its class is gone"]);
+    let refused = scene.decided().refused;
+    let why = &refused.first().unwrap().why;
+    assert!(why.starts_with("nothing is offered for this class: parameters[wipe]"), "{why}");
+    assert!(refused.len() == 1 && why.contains("`Twice`"), "{why}");
 }
 
 #[test]
@@ -445,7 +461,7 @@ fn classes_are_read(#[case] provisioner: &str, #[case] parameters: Value, #[case
     let said = match read {
         None => "none".to_owned(),
         Some(Ok(class)) => class.says.purpose.to_string(),
-        Some(Err(err)) => err.to_string(),
+        Some(Err(refused)) => refused.why,
     };
     assert!(said.contains(expected), "{said}");
 }

@@ -83,7 +83,7 @@ fn install() {
         "--set",
         "provisioner.extraArgs={--capacity-threads=4}",
         "--set",
-        "node.directories={/srv/tarn}",
+        "node.directories={/srv/tarn,/srv/disks}",
     ];
     run("helm", &[&["upgrade", "--install", "tarn", chart][..], &place, &values, &wait].concat());
     crate::kubectl::apply(POOL);

@@ -80,6 +80,14 @@ impl Uevents {
     /// # Errors
     /// The kernel's answer.
     pub fn wait(&self, patience: Duration) -> io::Result<bool> {
+        self.wait_beside(&[], patience)
+    }
+
+    /// The same, or until one of the others has what it is polled for (true).
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn wait_beside(&self, others: &[PollFd<'_>], patience: Duration) -> io::Result<bool> {
         let until = Instant::now() + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -87,13 +95,15 @@ impl Uevents {
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
             let mut fds = vec![PollFd::new(self.bell.0.as_fd(), PollFlags::POLLIN)];
             fds.extend(self.socket.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
+            fds.extend(others.iter().cloned());
             match poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(Errno::EINTR) => (),
                 Err(errno) => return Err(errno.into()),
             }
             // Both are emptied, whichever it was.
             let rung = self.bell.0.read().is_ok();
-            if self.heard()? || rung {
+            let of_others = fds.iter().rev().take(others.len()).any(|it| it.any() == Some(true));
+            if self.heard()? || rung || of_others {
                 return Ok(true);
             }
             if left.is_zero() {

@@ -99,7 +99,7 @@ impl Machine {
     ) -> Result<Vec<thread::JoinHandle<()>>, StartError> {
         let mut threads = self.groups.start_background(turns)?;
         threads.push(self.folders.start_background().map_err(StartError::Thread)?);
-        threads.push(self.whole.start_background().map_err(StartError::Thread)?);
+        threads.extend(self.whole.start_background().map_err(StartError::Thread)?);
         Ok(threads)
     }
 

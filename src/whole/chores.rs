@@ -1,30 +1,80 @@
 //! What nobody waits for: new devices are seen, deleted volumes wiped, and pools served as soon as they can be.
 
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    thread,
+    time::Duration,
+};
 
-use super::WholeDevices;
+use super::{WholeDevices, news::News};
+
+/// How long the one who hears of changes waits at a time.
+const LONG: Duration = Duration::from_secs(3600);
 
 impl WholeDevices {
     /// Starts the background work, which ends after [`WholeDevices::stop`].
     ///
     /// # Errors
     /// A thread that cannot be started.
-    pub fn start_background(self: &Arc<Self>) -> io::Result<thread::JoinHandle<()>> {
+    pub fn start_background(self: &Arc<Self>) -> io::Result<Vec<thread::JoinHandle<()>>> {
+        let news = match News::listen(&*self.devices) {
+            Ok(news) => Some(Arc::new(news)),
+            Err(err) => {
+                tracing::error!(%err, "changes of devices are seen only now and then");
+                None
+            }
+        };
+        let hears = news.clone().map(|news| {
+            let whole = Arc::clone(self);
+            *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(news.bell());
+            thread::Builder::new().name("whole-news".to_owned()).spawn(move || whole.hear(&news))
+        });
         let whole = Arc::clone(self);
         let work = move || {
             while whole.rounds.next() {
                 whole.try_again();
                 whole.remove_unfinished();
+                // Before it is looked, so that nothing comes between.
+                if let Some(news) = &news {
+                    news.follow(&whole.directories());
+                }
                 whole.look_if_wanted();
                 whole.clean_in_background();
             }
         };
-        thread::Builder::new().name("whole".to_owned()).spawn(work)
+        let works = thread::Builder::new().name("whole".to_owned()).spawn(work);
+        [Some(works), hears].into_iter().flatten().collect()
+    }
+
+    /// Begins a round whenever something has changed.
+    fn hear(&self, news: &News) {
+        while self.rounds.goes_on() {
+            match news.wait(LONG) {
+                Ok(true) => self.rounds.soon(),
+                Ok(false) => (),
+                Err(err) => {
+                    tracing::error!(%err, "changes of devices are seen only now and then");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The directories of all pools that are to be here.
+    fn directories(&self) -> Vec<PathBuf> {
+        let wanted = self.roster.wanted();
+        let of_pools = wanted.iter().filter_map(|it| it.spec.whole_devices.as_ref());
+        of_pools.flat_map(|it| it.directories.clone()).collect()
     }
 
     /// No more background work; what runs comes to its next safe point.
     pub fn stop(&self) {
         self.rounds.stop();
+        if let Some(bell) = &*self.bell.lock().unwrap_or_else(PoisonError::into_inner) {
+            bell.ring();
+        }
     }
 
     /// Does now what is done in the background.

@@ -14,6 +14,7 @@ mod entries;
 mod identity;
 mod judge;
 mod mounted;
+mod news;
 mod pool;
 mod record;
 mod reserved;
@@ -29,7 +30,7 @@ use std::{
 };
 
 use crate::{
-    device::{BlockDevice, Devices},
+    device::{Bell, BlockDevice, Devices},
     fs::Filesystems,
     pool::{PoolEntry, Pools, Roster, Rounds, Sequence},
     volume::{Error, NodeId, PoolName},
@@ -55,6 +56,8 @@ pub struct WholeDevices {
     view: RwLock<Arc<View>>,
     looks: Looks,
     rounds: Rounds,
+    /// Ends the wait of the one who hears of changes.
+    bell: Mutex<Option<Bell>>,
     cleanings: Cleanings,
 }
 
@@ -82,6 +85,7 @@ impl WholeDevices {
             view: RwLock::default(),
             looks: Looks::default(),
             rounds: Rounds::default(),
+            bell: Mutex::default(),
             cleanings: Cleanings::default(),
         }
     }

@@ -135,7 +135,7 @@ impl Board {
         until: impl Fn(&State) -> bool,
         else_say: &str,
     ) -> Result<MutexGuard<'a, State>, String> {
-        let deadline = Instant::now() + Duration::from_secs(180);
+        let deadline = Instant::now() + Duration::from_secs(600);
         loop {
             if let Some(why) = &state.failure {
                 return Err(why.clone());
@@ -145,7 +145,7 @@ impl Board {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(format!("{else_say} for three minutes"));
+                return Err(format!("{else_say} for ten minutes"));
             }
             let woken = self.changed.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;

@@ -21,13 +21,13 @@ use super::{
 /// The name of the volume group: the one that the driver gives the group of a pool `crash`.
 pub(crate) const GROUP: &str = "tarn-crash";
 /// How long the driver may take to wipe what was deleted.
-const WIPING: Duration = Duration::from_secs(120);
+const WIPING: Duration = Duration::from_secs(300);
 /// How many partitions may be volumes: no more than the kernel gives this disk numbers for.
 const PARTS: usize = 12;
 /// How large each of them is, as sgdisk(8) and cmp(1) want it.
 const PART: &str = "96M";
 /// How long the mapped devices may come and go too fast to be listed.
-const LISTING: Duration = Duration::from_secs(10);
+const LISTING: Duration = Duration::from_secs(60);
 
 /// Held while a file on a volume is open, and, for itself, while a program is started: that has the files of
 /// this process until it is executed, and its volume would be in use.

@@ -27,7 +27,7 @@ use super::{
 };
 
 /// How long one call may need until it has a final answer, over all repetitions.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a call that could not be done now waits.
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -123,7 +123,7 @@ add_sanity_jobs() {
             disks=(--disk 16G)
             # As many volumes as the suite has at once, and some more that are being wiped.
             [[ $pool != whole ]] || mapfile -t disks < <(printf -- '--disk\n96M\n%.0s' {1..12})
-            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 400 "${disks[@]}" --share "$logs" \
+            add_job "sanity-$kind-$provisioning" "$root/tests/guest/boot" --mem 2G --timeout 900 "${disks[@]}" --share "$logs" \
                 -- "$root/tests/guest/sanity" "$1" "$2" "$kind" "$provisioning" "$pool" \
                 "$logs/sanity-$kind-$provisioning.driver.log"
         done

@@ -22,7 +22,7 @@ use crate::support::{
 
 /// By when a pulled disk is noticed, also on a busy machine: long before the look that comes without a
 /// change.
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(60);
 const DEVICES: &str = r#"{paths: ["/dev/ubda", "/dev/sd*"]}"#;
 
 fn await_figure(name: &str, value: f64) {

@@ -25,7 +25,7 @@ const GROUP: &str = "tarn-pool";
 const BOTH: &str = r#"{paths: ["/dev/disk/by-id/scratch-ubd[ab]"]}"#;
 /// By when a new disk has joined, also on a busy machine: long before the look that comes without a
 /// change.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// Quick for a test.
 const LUKS: &str =
     "luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /etc/hostname";

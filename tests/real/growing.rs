@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// By when a pool is larger, also on a busy machine: long before the look that comes without a change.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A file that stands in for a disk which can grow.
 struct Growing {

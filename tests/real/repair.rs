@@ -15,7 +15,7 @@ const GROUP: &str = "tarn-pool";
 const DEVICES: &str = r#"{paths: ["/dev/ubd[ab]", "/dev/sd*"]}"#;
 const RAID: &str = ", layout: Raid1";
 /// A disk is waited for a minute before another takes its place, and the machine may be busy.
-const LONG: Duration = Duration::from_secs(150);
+const LONG: Duration = Duration::from_secs(400);
 
 /// Every volume, LVM's own too, with what it lies on.
 fn layers() -> String {

@@ -23,7 +23,7 @@ const GROUP: &str = "tarn-pool";
 const THIN: &str = ", provisioning: ThickAndThin, layout: Raid1, \
                     thinPool: {size: 64Mi, layout: Raid1, overprovision: 400}";
 /// A disk is waited for a minute before another takes its place, and the machine may be busy.
-const LONG: Duration = Duration::from_secs(150);
+const LONG: Duration = Duration::from_secs(400);
 
 /// Every layer, and the disk of each leg.
 fn layers() -> String {

@@ -15,7 +15,7 @@ use tonic::{
 use super::driver::socket;
 
 /// How long a single call may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The three services behind one socket. Each call connects again where it must.
 pub(crate) struct Clients {

@@ -68,7 +68,7 @@ impl Driver {
 
     /// Waits until the driver answers.
     pub(crate) fn await_ready(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         let mut clients = Clients::new(&self.folder);
         loop {
             if clients.is_served() {
@@ -82,7 +82,7 @@ impl Driver {
             }
             if Instant::now() > deadline {
                 return Err(format!(
-                    "the driver does not answer after a minute{}",
+                    "the driver does not answer after three minutes{}",
                     self.last_words()
                 ));
             }

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Runs a program that must succeed, and gives what it printed.
 #[track_caller]

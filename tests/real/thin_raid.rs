@@ -14,6 +14,7 @@ use crate::support::{
     Scene, Volume, Wish,
     content::{forget_cached, holds, put},
     disks::{Disks, Scsi, disk, empty, members, scribble, tell_change},
+    killer::some_of,
     machine::{attempt, run, wait_until, wait_within},
     mib,
     pages::{PAGES, figure},
@@ -302,7 +303,7 @@ fn its_making_is_cut_short(#[case] kills: &[(&str, &str)]) {
     scene.stop();
     let text = format!("pools: [{{name: pool, devices: {devices}{THIN}}}]\n");
     fs::write(home.join("pools.yaml"), text).unwrap();
-    for (left, how) in kills {
+    for (left, how) in some_of(kills) {
         // What an earlier round has made goes; what it has left of one does not.
         if run("lvs", &["--noheadings", "-o", "lv_layout", GROUP]).contains("thin,pool") {
             run("lvremove", &["-qq", "-y", &format!("{GROUP}/tarn-thin")]);

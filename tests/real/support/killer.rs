@@ -59,16 +59,28 @@ impl Killer {
 }
 
 /// Steps at which LVM is killed, and whether the driver is, too: all both ways where that is no more than
-/// `TARN_KILLED_STEPS` (16), else so many of them, in other runs others.
+/// [`most`], else so many of them, in other runs others.
 pub(crate) fn tried(steps: &[usize]) -> Vec<(usize, bool)> {
-    let most = std::env::var("TARN_KILLED_STEPS").map_or(16, |it| it.parse().unwrap());
-    if 2 * steps.len() <= most {
+    if 2 * steps.len() <= most() {
         return steps.iter().flat_map(|step| [(*step, false), (*step, true)]).collect();
     }
-    let moment = UNIX_EPOCH.elapsed().unwrap().subsec_micros() as usize;
-    let stride = steps.len().div_ceil(most);
-    let chosen = steps.iter().skip(moment % stride).step_by(stride);
-    chosen.enumerate().map(|(nth, step)| (*step, (nth + moment / stride) % 2 == 1)).collect()
+    let first = any_number() % 2;
+    some_of(steps).enumerate().map(|(nth, step)| (*step, (nth + first) % 2 == 1)).collect()
+}
+
+/// All of them, or where they are many so many as [`most`] says, in other runs others.
+pub(crate) fn some_of<T>(all: &[T]) -> impl Iterator<Item = &T> {
+    let stride = all.len().div_ceil(most()).max(1);
+    all.iter().skip(any_number() % stride).step_by(stride)
+}
+
+/// How many steps are tried of one command: `TARN_KILLED_STEPS` (16).
+fn most() -> usize {
+    std::env::var("TARN_KILLED_STEPS").map_or(16, |it| it.parse().unwrap())
+}
+
+fn any_number() -> usize {
+    UNIX_EPOCH.elapsed().unwrap().subsec_micros() as usize
 }
 
 impl Drop for Killer {

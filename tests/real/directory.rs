@@ -1,5 +1,6 @@
 //! Volumes that are directories with project quotas.
 
+mod copies;
 mod own;
 
 use std::{
@@ -36,6 +37,10 @@ fn make(kind: &str, disk: &str) {
                 disk,
                 "512M",
             ],
+        ),
+        "plain-xfs" => run(
+            "mkfs.xfs",
+            &["-q", "-f", "-K", "-m", "reflink=0,bigtime=0", "-d", "size=512m", disk],
         ),
         _ => run("mkfs.xfs", &["-q", "-f", "-K", "-d", "size=512m", disk]),
     };

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     device::Devices,
-    fs::{DeviceNumber, Filesystems, Mount, ProjectLimit, Quota, paths},
+    fs::{DeviceNumber, Filesystems, Mount, ProjectLimit, Quota, contents, paths},
     mounts::fs_failed,
     pool::DirectorySpec,
     units::Bytes,
@@ -193,7 +193,8 @@ impl Ground for Directory {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(err) => return Err(failed(err)),
         };
-        fs::rename(at, trash.join(number.to_string())).map_err(failed)
+        let aside = trash.join(number.to_string());
+        take_away(at, |it| fs::rename(it, &aside)).map_err(failed)
     }
 
     fn scrap(
@@ -280,17 +281,18 @@ fn empty(trash: &Path, goes_on: &dyn Fn() -> bool) -> io::Result<()> {
                 return Err(io::Error::from(io::ErrorKind::Interrupted));
             }
             if !top.file_type()?.is_dir() {
-                gone(fs::remove_file(top.path()))?;
+                take_away(&top.path(), |it| fs::remove_file(it))?;
                 continue;
             }
             for entry in entries(&top.path())? {
+                // No two directories of a file system have the same number.
+                let aside = trash.join(entry.ino().to_string());
                 match entry.file_type()?.is_dir() {
-                    // No two directories of a file system have the same number.
-                    true => gone(fs::rename(entry.path(), trash.join(entry.ino().to_string())))?,
-                    false => gone(fs::remove_file(entry.path()))?,
+                    true => take_away(&entry.path(), |it| fs::rename(it, &aside))?,
+                    false => take_away(&entry.path(), |it| fs::remove_file(it))?,
                 }
             }
-            gone(fs::remove_dir(top.path()))?;
+            take_away(&top.path(), |it| fs::remove_dir(it))?;
         }
     }
 }
@@ -300,6 +302,17 @@ fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
         Ok(entries) => entries.collect(),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(err) => Err(err),
+    }
+}
+
+/// Takes something away from where it is, also where it, or the directory around it, is immutable.
+fn take_away(at: &Path, away: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    match gone(away(at)) {
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+            contents::loosen(at)?;
+            gone(away(at))
+        }
+        done => done,
     }
 }
 

@@ -144,6 +144,18 @@ impl Root {
     }
 }
 
+/// Takes off what keeps a file or directory, and what is beside it, from being removed (chattr(1)). Nobody else may change its
+/// parents.
+///
+/// # Errors
+/// What the kernel says.
+pub fn loosen(at: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Ok(()) };
+    let parent = File::open(parent)?;
+    attributes::loosen(&parent)?;
+    Ok(attributes::loosen_in(&parent, &CString::new(name.as_bytes())?)?)
+}
+
 /// See [`super::Filesystems::clone_tree`]; `fill` gives a file the contents of another.
 pub(super) fn clone_tree(
     from: &Path,

@@ -170,7 +170,7 @@ fn whatever_is_in_it_goes(#[values("ext4", "xfs")] kind: &str) {
             "-c",
             &format!(
                 "cd {at} && mkdir strange && chattr -p 77 +P strange && touch strange/file && ln -s / strange/link && \
-         mkfifo pipe && mkdir -p deep/$(printf 'd/%.0s' $(seq 800))"
+         mkfifo pipe && mkdir stays && touch stays/file && chattr +i stays/file stays && touch log && chattr +a log && mkdir -p deep/$(printf 'd/%.0s' $(seq 800))"
             ),
         ],
     );

@@ -126,7 +126,8 @@ fn a_snapshot_is_restored_with_all_that_was_in_it() {
         shell(&restored, "stat -c %b sparse").trim().parse::<u64>().unwrap() < 1000,
         "it is sparse"
     );
-    assert!(!shell(&restored, "lsattr -d immutable").contains('i'), "flags are not copied");
+    let flags = shell(&restored, "lsattr -d immutable | cut -d ' ' -f 1");
+    assert!(!flags.contains('i'), "flags are not copied: {flags}");
     let took = fill(&restored.join("full"));
     assert!(took > mib(40) && took <= mib(48), "{took} bytes");
     scene.put_down(&wide);
@@ -154,7 +155,7 @@ fn a_full_volume_is_copied_and_counted() {
     let shelf = Shelf::new("xfs");
     let scene = &shelf.scene;
     let (volume, target) = scene.make_used(&wish("a", mib(48)));
-    fill(&target.join("full"));
+    let took = fill(&target.join("full"));
     scene.put_down(&volume);
     let free = || {
         shell(&shelf.home, "df -k --output=avail . | tail -1").trim().parse::<u64>().unwrap() << 10
@@ -166,7 +167,7 @@ fn a_full_volume_is_copied_and_counted() {
     assert!(promised >= mib(46) && promised <= mib(50), "{promised}");
     let copy = scene.make(&wish("c", mib(48)).of_volume(&volume.id));
     let target = scene.take_up(&copy);
-    assert_eq!(fs::metadata(target.join("full")).unwrap().len() >> 20, 47);
+    assert_eq!(fs::metadata(target.join("full")).unwrap().len(), took);
     let more = attempt(
         "setpriv",
         &[
@@ -210,7 +211,7 @@ fn killed_while_it_copies() {
     let before = shell(&target, "cat * | sha256sum");
     shelf.scene.put_down(&volume);
     let mut dice = Dice::new(21);
-    for round in 0..15 {
+    for round in 0..8 {
         let pid = shelf.scene.driver_pid();
         let pause = Duration::from_micros(dice.roll(500_000));
         let killer = thread::spawn(move || {

@@ -64,7 +64,8 @@ impl Node {
 
     /// What is promised to a volume here.
     fn promise_to(&self, entry: &Entry) -> Option<Promise> {
-        entry.promise(extent_of(Some(self), &entry.spec.pool))
+        let pool = self.pool(&entry.spec.pool);
+        entry.promise(extent_of(Some(self), &entry.spec.pool), pool.is_some_and(shares_files))
     }
 
     /// Without its report nothing is known of it but its lease.
@@ -98,6 +99,11 @@ pub(super) struct State {
 fn extent_of(node: Option<&Node>, pool: &str) -> Bytes {
     let pool = node.and_then(|it| it.pool(pool));
     pool.map_or(Bytes::mib(4), |it| it.stock.extent)
+}
+
+/// Whether copies in a pool share the blocks of files, so that each lives without the others.
+fn shares_files(pool: &PoolView) -> bool {
+    pool.spec.is_of_folders()
 }
 
 impl State {
@@ -380,6 +386,10 @@ impl State {
             .take_while(|(name, _)| name.starts_with("s-"))
             .filter(|(_, entry)| entry.spec.snapshot_of.as_deref() == Some(id.as_str()))
             .filter(|(_, entry)| entry.spec.provisioning == Provisioning::Thick)
+            .filter(|(_, entry)| {
+                let node = entry.node().and_then(|node| self.nodes.get(&node));
+                !node.and_then(|node| node.pool(&entry.spec.pool)).is_some_and(shares_files)
+            })
             .map(|(name, _)| name.as_str())
             .collect()
     }
@@ -397,12 +407,9 @@ impl State {
         after: Option<&SnapshotId>,
         most: usize,
     ) -> Vec<Snapshot> {
-        let wanted = |it: &Snapshot| {
-            filter.id.as_ref().is_none_or(|id| *id == it.id)
-                && filter.source.as_ref().is_none_or(|source| *source == it.source)
-        };
         let ready = self.after("s-", after.map(SnapshotId::as_str));
-        ready.filter_map(|(id, entry)| entry.as_snapshot(id)).filter(wanted).take(most).collect()
+        let all = ready.filter_map(|(id, entry)| entry.as_snapshot(id));
+        all.filter(|it| filter.passes(it)).take(most).collect()
     }
 
     fn after<'a>(

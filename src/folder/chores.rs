@@ -4,7 +4,7 @@
 use std::{io, sync::Arc, thread};
 
 use super::Folders;
-use crate::{pool::Keeps, volume::chain};
+use crate::volume::chain;
 
 impl Folders {
     /// Starts the background work, which ends after [`Folders::stop`].
@@ -30,7 +30,7 @@ impl Folders {
     pub fn do_chores_now(&self) {
         self.try_again();
         for pool in &self.pools().served {
-            for (id, record) in pool.trash() {
+            for (id, record) in pool.scraps() {
                 if !self.rounds.goes_on() {
                     return;
                 }

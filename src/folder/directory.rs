@@ -5,23 +5,24 @@ use std::{
     collections::BTreeSet,
     fs::{self, DirEntry},
     io,
-    os::unix::fs::{DirEntryExt as _, PermissionsExt as _},
+    os::unix::fs::{DirEntryExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use super::{
-    ground::{Ground, Place, Room, inodes},
+    ground::{Copier, Ground, Place, Room, inodes},
     image::Image,
-    record::Record,
+    record::{Id, Record},
+    sharing::{Part, taken},
 };
 use crate::{
     device::Devices,
-    fs::{DeviceNumber, Filesystems, Mount, ProjectLimit, Quota, paths},
+    fs::{DeviceNumber, Filesystems, Mount, ProjectLimit, Quota, contents, paths},
     mounts::fs_failed,
     pool::DirectorySpec,
     units::Bytes,
-    volume::{Error, PoolName, VolumeId},
+    volume::{Error, PoolName, chain},
 };
 
 /// The directory below that of the pool where deleted volumes go until their files are removed.
@@ -41,6 +42,8 @@ pub(super) struct Directory {
     mount: PathBuf,
     overprovision: u64,
     bytes_per_inode: Bytes,
+    /// Why files there cannot share blocks, once that is known.
+    lacks_reflinks: OnceLock<Option<String>>,
 }
 
 impl Directory {
@@ -71,13 +74,19 @@ impl Directory {
         let home = path.join(name.as_str());
         paths::ensure_directory(&home)
             .map_err(|err| fs_failed("making the directory of the pool", err))?;
-        Ok(Self {
+        let directory = Self {
             fs: Arc::clone(fs),
             home,
             mount,
             overprovision: spec.overprovision,
             bytes_per_inode: spec.bytes_per_inode,
-        })
+            lacks_reflinks: OnceLock::new(),
+        };
+        // One that is full, such as of what is to be deleted, cannot be asked now.
+        if let Err(err) = directory.lacks() {
+            tracing::warn!(pool = %name, error = chain(&err), "whether it has reflinks is not known");
+        }
+        Ok(directory)
     }
 
     pub(super) fn home(&self) -> &Path {
@@ -88,7 +97,7 @@ impl Directory {
         self.home.join(TRASH)
     }
 
-    fn limit(&self, id: &VolumeId, project: u32, limit: ProjectLimit) -> Result<(), Error> {
+    fn limit(&self, id: &Id, project: u32, limit: ProjectLimit) -> Result<(), Error> {
         let limited = self.fs.limit_project(&self.mount, project, limit);
         limited.map_err(|err| fs_failed(format!("limiting {id}"), err))
     }
@@ -97,13 +106,18 @@ impl Directory {
         ProjectLimit { bytes: size, inodes: inodes(size, self.bytes_per_inode) }
     }
 
-    /// How much a volume has of what it may have.
-    fn used(&self, at: &Path) -> Bytes {
-        self.fs.usage(at).map_or(Bytes::ZERO, |usage| Bytes(usage.bytes.used))
+    /// How much a volume has of what it may have. One that is being copied has no limit yet, and shares all.
+    fn part<'a>(&self, place: &Place<'a>, record: &'a Record) -> Part<'a> {
+        let used = self.fs.usage(place.at).map_or(Bytes::ZERO, |usage| Bytes(usage.bytes.used));
+        let used = if record.copying { Bytes::ZERO } else { used };
+        match &record.copied {
+            Some(copied) => Part { kin: copied.kin.as_str(), used, shared: copied.bytes },
+            None => Part { kin: place.id.as_str(), used, shared: Bytes::ZERO },
+        }
     }
 }
 
-fn project_of(id: &VolumeId, record: &Record) -> Result<u32, Error> {
+fn project_of(id: &Id, record: &Record) -> Result<u32, Error> {
     let missing = || Error::Precondition(format!("the record of volume {id} has no project"));
     record.project.ok_or_else(missing)
 }
@@ -118,13 +132,13 @@ impl Ground for Directory {
     fn room(&self, volumes: &[(Place<'_>, &Record)]) -> Result<Room, Error> {
         let usage = self.fs.usage(&self.home);
         let usage = usage.map_err(|err| fs_failed("asking how much room there is", err))?;
-        let used: u64 = volumes.iter().map(|(place, _)| self.used(place.at).0).sum();
-        let promised = Bytes(volumes.iter().map(|(_, record)| record.size.0).sum());
-        let all = Bytes(usage.bytes.available.saturating_add(used)).percent(self.overprovision);
+        let used = taken(volumes.iter().map(|(place, record)| self.part(place, record)));
+        let promised = Bytes(volumes.iter().map(|(at, record)| record.promised(at.id).0).sum());
+        let all = Bytes(usage.bytes.available.saturating_add(used.0)).percent(self.overprovision);
         Ok(Room { size: all, free: all.saturating_sub(promised) })
     }
 
-    fn project(&self, id: &VolumeId, taken: &BTreeSet<u32>) -> Result<Option<u32>, Error> {
+    fn project(&self, id: &Id, taken: &BTreeSet<u32>) -> Result<Option<u32>, Error> {
         let used = self.fs.used_projects(&self.mount);
         let used = used.map_err(|err| fs_failed("asking for project quotas", err))?;
         // Each volume begins to look at a place of its own, so that an id is not soon another's.
@@ -149,6 +163,10 @@ impl Ground for Directory {
         opened.map_err(|err| Error::machine(doing(), err))
     }
 
+    fn copier(&self) -> Option<&dyn Copier> {
+        Some(self)
+    }
+
     fn is_filled(&self, place: Place<'_>) -> Result<bool, Error> {
         match fs::symlink_metadata(place.at) {
             Ok(found) => Ok(found.is_dir()),
@@ -158,7 +176,7 @@ impl Ground for Directory {
     }
 
     fn fit(&self, Place { id, .. }: Place<'_>, record: &Record) -> Result<(), Error> {
-        self.limit(id, project_of(id, record)?, self.limit_of(record.size))
+        self.limit(id, project_of(id, record)?, self.limit_of(record.promised(id)))
     }
 
     fn scraps_at_once(&self) -> bool {
@@ -169,10 +187,14 @@ impl Ground for Directory {
         let failed = |err| Error::uncertain(format!("hiding {id}"), err);
         let trash = self.trash();
         paths::ensure_directory(&trash).map_err(|err| fs_failed(format!("hiding {id}"), err))?;
-        match fs::rename(at, trash.join(id.as_str())) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(failed(err)),
-            _ => Ok(()),
-        }
+        // No two directories of a file system have the same number: what an earlier try has left may be there.
+        let number = match fs::symlink_metadata(at) {
+            Ok(found) => found.ino(),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(err) => return Err(failed(err)),
+        };
+        let aside = trash.join(number.to_string());
+        take_away(at, |it| fs::rename(it, &aside)).map_err(failed)
     }
 
     fn scrap(
@@ -214,6 +236,37 @@ impl Ground for Directory {
     }
 }
 
+impl Copier for Directory {
+    fn lacks(&self) -> Result<Option<String>, Error> {
+        if let Some(known) = self.lacks_reflinks.get() {
+            return Ok(known.clone());
+        }
+        let lacks = self.fs.lacks_reflinks(&self.home);
+        let lacks = lacks.map_err(|err| fs_failed("asking whether files can share blocks", err))?;
+        Ok(self.lacks_reflinks.get_or_init(|| lacks).clone())
+    }
+
+    fn holds(&self, Place { id, at }: Place<'_>) -> Result<Bytes, Error> {
+        let usage = self.fs.usage(at);
+        let usage = usage.map_err(|err| fs_failed(format!("asking how full {id} is"), err))?;
+        Ok(Bytes(usage.bytes.used))
+    }
+
+    /// It has no limit before it is whole: what it takes for itself while it is copied may be more than in the end.
+    fn copy(
+        &self,
+        from: Place<'_>,
+        Place { id, at }: Place<'_>,
+        record: &Record,
+        goes_on: &mut dyn FnMut(Bytes) -> bool,
+    ) -> Result<Option<Bytes>, Error> {
+        let failed = |err| fs_failed(format!("copying {} to {id}", from.id), err);
+        paths::ensure_directory(at).map_err(failed)?;
+        self.fs.set_project(at, project_of(id, record)?).map_err(failed)?;
+        self.fs.clone_tree(from.at, at, goes_on).map_err(failed)
+    }
+}
+
 /// Removes everything in a directory of trash, unless it is to stop. Directories within others are moved up first,
 /// so that none is too deep, whatever the volumes' users have made. No link is followed, and what is a mount point
 /// stays.
@@ -228,17 +281,18 @@ fn empty(trash: &Path, goes_on: &dyn Fn() -> bool) -> io::Result<()> {
                 return Err(io::Error::from(io::ErrorKind::Interrupted));
             }
             if !top.file_type()?.is_dir() {
-                gone(fs::remove_file(top.path()))?;
+                take_away(&top.path(), |it| fs::remove_file(it))?;
                 continue;
             }
             for entry in entries(&top.path())? {
+                // No two directories of a file system have the same number.
+                let aside = trash.join(entry.ino().to_string());
                 match entry.file_type()?.is_dir() {
-                    // No two directories of a file system have the same number.
-                    true => gone(fs::rename(entry.path(), trash.join(entry.ino().to_string())))?,
-                    false => gone(fs::remove_file(entry.path()))?,
+                    true => take_away(&entry.path(), |it| fs::rename(it, &aside))?,
+                    false => take_away(&entry.path(), |it| fs::remove_file(it))?,
                 }
             }
-            gone(fs::remove_dir(top.path()))?;
+            take_away(&top.path(), |it| fs::remove_dir(it))?;
         }
     }
 }
@@ -248,6 +302,17 @@ fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
         Ok(entries) => entries.collect(),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(err) => Err(err),
+    }
+}
+
+/// Takes something away from where it is, also where it, or the directory around it, is immutable.
+fn take_away(at: &Path, away: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    match gone(away(at)) {
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+            contents::loosen(at)?;
+            gone(away(at))
+        }
+        done => done,
     }
 }
 

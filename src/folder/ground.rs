@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::record::Record;
+use super::record::{Id, Record};
 use crate::{
     fs::{DeviceNumber, Mount},
     units::Bytes,
-    volume::{Error, VolumeId},
+    volume::Error,
 };
 
 /// In what unit volumes are made: whole pages and blocks on every machine.
@@ -31,10 +31,10 @@ pub(super) struct Room {
     pub(super) free: Bytes,
 }
 
-/// A volume, and the directory that is its own.
+/// A volume or snapshot, and the directory that is its own.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    pub(super) id: &'a VolumeId,
+    pub(super) id: &'a Id,
     pub(super) at: &'a Path,
 }
 
@@ -47,15 +47,18 @@ pub(super) trait Ground: Send + Sync {
     fn room(&self, volumes: &[(Place<'_>, &Record)]) -> Result<Room, Error>;
 
     /// The project id of a new volume beside those with `taken`, where volumes have such.
-    fn project(&self, id: &VolumeId, taken: &BTreeSet<u32>) -> Result<Option<u32>, Error>;
+    fn project(&self, id: &Id, taken: &BTreeSet<u32>) -> Result<Option<u32>, Error>;
 
     /// Gives a volume its directory, empty; nothing is there.
     fn fill(&self, place: Place<'_>, record: &Record) -> Result<(), Error>;
 
+    /// What copies volumes, where they are of a kind that can be copied.
+    fn copier(&self) -> Option<&dyn Copier>;
+
     /// Whether its contents are there.
     fn is_filled(&self, place: Place<'_>) -> Result<bool, Error>;
 
-    /// Has the volume be as large as its record says.
+    /// Has it be as large as its record promises.
     fn fit(&self, place: Place<'_>, record: &Record) -> Result<(), Error>;
 
     /// Whether to scrap a volume takes no time, so that it is done at once.
@@ -86,4 +89,24 @@ pub(super) trait Ground: Send + Sync {
 
     /// What mounts of it show: the device, and the path in it.
     fn face(&self, at: &Path, mounts: &[Mount]) -> Option<(DeviceNumber, PathBuf)>;
+}
+
+/// How volumes and snapshots are copied. Calls block, and may be repeated.
+pub(super) trait Copier {
+    /// Why nothing can be copied here, in words for people; `None` where it can.
+    fn lacks(&self) -> Result<Option<String>, Error>;
+
+    /// How many bytes a volume or snapshot has in use.
+    fn holds(&self, place: Place<'_>) -> Result<Bytes, Error>;
+
+    /// Gives a volume or snapshot its directory, with all that is in another, where nobody may write; nothing is
+    /// there. `goes_on` is told how many bytes are copied. What the copy has is given back, or `None` where it was to
+    /// stop.
+    fn copy(
+        &self,
+        from: Place<'_>,
+        to: Place<'_>,
+        record: &Record,
+        goes_on: &mut dyn FnMut(Bytes) -> bool,
+    ) -> Result<Option<Bytes>, Error>;
 }

@@ -9,15 +9,15 @@ use std::{
 };
 
 use super::{
-    ground::{Ground, Place, Room, inodes},
-    record::Record,
+    ground::{Copier, Ground, Place, Room, inodes},
+    record::{Id, Record},
 };
 use crate::{
     fs::{DeviceNumber, Filesystems, HugePages, MemoryHow, MemoryOption, Mount, paths},
     mounts::fs_failed,
     pool::{MemorySpec, RootMode},
     units::Bytes,
-    volume::{Error, VolumeId},
+    volume::Error,
 };
 
 /// The directory of a volume's file system that is bound where the volume is staged. Were it the root, the mount that
@@ -101,7 +101,7 @@ impl Ground for Memory {
         Ok(Room { size: self.budget, free: self.budget.saturating_sub(taken) })
     }
 
-    fn project(&self, _: &VolumeId, _: &BTreeSet<u32>) -> Result<Option<u32>, Error> {
+    fn project(&self, _: &Id, _: &BTreeSet<u32>) -> Result<Option<u32>, Error> {
         Ok(None)
     }
 
@@ -116,6 +116,10 @@ impl Ground for Memory {
             .and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(self.mode.0)))
             .and_then(|()| fs::rename(&new, self.body(at)))
             .map_err(|err| Error::machine(doing(), err))
+    }
+
+    fn copier(&self) -> Option<&dyn Copier> {
+        None
     }
 
     fn is_filled(&self, place: Place<'_>) -> Result<bool, Error> {

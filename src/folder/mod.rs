@@ -1,16 +1,18 @@
 //! Volumes that are directories: a file system in the machine's memory is mounted at each (`memory`), or each has a
 //! project quota in the file system around it (`directory`), which may be the pool's own, in a file (`image`).
 //!
-//! In the directory of a pool each volume has a record (`record`) and a directory of its own. To stage it is to bind
-//! that. All of it is blocking; each step may be killed anywhere, and the same call, repeated, ends in the same state.
+//! In the directory of a pool each volume has a record (`record`) and a directory of its own, and so has each snapshot
+//! (`copies`). To stage a volume is to bind its directory. All of it is blocking; each step may be killed anywhere, and the same call, repeated, ends in the same state.
 
 mod chores;
+mod copies;
 mod directory;
 mod ground;
 mod image;
 mod memory;
 mod pool;
 mod record;
+mod sharing;
 mod verbs;
 
 use std::{
@@ -25,6 +27,7 @@ use crate::{
     pool::{PoolEntry, PoolSpec, Pools, Roster, Rounds, Sequence},
     volume::{Error, NodeId, PoolName},
 };
+use copies::Copies;
 use directory::Directory;
 use ground::Ground;
 use memory::Memory;
@@ -42,6 +45,7 @@ pub struct Folders {
     sequence: Arc<Sequence>,
     roster: Roster<Pool>,
     rounds: Rounds,
+    copies: Copies,
 }
 
 /// A volume as found in its pool.
@@ -57,8 +61,8 @@ impl Folders {
         sequence: &Arc<Sequence>,
     ) -> Self {
         let sequence = Arc::clone(sequence);
-        let (roster, rounds) = (Roster::default(), Rounds::default());
-        Self { fs, devices, clock, node, home, sequence, roster, rounds }
+        let (roster, rounds, copies) = (Roster::default(), Rounds::default(), Copies::default());
+        Self { fs, devices, clock, node, home, sequence, roster, rounds, copies }
     }
 
     fn pools(&self) -> Arc<Pools<Pool>> {

@@ -2,16 +2,26 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use super::{Folders, Found, ground::UNIT, pool::Pool, record::Record};
+use super::{
+    Folders, Found,
+    copies::ensure_not_copied,
+    ground::{Copier, UNIT},
+    pool::Pool,
+    record::{Id, Record},
+};
 use crate::{
     fs::{Access, FsKind, paths},
     lvm::Layout,
     mounts::{self, Mounts, fs_failed, refuse_stranger},
-    pool::{Class, Keeps, Kept, PoolEntry, PoolKind, PoolStatus, Trimmed, health::Health, pick},
+    pool::{
+        Class, CopyProgress, Keeps, Kept, PoolEntry, PoolKind, PoolStatus, Trimmed, health::Health,
+        pick,
+    },
     units::Bytes,
     volume::{
         self, AfterRestart, Capability, Capacity, Error, Mode, Parameters, PoolName, Provisioning,
-        Publish, Purpose, SizeRange, Stage, Stats, Volume, VolumeId, Wanted, chain, ensure_equal,
+        Publish, Purpose, SizeRange, Snapshot, SnapshotFilter, SnapshotId, Source, Stage, Stats,
+        Volume, VolumeId, Wanted, WantedSnapshot, chain, ensure_equal,
     },
 };
 
@@ -39,10 +49,14 @@ impl PoolKind for Folders {
                 self.scrap_at_once(&found).map_err(|err| Error::Busy(chain(&err)))?;
             }
             Some(found) => {
+                self.ensure_whole(&found.pool, &own(&id), found.record.clone())?;
                 self.ensure_same(&found, wanted)?;
                 return Ok(self.as_volume(&id, &found.record));
             }
             None => (),
+        }
+        if let Some(source) = &wanted.source {
+            return self.create_copy(wanted, source);
         }
         let pools = self.pools();
         let named = wanted.parameters.pool.as_ref();
@@ -51,18 +65,23 @@ impl PoolKind for Folders {
         let size = wanted.size.fit(UNIT, Bytes::ZERO)?;
         wanted.ensure_may_be_on(&self.node)?;
         let _turn = pool.change();
-        let free = whole(pool.measure()?.free);
-        if size > free {
-            return Err(Error::NoRoom(format!(
-                "pool {} has no room for a volume of {size}; the largest volume that fits is {free}",
-                pool.name
-            )));
-        }
+        ensure_room(pool, "a volume", size)?;
         let (name, created) = (wanted.name.clone(), (self.clock)());
         let (wipe, after_restart) = (class.wipe, wanted.parameters.after_restart);
-        let (project, deleted) = (None, false);
-        let record = Record { name, kind, size, wipe, after_restart, project, created, deleted };
-        pool.make(&id, record.clone())?;
+        let (project, copied, copying, deleted) = (None, None, false, false);
+        let record = Record {
+            name,
+            kind,
+            size,
+            wipe,
+            after_restart,
+            project,
+            copied,
+            copying,
+            created,
+            deleted,
+        };
+        pool.make(&own(&id), record.clone())?;
         Ok(self.as_volume(&id, &record))
     }
 
@@ -75,8 +94,9 @@ impl PoolKind for Folders {
         if let Some(mount) = mounts.of_volume.first() {
             return Err(Error::InUse(format!("{id} is in use: mounted at {}", mount.at.display())));
         }
+        ensure_not_copied(&found.pool, &own(id))?;
         if !record.deleted {
-            found.pool.delete(id, record)?;
+            found.pool.delete(&own(id), record)?;
         }
         self.rounds.soon();
         match found.pool.ground.scraps_at_once() {
@@ -97,7 +117,7 @@ impl PoolKind for Folders {
         if wants <= has {
             // What was cut short after the record was written is made good.
             let record = Record { size: has, ..found.record.clone() };
-            pool.fit(id, &record)?;
+            pool.fit(&own(id), &record)?;
             return Ok(self.as_volume(id, &record));
         }
         let (more, free) = (wants.saturating_sub(has), whole(pool.measure()?.free));
@@ -108,7 +128,7 @@ impl PoolKind for Folders {
             )));
         }
         let record = Record { size: wants, ..found.record.clone() };
-        pool.resize(id, record.clone())?;
+        pool.resize(&own(id), record.clone())?;
         Ok(self.as_volume(id, &record))
     }
 
@@ -149,10 +169,13 @@ impl PoolKind for Folders {
             };
         }
         refuse_stranger(&mounts, &at)?;
+        // A copy that is begun meanwhile sees it mounted.
+        let _turn = found.pool.change();
+        ensure_not_copied(&found.pool, &own(&found.id))?;
         self.ensure_filled(&found)?;
         paths::ensure_directory(&at)
             .map_err(|err| fs_failed("making the staging directory", err))?;
-        let body = found.pool.ground.body(&found.pool.directory(&wanted.id));
+        let body = found.pool.ground.body(&found.pool.directory(&own(&wanted.id)));
         let bound = self.fs.bind(&body, &at, access);
         bound.map_err(|err| fs_failed(format!("mounting {}", wanted.id), err))
     }
@@ -188,7 +211,7 @@ impl PoolKind for Folders {
         }
         self.ensure_mounted(&found, at)?;
         let _turn = found.pool.change();
-        found.pool.fit(id, &found.record)?;
+        found.pool.fit(&own(id), &found.record)?;
         Ok(has)
     }
 
@@ -210,17 +233,64 @@ impl PoolKind for Folders {
 
     fn kept(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Kept> {
         let all = self.roster.volumes().into_iter();
-        all.filter(|found| wanted(found.id.as_str())).map(kept).collect()
+        let volumes = all.filter(|found| wanted(found.id.as_str())).map(|found| {
+            let Found { id, pool, record } = found;
+            kept(&own(&id), &pool, record)
+        });
+        let pools = self.pools();
+        let of_pool = |pool: &Arc<Pool>| {
+            let mut all = pool.snapshots();
+            all.retain(|(id, _)| wanted(id.as_str()));
+            all.into_iter().map(|(id, it)| kept(&id.into(), pool, it)).collect::<Vec<_>>()
+        };
+        volumes.chain(pools.served.iter().flat_map(of_pool)).collect()
+    }
+
+    fn can_copy(&self) -> bool {
+        let can = |pool: &Arc<Pool>| {
+            let lacks = pool.ground.copier().map(Copier::lacks);
+            matches!(lacks, Some(Ok(None)))
+        };
+        self.pools().served.iter().any(can)
+    }
+
+    fn copies(&self) -> Vec<CopyProgress> {
+        self.copies.progress()
+    }
+
+    fn has_snapshot(&self, id: &SnapshotId) -> bool {
+        self.knows_snapshot(id)
+    }
+
+    fn snapshot(&self, wanted: &WantedSnapshot) -> Result<Snapshot, Error> {
+        self.take_snapshot(wanted)
+    }
+
+    fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
+        self.remove_snapshot(id)
+    }
+
+    fn snapshots(
+        &self,
+        filter: &SnapshotFilter,
+        after: Option<&SnapshotId>,
+        most: usize,
+    ) -> Vec<Snapshot> {
+        self.list_snapshots(filter, after, most)
     }
 }
 
+fn own(id: &VolumeId) -> Id {
+    Id::Volume(id.clone())
+}
+
 impl Folders {
-    fn as_volume(&self, id: &VolumeId, record: &Record) -> Volume {
+    pub(super) fn as_volume(&self, id: &VolumeId, record: &Record) -> Volume {
         Volume {
             id: id.clone(),
             size: record.size,
             purpose: record.purpose(),
-            source: None,
+            source: record.source().cloned(),
             node: self.node.clone(),
         }
     }
@@ -230,6 +300,8 @@ impl Folders {
         let Found { id, pool, record } = found;
         let same = |field, has, wants| ensure_equal(id, field, has, wants);
         wanted.ensure_is_like(id, record.size, record.purpose())?;
+        let source = |it: Option<&Source>| it.map_or("none", Source::as_str).to_owned();
+        same("content source", source(record.source()), source(wanted.source.as_ref()))?;
         let name = wanted.parameters.pool.as_ref().unwrap_or(&pool.name);
         same("pool", pool.name.to_string(), name.to_string())?;
         suitable(pool, wanted)?;
@@ -245,13 +317,13 @@ impl Folders {
             return Err(Error::Busy(format!("an earlier volume {id} is still being removed")));
         }
         match pool.find(id).filter(|record| record.deleted) {
-            Some(record) => pool.scrap(id, &record, &|| true),
+            Some(record) => pool.scrap(&own(id), &record, &|| true),
             None => Ok(()),
         }
     }
 
     fn mounts_of(&self, found: &Found) -> Result<Mounts, Error> {
-        found.pool.mounts(&*self.fs, &found.id)
+        found.pool.mounts(&*self.fs, &own(&found.id))
     }
 
     /// Whether it may be written to as it is to be used, and where it is mounted now.
@@ -291,13 +363,14 @@ impl Folders {
         Ok((if read_only { Access::ReadOnly } else { Access::ReadWrite }, mounts))
     }
 
-    /// Gives a volume whose contents are gone an empty file system, where its class or its pool allows that.
+    /// Gives a volume whose contents are gone an empty file system, where its class or its pool allows that. The caller
+    /// has the pool's turn.
     fn ensure_filled(&self, found: &Found) -> Result<(), Error> {
-        let _turn = found.pool.change();
-        if found.pool.is_filled(&found.id)? {
+        let id = &own(&found.id);
+        if found.pool.is_filled(id)? {
             return Ok(());
         }
-        let (id, pool) = (&found.id, &found.pool.name);
+        let pool = &found.pool.name;
         let Some(memory) = &found.pool.spec.memory else {
             return Err(Error::Precondition(format!(
                 "the directory of volume {id} is not there: {}; is what pool {pool} lies on mounted?",
@@ -334,13 +407,9 @@ fn class(pool: &Pool, parameters: &Parameters) -> Result<Class, Error> {
 }
 
 /// That a volume of the pool can be what is wanted; gives the file system that the caller names, and how it is made.
-fn suitable(pool: &Pool, wanted: &Wanted) -> Result<(FsKind, Class), Error> {
+pub(super) fn suitable(pool: &Pool, wanted: &Wanted) -> Result<(FsKind, Class), Error> {
     let class = class(pool, &wanted.parameters)?;
     let (name, words) = (&pool.name, pool.ground.words());
-    if wanted.source.is_some() {
-        let allowed = format!("nothing is copied into pool {name}, which is {words}");
-        return Err(Error::invalid("volume_content_source", "a copy", allowed));
-    }
     if let Some(options) = wanted.parameters.mkfs.as_ref().filter(|it| !it.is_empty()) {
         let allowed = format!("no mkfs runs for pool {name}, which is {words}; leave it out");
         return Err(Error::invalid("parameters[mkfsOptions]", options, allowed));
@@ -354,13 +423,28 @@ fn suitable(pool: &Pool, wanted: &Wanted) -> Result<(FsKind, Class), Error> {
     }
 }
 
+/// That there is room for so much, measured anew; the caller has the pool's turn.
+///
+/// # Errors
+/// [`Error::NoRoom`] says for what.
+pub(super) fn ensure_room(pool: &Pool, what: &str, size: Bytes) -> Result<(), Error> {
+    let free = whole(pool.measure()?.free);
+    match size > free {
+        true => Err(Error::NoRoom(format!(
+            "pool {} has no room for {what} of {size}; the largest volume that fits is {free}",
+            pool.name
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// In whole units.
 fn whole(room: Bytes) -> Bytes {
     Bytes(room.0 / UNIT.0 * UNIT.0)
 }
 
 fn status(pool: &Pool) -> PoolStatus {
-    let (stock, room, trash) = (pool.stock(), pool.room(), pool.trash());
+    let (stock, room, trash) = (pool.stock(), pool.room(), pool.scraps());
     let emptied = pool.emptied().iter().map(ToString::to_string).collect();
     PoolStatus {
         name: pool.name.clone(),
@@ -372,9 +456,9 @@ fn status(pool: &Pool) -> PoolStatus {
         largest_thick: Some(Bytes(stock.free * UNIT.0)),
         largest_thin: None,
         volumes: pool.records(None).len() as u64,
-        snapshots: 0,
+        snapshots: pool.snapshots().len() as u64,
         wipes: trash.len() as u64,
-        wipe_bytes: Bytes(trash.iter().map(|(_, record)| record.size.0).sum()),
+        wipe_bytes: Bytes(trash.iter().map(|(id, record)| record.promised(id).0).sum()),
         to_fill: Bytes::ZERO,
         filling: Vec::new(),
         trimmed: Trimmed::default(),
@@ -383,8 +467,12 @@ fn status(pool: &Pool) -> PoolStatus {
     }
 }
 
-fn kept(found: Found) -> Kept {
-    let Found { id, pool, record } = found;
+fn kept(id: &Id, pool: &Pool, record: Record) -> Kept {
+    let source = record.source().cloned();
+    let (source, snapshot_of) = match (id, source) {
+        (Id::Snapshot(_), Some(Source::Volume(of))) => (None, Some(of)),
+        (_, source) => (source, None),
+    };
     Kept {
         id: id.to_string(),
         purpose: record.purpose(),
@@ -396,8 +484,8 @@ fn kept(found: Found) -> Kept {
         wipe: record.wipe,
         mkfs: String::new(),
         after_restart: record.after_restart,
-        source: None,
-        snapshot_of: None,
+        source,
+        snapshot_of,
         created: record.created,
     }
 }

@@ -1,10 +1,11 @@
-//! What is in a file system, and its removal.
+//! What is in a file system: its removal, and copies of it.
 //!
 //! Nothing here follows a link, enters another mount or leaves the file system: every directory is opened from the one
 //! beside it (openat2(2), `RESOLVE_NO_XDEV`), and the first by a handle that stays with its file system whatever is mounted
 //! over it.
 
 mod attributes;
+mod copying;
 mod removal;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,14 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat2, syncfs},
+    fs::{CWD, Dir, Mode, OFlags, ResolveFlags, fstat, openat2, syncfs},
     io::Errno,
 };
 
 use super::{Error, Mount, mounting};
+use crate::units::Bytes;
+use copying::Copying;
+pub(super) use copying::Fill;
 use removal::{Removal, Step};
 
 /// What mkfs.ext4 makes, and e2fsck wants to be there.
@@ -33,6 +37,8 @@ const LOST_AND_FOUND: &CStr = c"lost+found";
 /// How a directory is opened.
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// So many names are read of a directory at once.
+const BATCH: usize = 10_000;
 /// What keeps an open within its mount.
 const WITHIN: ResolveFlags = ResolveFlags::NO_XDEV.union(ResolveFlags::NO_SYMLINKS);
 /// The same, and below the directory that it begins at.
@@ -136,6 +142,42 @@ impl Root {
     pub fn sync(&self) -> Result<(), Error> {
         syncfs(&self.handle).map_err(|err| failed("sync", &self.at, err))
     }
+}
+
+/// Takes off what keeps a file or directory, and what is beside it, from being removed (chattr(1)). Nobody else may change its
+/// parents.
+///
+/// # Errors
+/// What the kernel says.
+pub fn loosen(at: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Ok(()) };
+    let parent = File::open(parent)?;
+    attributes::loosen(&parent)?;
+    Ok(attributes::loosen_in(&parent, &CString::new(name.as_bytes())?)?)
+}
+
+/// See [`super::Filesystems::clone_tree`]; `fill` gives a file the contents of another.
+pub(super) fn clone_tree(
+    from: &Path,
+    to: &Path,
+    fill: Fill<'_>,
+    goes_on: &mut dyn FnMut(Bytes) -> bool,
+) -> Result<Option<Bytes>, Error> {
+    let owner = Owner { user: 0, group: 0 };
+    let (source, target) = (Root::open(from, owner)?, Root::open(to, owner)?);
+    let copied = Copying::of(&source, &target, fill)?.run(goes_on)?;
+    if copied.is_some() {
+        target.sync()?;
+    }
+    Ok(copied)
+}
+
+/// The device of a directory, and its number there.
+type Identity = (u64, u64);
+
+fn identity(directory: &File) -> Result<Identity, Errno> {
+    let data = fstat(directory)?;
+    Ok((data.st_dev, data.st_ino))
 }
 
 /// The directory of this name in another, unless it is a link or something is mounted there.

@@ -39,6 +39,8 @@ pub enum Call {
     SetProject,
     LimitProject,
     UsedProjects,
+    LacksReflinks,
+    CloneTree,
     LacksInMemory,
     Bind,
     Unmount,
@@ -72,6 +74,8 @@ struct State {
     memories: u64,
     /// The kernel has neither huge pages nor `noswap`.
     lacks_options: bool,
+    /// No file system has reflinks.
+    lacks_reflinks: bool,
     /// Where project quotas are kept, the projects of directories, and their limits.
     quotas: BTreeMap<PathBuf, Bytes>,
     projects: BTreeMap<PathBuf, u32>,
@@ -100,7 +104,7 @@ struct GateState {
     moved: Condvar,
 }
 
-/// Holds up the next [`Filesystems::make`] or [`Filesystems::trim`] until it is dropped.
+/// Holds up the next [`Filesystems::make`], [`Filesystems::trim`] or [`Filesystems::clone_tree`] until it is dropped.
 pub struct Gate(Arc<GateState>);
 
 impl fmt::Debug for FakeFs {
@@ -234,6 +238,11 @@ impl FakeFs {
         };
         state.mounts.push(Mounted { mount, node: None, mark: None });
         state.quotas.insert(at, size);
+    }
+
+    /// No file system has reflinks from now on.
+    pub fn lack_reflinks(&self) {
+        lock(&self.state).lacks_reflinks = true;
     }
 
     /// The kernel has nothing that not every kernel has for file systems in memory.

@@ -22,6 +22,7 @@ pub mod paths;
 mod probe;
 mod quota;
 pub mod records;
+mod reflinks;
 mod superblock;
 pub mod tools;
 mod trimming;
@@ -133,6 +134,23 @@ pub trait Filesystems: Send + Sync {
 
     /// The projects that have anything in the file system that is mounted at `mount`, or a limit.
     fn used_projects(&self, mount: &Path) -> Result<BTreeSet<u32>, Error>;
+
+    /// Why files of the file system around `at` cannot share their blocks (ioctl_ficlone(2)), in words for people;
+    /// `None` where they can.
+    fn lacks_reflinks(&self, at: &Path) -> Result<Option<String>, Error>;
+
+    /// Copies all that is in a directory into another, which is empty and on the same file system, so that files share
+    /// their blocks; durable at its end. Nobody may change either meanwhile. `goes_on` is told after each file how many
+    /// bytes the copy holds, as a quota counts them; what they are at the end is given back, or `None` where it said no.
+    ///
+    /// # Errors
+    /// Nothing is followed out of the directory, and nothing left out.
+    fn clone_tree(
+        &self,
+        from: &Path,
+        to: &Path,
+        goes_on: &mut dyn FnMut(Bytes) -> bool,
+    ) -> Result<Option<Bytes>, Error>;
 
     /// Makes a mount or a device file appear at `at` too (`mount --bind`), read-only if asked: the
     /// bind call itself ignores that, so a remount follows and is verified.

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use rustix::fs::ioctl_ficlone;
+
 use super::{
     Access, Content, DeviceNumber, Error, Filesystems, FsKind, Identity, Look, MemoryHow,
     MemoryOption, MkfsOptions, Mount, MountHow, ProjectLimit, Quota, Stretch, Usage,
-    contents::Root, growing, looking, making, marks, memory, mounting, probe, quota, trimming,
+    contents::{self, Root},
+    growing, looking, making, marks, memory, mounting, probe, quota, reflinks, trimming,
 };
 use crate::units::Bytes;
 
@@ -89,6 +92,19 @@ impl Filesystems for FsTools {
 
     fn used_projects(&self, mount: &Path) -> Result<BTreeSet<u32>, Error> {
         quota::used(mount)
+    }
+
+    fn lacks_reflinks(&self, at: &Path) -> Result<Option<String>, Error> {
+        reflinks::lacking(at)
+    }
+
+    fn clone_tree(
+        &self,
+        from: &Path,
+        to: &Path,
+        goes_on: &mut dyn FnMut(Bytes) -> bool,
+    ) -> Result<Option<Bytes>, Error> {
+        contents::clone_tree(from, to, &|from, to| ioctl_ficlone(to, from), goes_on)
     }
 
     fn bind(&self, from: &Path, at: &Path, access: Access) -> Result<(), Error> {

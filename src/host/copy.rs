@@ -13,11 +13,11 @@ use std::{
 use super::{
     Found, Host, lvm_failed,
     record::{COPYING, Record},
-    status::CopyProgress,
 };
 use crate::{
     device::parts,
     lvm::{self, LvName, Tag},
+    pool::CopyProgress,
     units::Bytes,
     volume::{Error, Source},
 };

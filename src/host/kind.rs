@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::Host;
 use crate::{
-    pool::{Kept, PoolEntry, PoolKind, PoolStatus},
+    pool::{CopyProgress, Kept, PoolEntry, PoolKind, PoolStatus},
     units::Bytes,
     volume::{
-        Capacity, Error, Parameters, PoolName, Publish, SizeRange, Stage, Stats, Volume, VolumeId,
-        Wanted, chain,
+        Capacity, Error, Parameters, PoolName, Publish, SizeRange, Snapshot, SnapshotFilter,
+        SnapshotId, Stage, Stats, Volume, VolumeId, Wanted, WantedSnapshot, chain,
     },
 };
 
@@ -88,5 +88,34 @@ impl PoolKind for Host {
 
     fn kept(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Kept> {
         Self::kept(self, wanted)
+    }
+
+    fn can_copy(&self) -> bool {
+        !self.pools().served.is_empty()
+    }
+
+    fn copies(&self) -> Vec<CopyProgress> {
+        Self::copies(self)
+    }
+
+    fn has_snapshot(&self, id: &SnapshotId) -> bool {
+        self.snapshot_of_id(id).is_some()
+    }
+
+    fn snapshot(&self, wanted: &WantedSnapshot) -> Result<Snapshot, Error> {
+        Self::snapshot(self, wanted)
+    }
+
+    fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
+        Self::delete_snapshot(self, id)
+    }
+
+    fn snapshots(
+        &self,
+        filter: &SnapshotFilter,
+        after: Option<&SnapshotId>,
+        most: usize,
+    ) -> Vec<Snapshot> {
+        Self::snapshots(self, filter, after, most)
     }
 }

@@ -33,10 +33,6 @@ impl Host {
         most: usize,
     ) -> Vec<Snapshot> {
         let after = after.map(SnapshotId::as_str);
-        let passes = |snapshot: &Snapshot| {
-            filter.id.as_ref().is_none_or(|id| *id == snapshot.id)
-                && filter.source.as_ref().is_none_or(|source| *source == snapshot.source)
-        };
         let mut all: Vec<Snapshot> = Vec::new();
         for pool in &self.pools().served {
             pool.read(|ledger| {
@@ -45,7 +41,7 @@ impl Host {
                     .filter_map(|(lv, record)| {
                         as_snapshot(&lv.name.as_str().parse().ok()?, lv, &record)
                     })
-                    .filter(passes);
+                    .filter(|it| filter.passes(it));
                 all.extend(matching.take(most));
             });
         }

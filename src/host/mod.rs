@@ -44,7 +44,6 @@ mod wipes;
 pub use adopt::{Adopted, Released, beside};
 pub use disks::{Cluster, plan_disks};
 pub use start::StartError;
-pub use status::CopyProgress;
 
 use std::{
     collections::BTreeMap,

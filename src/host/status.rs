@@ -5,21 +5,10 @@ use std::sync::Arc;
 use super::{Host, pool::Pool, repairs::filling, trash::trash};
 use crate::{
     lvm::Layout,
-    pool::{Class, PoolStatus, Trimmed, capacity::room, health::Health},
+    pool::{Class, CopyProgress, PoolStatus, Trimmed, capacity::room, health::Health},
     units::Bytes,
     volume::{Parameters, Provisioning},
 };
-
-/// A copy that runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopyProgress {
-    /// The volume that is being filled.
-    pub volume: String,
-    /// How much of it is.
-    pub done: Bytes,
-    /// How much there is to copy.
-    pub total: Bytes,
-}
 
 impl Host {
     /// What its pools look like now.

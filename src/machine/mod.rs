@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, thread};
 
 use crate::{
     folder::Folders,
-    host::{self, CopyProgress, Host, StartError, Tools},
+    host::{self, Host, StartError, Tools},
     pool::{
-        DeviceEntry, Kept, KnownGroups, PoolEntry, PoolKind, PoolStatus, Sequence, owner::Owner,
-        pick, plan::Plan,
+        CopyProgress, DeviceEntry, Kept, KnownGroups, PoolEntry, PoolKind, PoolStatus, Sequence,
+        owner::Owner, pick, plan::Plan,
     },
     units::Bytes,
     volume::{
@@ -119,10 +119,10 @@ impl Machine {
         failed
     }
 
-    /// Whether volumes here can be copied and have snapshots: those of volume groups.
+    /// Whether volumes here can be copied and have snapshots: those of any pool, or of none that there is yet.
     pub fn copies(&self) -> bool {
-        let others: [&dyn PoolKind; 2] = [&*self.folders, &*self.whole];
-        others.iter().all(|kind| kind.served().is_empty()) || !self.groups.served().is_empty()
+        self.kinds.iter().any(|kind| kind.can_copy())
+            || self.kinds.iter().all(|kind| kind.served().is_empty())
     }
 
     /// Pools that are to be here and are not served, or not as their spec says now, and why.
@@ -166,8 +166,10 @@ impl Machine {
             return Ok(kind);
         }
         match &wanted.source {
-            // Only volume groups have snapshots.
-            Some(Source::Snapshot(_)) => return Ok(&*self.groups),
+            Some(Source::Snapshot(id)) => {
+                let gone = || Error::NotFound(format!("the source, snapshot {id},"));
+                return self.snapshot_keeper(id).ok_or_else(gone);
+            }
             Some(Source::Volume(id)) => {
                 let gone = || Error::NotFound(format!("the source, volume {id},"));
                 return self.keeper(id).ok_or_else(gone);
@@ -226,21 +228,26 @@ impl Machine {
     /// Takes a snapshot, or finds the one that an earlier call took.
     ///
     /// # Errors
-    /// As [`Host::snapshot`].
+    /// As [`PoolKind::snapshot`].
     pub fn snapshot(&self, wanted: &WantedSnapshot) -> Result<Snapshot, Error> {
-        if self.folders.has(&wanted.source) || self.whole.has(&wanted.source) {
-            let allowed = "it is in no volume group, and has no snapshots";
-            return Err(Error::invalid("source_volume_id", wanted.source.as_str(), allowed));
+        if let Some(kind) = self.snapshot_keeper(&SnapshotId::of(&wanted.name)) {
+            return kind.snapshot(wanted);
         }
-        self.groups.snapshot(wanted)
+        let gone = || Error::NotFound(format!("volume {}", wanted.source));
+        self.keeper(&wanted.source).ok_or_else(gone)?.snapshot(wanted)
+    }
+
+    /// The kind of pool that has the snapshot, if there is one.
+    fn snapshot_keeper(&self, id: &SnapshotId) -> Option<&dyn PoolKind> {
+        self.kinds.iter().find(|kind| kind.has_snapshot(id)).map(|kind| &**kind)
     }
 
     /// Deletes a snapshot; one that is gone is fine.
     ///
     /// # Errors
-    /// As [`Host::delete_snapshot`].
+    /// As [`PoolKind::delete_snapshot`].
     pub fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Error> {
-        self.groups.delete_snapshot(id)
+        self.snapshot_keeper(id).map_or(Ok(()), |kind| kind.delete_snapshot(id))
     }
 
     /// Snapshots after `after` that pass the filter, at most `most`.
@@ -250,7 +257,11 @@ impl Machine {
         after: Option<&SnapshotId>,
         most: usize,
     ) -> Vec<Snapshot> {
-        self.groups.snapshots(filter, after, most)
+        let of_kind = |kind: &Arc<dyn PoolKind>| kind.snapshots(filter, after, most);
+        let mut all: Vec<_> = self.kinds.iter().flat_map(of_kind).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all.truncate(most);
+        all
     }
 
     /// Makes the volume ready on this node.
@@ -305,7 +316,8 @@ impl Machine {
     pub fn status(&self) -> Status {
         let sequence = self.sequence();
         let pools = self.kinds.iter().flat_map(|kind| kind.status()).collect();
-        Status { sequence, pools, copies: self.groups.copies() }
+        let copies = self.kinds.iter().flat_map(|kind| kind.copies()).collect();
+        Status { sequence, pools, copies }
     }
 
     /// How far the changes of all pools have come: see [`Sequence::now`].

@@ -19,11 +19,17 @@ pub trait Keeps: Open {
     /// Whether the volume was deleted.
     fn is_deleted(record: &Self::Record) -> bool;
 
-    /// The records of all volumes after `after`.
+    /// Whether the volume is not made to its end.
+    fn is_unfinished(_: &Self::Record) -> bool {
+        false
+    }
+
+    /// The records of all volumes after `after`, but for those that are not whole.
     fn records(&self, after: Option<&VolumeId>) -> Vec<(VolumeId, Self::Record)> {
         let mut all = self.all();
         all.retain(|(id, record)| {
-            !Self::is_deleted(record) && after.is_none_or(|after| id > after)
+            let is_whole = !Self::is_deleted(record) && !Self::is_unfinished(record);
+            is_whole && after.is_none_or(|after| id > after)
         });
         all
     }
@@ -59,11 +65,14 @@ impl<P: Keeps> Roster<P> {
     /// The volume, which must be there.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::Busy`] while it is being deleted.
+    /// [`Error::NotFound`], or [`Error::Busy`] while it is being made or deleted.
     pub fn found(&self, id: &VolumeId) -> Result<Found<P>, Error> {
         let found = self.look_up(id).ok_or_else(|| Error::NotFound(format!("volume {id}")))?;
-        match P::is_deleted(&found.record) {
-            true => Err(Error::Busy(format!("volume {id} is being deleted"))),
+        if P::is_deleted(&found.record) {
+            return Err(Error::Busy(format!("volume {id} is being deleted")));
+        }
+        match P::is_unfinished(&found.record) {
+            true => Err(Error::Busy(format!("volume {id} is still being made"))),
             false => Ok(found),
         }
     }

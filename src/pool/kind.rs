@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{Kept, PoolEntry, PoolStatus};
+use super::{CopyProgress, Kept, PoolEntry, PoolStatus};
 use crate::{
     units::Bytes,
     volume::{
-        Capacity, Error, Parameters, PoolName, Publish, SizeRange, Stage, Stats, Volume, VolumeId,
-        Wanted,
+        Capacity, Error, Parameters, PoolName, Publish, SizeRange, Snapshot, SnapshotFilter,
+        SnapshotId, Stage, Stats, Volume, VolumeId, Wanted, WantedSnapshot,
     },
 };
 
@@ -86,4 +86,38 @@ pub trait PoolKind: Send + Sync {
 
     /// The finished volumes and snapshots whose ids are `wanted`, in no order.
     fn kept(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Kept>;
+
+    /// Whether volumes of one of its pools have snapshots, and can be copied. The rest is for kinds where they do.
+    fn can_copy(&self) -> bool {
+        false
+    }
+
+    /// Every copy that runs.
+    fn copies(&self) -> Vec<CopyProgress> {
+        Vec::new()
+    }
+
+    /// Whether it has a snapshot of this id, whole or not.
+    fn has_snapshot(&self, _: &SnapshotId) -> bool {
+        false
+    }
+
+    /// Takes a snapshot of one of its volumes, or finds the one that an earlier call took.
+    ///
+    /// # Errors
+    /// As [`PoolKind::create`].
+    fn snapshot(&self, wanted: &WantedSnapshot) -> Result<Snapshot, Error> {
+        let allowed = "volumes of its kind have no snapshots";
+        Err(Error::invalid("source_volume_id", wanted.source.as_str(), allowed))
+    }
+
+    /// Deletes a snapshot; one that is gone is fine.
+    fn delete_snapshot(&self, _: &SnapshotId) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Snapshots in the order of their ids, those after `after` that pass the filter, at most `most`.
+    fn snapshots(&self, _: &SnapshotFilter, _: Option<&SnapshotId>, _: usize) -> Vec<Snapshot> {
+        Vec::new()
+    }
 }

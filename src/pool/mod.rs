@@ -36,7 +36,7 @@ pub use spec::{
     MemorySize, MemorySpec, Mismatch, PoolSpec, Provisions, QuotaFs, RootMode, ThinPoolSpec, Trim,
     WholeDevicesSpec,
 };
-pub use status::{Filling, Kept, PoolStatus, Trimmed};
+pub use status::{CopyProgress, Filling, Kept, PoolStatus, Trimmed};
 
 /// Groups that pools had when they were seen last, with LVM's own identity of each.
 pub type KnownGroups = std::collections::BTreeMap<crate::lvm::VgName, String>;

@@ -79,6 +79,17 @@ impl Filling {
     }
 }
 
+/// A copy that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// The volume or snapshot that is being filled.
+    pub volume: String,
+    /// How much of it is.
+    pub done: Bytes,
+    /// How much there is to copy.
+    pub total: Bytes,
+}
+
 /// A finished volume or snapshot of a pool that is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {

@@ -17,7 +17,7 @@ pub use capability::{Access, BadPurpose, Capability, Mode, Purpose};
 pub use driver::{BadDriverName, DEFAULT_NAME, Driver};
 pub use error::{Difference, Error, chain};
 pub(crate) use id::digest;
-pub use id::{NodeId, PoolName, SnapshotId, VolumeId, VolumeName};
+pub use id::{NodeId, NotAnId, PoolName, SnapshotId, VolumeId, VolumeName};
 pub use parameters::{AfterRestart, LayoutWish, Parameters, Provisioning, StaticParameters};
 pub use size::SizeRange;
 pub use turn::{Turn, Turns};
@@ -230,6 +230,14 @@ pub struct SnapshotFilter {
     pub id: Option<SnapshotId>,
     /// Only those of this volume.
     pub source: Option<VolumeId>,
+}
+
+impl SnapshotFilter {
+    /// Whether a snapshot is to be listed.
+    pub fn passes(&self, snapshot: &Snapshot) -> bool {
+        self.id.as_ref().is_none_or(|id| *id == snapshot.id)
+            && self.source.as_ref().is_none_or(|source| *source == snapshot.source)
+    }
 }
 
 /// Room for volumes.

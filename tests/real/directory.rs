@@ -1,5 +1,6 @@
 //! Volumes that are directories with project quotas.
 
+mod copies;
 mod own;
 
 use std::{
@@ -36,6 +37,10 @@ fn make(kind: &str, disk: &str) {
                 disk,
                 "512M",
             ],
+        ),
+        "plain-xfs" => run(
+            "mkfs.xfs",
+            &["-q", "-f", "-K", "-m", "reflink=0,bigtime=0", "-d", "size=512m", disk],
         ),
         _ => run("mkfs.xfs", &["-q", "-f", "-K", "-d", "size=512m", disk]),
     };
@@ -165,7 +170,7 @@ fn whatever_is_in_it_goes(#[values("ext4", "xfs")] kind: &str) {
             "-c",
             &format!(
                 "cd {at} && mkdir strange && chattr -p 77 +P strange && touch strange/file && ln -s / strange/link && \
-         mkfifo pipe && mkdir -p deep/$(printf 'd/%.0s' $(seq 800))"
+         mkfifo pipe && mkdir stays && touch stays/file && chattr +i stays/file stays && touch log && chattr +a log && mkdir -p deep/$(printf 'd/%.0s' $(seq 800))"
             ),
         ],
     );

@@ -102,7 +102,9 @@ impl Entry {
         self.size.or_else(|| size_of(&self.spec).ok()).unwrap_or_default()
     }
 
-    pub(super) fn promise(&self, extent: Bytes) -> Option<Promise> {
+    /// The room that it will take. Where copies share files a snapshot may come to need as much as its volume, and
+    /// nothing for itself.
+    pub(super) fn promise(&self, extent: Bytes, shares_files: bool) -> Option<Promise> {
         let Self { spec, .. } = self;
         let wished = size_of(spec).unwrap_or_default();
         let layout = layout_of(spec);
@@ -117,7 +119,7 @@ impl Entry {
             (Some(more), true, _) => Share::Thick(Draw::of_growth(layout, more, extent)),
             (None, true, false) => Share::Thick(Draw::of_new(layout, wished, extent)),
             (None, true, true) => {
-                let room = cow_size(wished, extent)?;
+                let room = if shares_files { wished } else { cow_size(wished, extent)? };
                 Share::Thick(Draw::of_new(Layout::Linear, room, extent))
             }
             (more, false, _) => Share::Thin(more.unwrap_or(wished)),

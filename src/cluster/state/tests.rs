@@ -1,5 +1,6 @@
 //! The controller's knowledge: what is placed where, what is promised, what is old news.
 
+use rstest::rstest;
 use serde_json::json;
 
 use super::*;
@@ -128,6 +129,36 @@ fn as_many_mirrors_as_their_disks_have_room_for_are_placed() {
     }
     let each = Bytes::gib(4).0 / EXTENT + 1;
     assert_eq!(room, [each + 1, each + 1, 2 * each + 1]);
+}
+
+/// In a directory a snapshot takes what its volume may hold, and does not keep it from being deleted.
+#[rstest]
+#[case::group(json!({ "volumeGroup": "vg" }), true, true)]
+#[case::directory(json!({ "directory": { "path": "/srv" } }), false, false)]
+fn a_snapshot_is_promised_its_room_and_may_need_its_volume(
+    #[case] spec: serde_json::Value,
+    #[case] has_tables: bool,
+    #[case] needs_it: bool,
+) {
+    let now = Instant::now();
+    let mut status = serde_json::to_value(report("fast", Bytes::gib(10), 100)).unwrap();
+    status["pools"][0]["spec"] = spec;
+    let mut state = State::default();
+    state.report(&node("a"), &serde_json::from_value(status).unwrap());
+    state.heard_of(&node("a"), now);
+    let id = VolumeId::of(&"pvc".parse().unwrap());
+    let of = state.place(&wanted("pvc", Bytes::gib(4), Some(&["a"])), &[], now).unwrap();
+    let ready = json!({ "phase": "Ready", "size": "4Gi", "sequence": 90 });
+    state.enter(id.as_str(), &with_status(object(id.as_str(), &of, 1), ready));
+    let wish = WantedSnapshot { name: "snap".parse().unwrap(), source: id.clone() };
+    let snapshot = state.place_snapshot(&wish, now).unwrap();
+    let name = crate::volume::SnapshotId::of(&wish.name).to_string();
+    state.reserve(&name, &snapshot);
+    state.enter(&name, &object(&name, &snapshot, 2));
+    let taken = 10 * 256 - state.capacity(&Parameters::default(), None, now).largest.0 / EXTENT;
+    assert_eq!(taken > 4 * 256, has_tables, "{taken}");
+    assert!(taken >= 4 * 256);
+    assert_eq!(!state.dependents(&id).is_empty(), needs_it);
 }
 
 #[test]

@@ -3,16 +3,14 @@
 use std::{ffi::CString, fs::File, os::fd::AsFd as _, path::PathBuf};
 
 use rustix::{
-    fs::{AtFlags, Mode, fstat, openat2, unlinkat},
+    fs::{AtFlags, Mode, openat2, unlinkat},
     io::Errno,
 };
 
 use super::{
-    DIRECTORY, Error, LOST_AND_FOUND, Root, WITHIN, attributes, below, enter, failed, names,
+    BATCH, DIRECTORY, Error, Identity, LOST_AND_FOUND, Root, WITHIN, attributes, below, enter,
+    failed, identity, names,
 };
-
-/// So many names are read of a directory at once.
-const BATCH: usize = 10_000;
 
 /// A removal that is under way. Of all directories on the way only the one that it is in is held open, however deep.
 pub(super) struct Removal<'a> {
@@ -31,9 +29,6 @@ struct Level {
     /// What was read of it, and is still to be removed.
     left: Vec<CString>,
 }
-
-/// The device of a directory, and its number there.
-type Identity = (u64, u64);
 
 /// What a step has done.
 pub(super) enum Step {
@@ -131,9 +126,4 @@ impl<'a> Removal<'a> {
     fn path(&self) -> PathBuf {
         self.way.iter().skip(1).fold(self.root.at.clone(), |path, level| below(&path, &level.name))
     }
-}
-
-fn identity(directory: &File) -> Result<Identity, Errno> {
-    let data = fstat(directory)?;
-    Ok((data.st_dev, data.st_ino))
 }

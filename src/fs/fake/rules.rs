@@ -1,6 +1,6 @@
 //! The rules: what each call does to the fake's devices and mounts.
 
-use std::{collections::BTreeSet, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{collections::BTreeSet, fs::File, io, os::unix::fs::MetadataExt as _, path::Path};
 
 use nix::{errno::Errno, mount::MsFlags};
 
@@ -10,7 +10,7 @@ use crate::{
         Access, Content, DeviceNumber, Edges, Error, Family, Filesystems, FsKind, HugePages,
         Identity, Look, MemoryHow, MemoryOption, MkfsOptions, Mount, MountHow, ProjectLimit, Quota,
         Share, Signature, Stretch, Usage,
-        contents::{Owner, Root},
+        contents::{self, Owner, Root},
     },
     process::{Cause, Failure},
     units::Bytes,
@@ -249,6 +249,26 @@ impl Filesystems for FakeFs {
         Ok(state.limits.keys().copied().collect())
     }
 
+    fn lacks_reflinks(&self, at: &Path) -> Result<Option<String>, Error> {
+        let state = self.enter(Call::LacksReflinks, at)?;
+        Ok(state.lacks_reflinks.then(|| "it has no reflinks".to_owned()))
+    }
+
+    fn clone_tree(
+        &self,
+        from: &Path,
+        to: &Path,
+        goes_on: &mut dyn FnMut(Bytes) -> bool,
+    ) -> Result<Option<Bytes>, Error> {
+        drop(self.enter(Call::CloneTree, to)?);
+        self.gate.pass();
+        let fill = |mut from: &File, mut to: &File| {
+            let copied = io::copy(&mut from, &mut to).map(drop);
+            copied.map_err(|_| rustix::io::Errno::IO)
+        };
+        contents::clone_tree(from, to, &fill, goes_on)
+    }
+
     fn bind(&self, from: &Path, at: &Path, access: Access) -> Result<(), Error> {
         let mut state = self.enter(Call::Bind, at)?;
         let fail = |errno| failed("bind to", at, errno);
@@ -343,12 +363,15 @@ impl Filesystems for FakeFs {
         })?;
         let limit = state.limit_of(&state.in_its_own_mount(&real));
         if let Some(limit) = limit {
-            let bytes = Share { total: limit.bytes.0, used: 0, available: limit.bytes.0 };
+            let used = held(&real).min(limit.bytes.0);
+            let bytes = Share { total: limit.bytes.0, used, available: limit.bytes.0 - used };
             let inodes = Share { total: limit.inodes, used: 1, available: limit.inodes - 1 };
             return Ok(Usage { bytes, inodes });
         }
-        if let Some((_, size)) = state.quotas_around(&real) {
-            let bytes = Share { total: size.0, used: 0, available: size.0 };
+        if let Some((at, size)) = state.quotas_around(&real) {
+            let used = state.projects.keys().filter(|it| it.starts_with(at)).map(|it| held(it));
+            let used = used.sum::<u64>().min(size.0);
+            let bytes = Share { total: size.0, used, available: size.0 - used };
             return Ok(Usage { bytes, inodes: Share::default() });
         }
         let device = state.around(&real).map(|it| it.mount.device);
@@ -383,6 +406,17 @@ impl Filesystems for FakeFs {
         state.trims.push((real, stretch));
         Ok(rest.min(stretch.length.unwrap_or(rest)).percent(90))
     }
+}
+
+/// How many bytes the files below a directory have; nothing shares any.
+fn held(directory: &Path) -> u64 {
+    let Ok(entries) = directory.read_dir() else { return 0 };
+    let of = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => held(&entry.path()),
+        Ok(data) if data.is_file() => data.len(),
+        _ => 0,
+    };
+    entries.flatten().map(of).sum()
 }
 
 /// A bound device file, as mountinfo shows it: a file of the file system that /dev is.

@@ -396,6 +396,7 @@ fn kept(found: Found) -> Kept {
         wipe: record.wipe,
         mkfs: String::new(),
         after_restart: record.after_restart,
+        entry: None,
         source: None,
         snapshot_of: None,
         created: record.created,

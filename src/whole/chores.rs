@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, thread};
 
 use super::WholeDevices;
+use crate::volume::chain;
 
 impl WholeDevices {
     /// Starts the background work, which ends after [`WholeDevices::stop`].
@@ -37,8 +38,12 @@ impl WholeDevices {
 
     /// Records are written by who has the turn.
     fn remove_unfinished(&self) {
-        let _turn = self.take_turn();
-        self.pools().all().for_each(|pool| pool.remove_unfinished());
+        match self.take_turn() {
+            Ok(_turn) => self.pools().all().for_each(|pool| pool.remove_unfinished()),
+            Err(err) => {
+                tracing::warn!(error = chain(&err), "unfinished records are not removed yet")
+            }
+        }
     }
 
     /// Looks at what there is, where there are such pools, or were.

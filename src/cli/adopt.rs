@@ -2,20 +2,23 @@
 
 use clap::Args;
 
-use super::{Error, machine::MachineArgs};
+use super::{Error, cluster::VolumesDir, machine::MachineArgs};
 use crate::{
     cluster::{ClaimName, ObjectName, Wishes, objects_text},
     device::Wipe,
     serve,
-    volume::{Adoption, LvPath, Purpose, VolumeId, VolumeName},
+    volume::{Adoption, Existing, Purpose, VolumeId, VolumeName},
 };
 
-/// Make a logical volume that is there, with its data, a volume of its pool.
+/// Make what is there, with its data, a volume of its pool: a logical volume, a disk, a partition
+/// or a mount point.
 ///
-/// It must be in the volume group of a pool of this machine, and nobody may use it. It gets another
-/// name and tags; nothing of what it holds is touched. The driver may run or not, and has it at its
-/// next call. Called again, it finishes what was cut short, or finds what is done. What keeps it from
-/// being adopted is said, and then nothing is changed.
+/// A logical volume must be in the volume group of a pool of this machine. It gets another name and
+/// tags. A disk, partition or mount point is said as an absolute path: of an entry of a directory of
+/// a pool of whole devices. It gets a record among those of the driver. Nothing of what it holds is
+/// touched, no file system is ever made on it, and nobody may use it meanwhile. The driver may run
+/// or not, and has it at its next call. Called again, it finishes what was cut short, or finds what
+/// is done. What keeps it from being adopted is said, and then nothing is changed.
 ///
 /// With --print-pv the objects for Kubernetes go to stdout. They say Retain: deleting the claim
 /// leaves the volume, with all its data. Deleting Tarn's LogicalVolume by hand leaves it, too: that
@@ -24,9 +27,9 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = ADOPT_EXAMPLE)]
 pub(super) struct AdoptArgs {
-    /// The logical volume; only LV where one group alone has it.
-    #[arg(value_name = "VG/LV")]
-    lv: LvPath,
+    /// The logical volume, only LV where one group alone has it; or the path of an entry.
+    #[arg(value_name = "VG/LV|PATH")]
+    what: Existing,
 
     /// The name of the volume that it becomes, and of its PersistentVolume.
     #[arg(long, value_name = "NAME")]
@@ -36,8 +39,8 @@ pub(super) struct AdoptArgs {
     #[arg(long = "as", value_name = "PURPOSE")]
     purpose: Option<Purpose>,
 
-    /// What is done to its bytes should DeleteVolume be called one day: Zero, Discard or None
-    /// [default: as its pool says].
+    /// What is done to its bytes should DeleteVolume be called one day: Zero, Discard or None, of a
+    /// whole device Zero, Discard, Shred or QuickReset [default: as its pool says].
     #[arg(long, value_name = "HOW", verbatim_doc_comment)]
     wipe: Option<Wipe>,
 
@@ -55,13 +58,17 @@ pub(super) struct AdoptArgs {
 
     #[command(flatten)]
     machine: MachineArgs,
+
+    #[command(flatten)]
+    volumes: VolumesDir,
 }
 
 /// Hand an adopted volume back: its old name, its old tags, and all its data.
 ///
-/// Nobody may use it, and it may have no snapshots. Called again, it finishes what was cut short. In
-/// a cluster, stop its pods, then release it, and then delete its claim, its PersistentVolume and,
-/// last, its LogicalVolume, which waits for the release if it is deleted before.
+/// A whole device is what it was before: an entry that is refused for new volumes while anything is
+/// on it. Nobody may use the volume, and it may have no snapshots. Called again, it finishes what was
+/// cut short. In a cluster, stop its pods, then release it, and then delete its claim, its
+/// PersistentVolume and, last, its LogicalVolume, which waits for the release if it is deleted before.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = RELEASE_EXAMPLE)]
 pub(super) struct ReleaseArgs {
@@ -71,12 +78,17 @@ pub(super) struct ReleaseArgs {
 
     #[command(flatten)]
     machine: MachineArgs,
+
+    #[command(flatten)]
+    volumes: VolumesDir,
 }
 
 const ADOPT_EXAMPLE: &str = "\
 Example:
   $ tarn adopt vg0/photos --name photos --pools pools.yaml
   adopted vg0/photos as volume v-qstnvze46bebea5ks6dszqzqdn of pool fast: photos, ext4, 20Gi
+  $ tarn adopt /mnt/disks/sda --name music --pools pools.yaml
+  adopted /mnt/disks/sda as volume v-qdyytgcolstqfb6rgnbpnwva3n of pool fast: music, xfs, 931Gi
   $ kubectl -n tarn-system exec tarn-node-x7k2p -- \\
       tarn adopt vg0/photos --name photos --print-pv --claim home/photos | kubectl apply -f -";
 
@@ -98,9 +110,10 @@ impl AdoptArgs {
             }),
             false => None,
         };
-        let Self { lv, name, purpose, wipe, .. } = self;
-        let wanted = Adoption { lv, name, purpose, wipe };
-        let adopted = serve::adopt(&driver, &node, self.machine.source()?, &wanted);
+        let Self { what, name, purpose, wipe, volumes, .. } = self;
+        let wanted = Adoption { what, name, purpose, wipe };
+        let (source, volumes) = (self.machine.source()?, &volumes.volumes_dir);
+        let adopted = serve::adopt(&driver, &node, source, volumes, &wanted);
         let adopted = adopted.map_err(|err| Error::NotAdopted(err.into()))?;
         let (was, volume, name) = (&adopted.was, &adopted.volume, adopted.name.as_str());
         let (id, purpose, size) = (&volume.id, volume.purpose, volume.size);
@@ -122,7 +135,8 @@ impl ReleaseArgs {
     pub(super) fn run(self) -> Result<String, Error> {
         let (driver, node) = (self.machine.driver(), self.machine.node()?);
         let id = self.volume.as_str().parse().unwrap_or_else(|_| VolumeId::of(&self.volume));
-        let released = serve::release(&driver, &node, self.machine.source()?, &id);
+        let (source, volumes) = (self.machine.source()?, &self.volumes.volumes_dir);
+        let released = serve::release(&driver, &node, source, volumes, &id);
         let released = released.map_err(|err| Error::NotReleased(err.into()))?;
         Ok(format!("released volume {}: it is {} again\n", released.id, released.is))
     }

@@ -54,7 +54,7 @@ pub enum Error {
     /// The disks could not be looked at.
     #[error("the disks could not be looked at")]
     NotLooked(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A logical volume was not adopted.
+    /// What was there was not adopted.
     #[error("not adopted")]
     NotAdopted(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A volume was not released.

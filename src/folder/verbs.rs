@@ -484,6 +484,7 @@ fn kept(id: &Id, pool: &Pool, record: Record) -> Kept {
         wipe: record.wipe,
         mkfs: String::new(),
         after_restart: record.after_restart,
+        entry: None,
         source,
         snapshot_of,
         created: record.created,

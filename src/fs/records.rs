@@ -2,7 +2,8 @@
 
 use std::{
     fmt::Display,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -12,12 +13,31 @@ use super::durable;
 /// The end of the names of the files.
 const ENDING: &str = ".json";
 
+/// Has the records below `home` for as long as the answer lives, so that no other process does that asks for the same; `None`
+/// where there is no such directory. It is waited for.
+///
+/// # Errors
+/// Those of the file system, and of flock(2).
+pub fn lock(home: &Path) -> io::Result<Option<File>> {
+    let directory = match File::open(home) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        directory => directory?,
+    };
+    directory.lock()?;
+    Ok(Some(directory))
+}
+
 /// Writes a record, so that after a power cut it is there as it was or as it is now.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn write(home: &Path, id: &impl Display, record: &[u8]) -> io::Result<()> {
     durable::write(home, &format!("{id}{ENDING}"), record)
+}
+
+/// Whether there is a record.
+pub fn is_written(home: &Path, id: &impl Display) -> bool {
+    home.join(format!("{id}{ENDING}")).try_exists().unwrap_or(false)
 }
 
 /// Removes a record; one that is gone is fine.

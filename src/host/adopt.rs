@@ -25,31 +25,9 @@ use crate::{
         NoReserves, PoolEntry,
         owner::{Owner, Whose},
     },
-    volume::{Adoption, Error, PoolName, Purpose, Volume, VolumeId, VolumeName},
+    volume::{Adopted, Adoption, Error, LvPath, Purpose, Released, VolumeId},
 };
 use judge::Meant;
-
-/// A volume that was adopted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Adopted {
-    /// The volume that it is now.
-    pub volume: Volume,
-    /// Its name, as a volume.
-    pub name: VolumeName,
-    /// Its pool.
-    pub pool: PoolName,
-    /// What it was called, as VG/LV.
-    pub was: String,
-}
-
-/// A volume that was handed back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Released {
-    /// The volume that it was.
-    pub id: VolumeId,
-    /// What it is called again, as VG/LV.
-    pub is: String,
-}
 
 /// A host beside the one that serves, if one does: it knows the pools whose groups are there, and opens, takes and
 /// puts right nothing. What it changes, LVM does one after the other with what the other changes.
@@ -88,7 +66,7 @@ impl Host {
     /// # Errors
     /// Each says what to do. Only after [`Error::Uncertain`] may something have been changed, and the same call
     /// goes on from there.
-    pub fn adopt(&self, wanted: &Adoption) -> Result<Adopted, Error> {
+    pub fn adopt(&self, wanted: &Adoption<LvPath>) -> Result<Adopted, Error> {
         let (pool, meant) = self.look(|groups| judge::to_adopt(groups, wanted))?;
         let id = VolumeId::of(&wanted.name);
         if !meant.is_done {
@@ -108,7 +86,7 @@ impl Host {
     ///
     /// # Errors
     /// Why it may not be, where that can be told without opening it.
-    pub fn is_adopted(&self, wanted: &Adoption) -> Result<bool, Error> {
+    pub fn is_adopted(&self, wanted: &Adoption<LvPath>) -> Result<bool, Error> {
         self.look(|groups| judge::to_adopt(groups, wanted)).map(|(_, meant)| meant.is_done)
     }
 
@@ -141,7 +119,7 @@ impl Host {
         &self,
         pool: &Arc<Pool>,
         lv: &LogicalVolume,
-        wanted: &Adoption,
+        wanted: &Adoption<LvPath>,
         id: &VolumeId,
     ) -> Result<(), Error> {
         let name = id.as_str().parse();
@@ -200,7 +178,7 @@ impl Host {
         &self,
         pool: &Arc<Pool>,
         lv: &LogicalVolume,
-        wanted: &Adoption,
+        wanted: &Adoption<LvPath>,
     ) -> Result<Record, Error> {
         let path = format!("{}/{}", pool.vg, lv.name);
         let layout = self.tools.lvm.layout(&pool.vg, &lv.name);
@@ -227,7 +205,7 @@ impl Host {
         let found = Found { pool: Arc::clone(pool), lv: lv.clone(), record: record.clone() };
         found.ensure_not_lost()?;
         self.ensure_unused(&found)?;
-        let purpose = self.purpose_of(&found, wanted.purpose);
+        let purpose = self.purpose_of(&found, wanted);
         if purpose.is_err() && !lv.active {
             // As it was; whoever opened it meanwhile has it active.
             drop(self.tools.lvm.deactivate(&pool.vg, &lv.name));
@@ -236,12 +214,12 @@ impl Host {
         Ok(record)
     }
 
-    fn purpose_of(&self, found: &Found, said: Option<Purpose>) -> Result<Purpose, Error> {
+    fn purpose_of(&self, found: &Found, wanted: &Adoption<LvPath>) -> Result<Purpose, Error> {
         let device = self.active_device(found)?;
         let path = format!("{}/{}", found.pool.vg, found.lv.name);
         let content = self.tools.fs.probe(&device);
         let content = content.map_err(|err| fs_failed(format!("looking at {path}"), err))?;
-        judge::purpose(&path, &content, said)
+        wanted.purpose_of(&path, &content)
     }
 
     /// Has a volume have these tags of Tarn's and no others, with one command. Those of others stay.

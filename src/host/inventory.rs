@@ -69,6 +69,7 @@ fn kept(pool: &PoolName, lv: &LogicalVolume, record: Record) -> Option<Kept> {
         wipe: record.wipe,
         mkfs: record.mkfs,
         after_restart: None,
+        entry: None,
         source,
         snapshot_of,
         created: record.created,

@@ -41,7 +41,7 @@ mod trims;
 mod used;
 mod wipes;
 
-pub use adopt::{Adopted, Released, beside};
+pub use adopt::beside;
 pub use disks::{Cluster, plan_disks};
 pub use start::StartError;
 

@@ -1,7 +1,9 @@
 //! This machine and all its pools, whatever their kind: each call goes to the kind that it concerns.
 
+mod adoption;
 mod local;
 
+pub use adoption::{Beside, beside};
 pub use local::LocalProvisioner;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, thread};
@@ -140,8 +142,9 @@ impl Machine {
         self.kinds.iter().find(|kind| kind.has(id)).map(|kind| &**kind)
     }
 
-    /// As [`Machine::keeper`], of a volume that must be there. One that is not known is looked for.
+    /// As [`Machine::keeper`], of a volume that must be there. One that was adopted or released beside is known then.
     fn keeper_of(&self, id: &VolumeId) -> Result<&dyn PoolKind, Error> {
+        self.whole.look_for(id);
         if self.keeper(id).is_none() {
             self.groups.look_for(id);
         }
@@ -341,12 +344,18 @@ impl Machine {
     /// # Errors
     /// [`Error::NotFound`], and those of a pool that cannot be read.
     pub fn kept_now(&self, pool: &str, id: &str) -> Result<Kept, Error> {
-        let serves = |kind: &&Arc<dyn PoolKind>| kind.served().iter().any(|it| it.as_str() == pool);
-        if let Some(kind) = self.kinds.iter().find(serves) {
-            kind.look_again(pool)?;
-        }
+        self.look_again(pool)?;
         let gone = || Error::NotFound(format!("{id}, which was found on the node before,"));
         self.kept(|it| it == id).pop().ok_or_else(gone)
+    }
+
+    /// Looks at the pool of that name anew, for what others have done to it; one that is not served has nothing.
+    ///
+    /// # Errors
+    /// Those of a pool that cannot be read.
+    pub fn look_again(&self, pool: &str) -> Result<(), Error> {
+        let serves = |kind: &&Arc<dyn PoolKind>| kind.served().iter().any(|it| it.as_str() == pool);
+        self.kinds.iter().find(serves).map_or(Ok(()), |kind| kind.look_again(pool))
     }
 
     /// Makes the file system of a new volume before its first stage, where it is to get one.

@@ -8,7 +8,7 @@ mod replace;
 mod text;
 
 pub use arrival::{Arrival, Need};
-pub use refusal::{Refusal, against_whole, sentence};
+pub use refusal::{Refusal, against_adopting, against_whole, sentence};
 pub use text::described;
 
 use std::path::{Path, PathBuf};

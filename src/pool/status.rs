@@ -1,5 +1,7 @@
 //! What a pool looks like at one moment, and what it holds.
 
+use std::path::PathBuf;
+
 use super::{DeviceEntry, PoolSpec, capacity::Stock, health::Health};
 use crate::{
     device::Wipe,
@@ -113,6 +115,8 @@ pub struct Kept {
     pub mkfs: String,
     /// What its class says becomes of it when its contents are gone, in memory.
     pub after_restart: Option<AfterRestart>,
+    /// The entry of a pool of whole devices that it was before it was adopted.
+    pub entry: Option<PathBuf>,
     /// What it was copied from; nothing for a snapshot.
     pub source: Option<Source>,
     /// Of which volume it is a snapshot.

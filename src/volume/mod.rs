@@ -12,7 +12,9 @@ mod size;
 mod turn;
 mod usage;
 
-pub use adoption::{Adoption, BadLvPath, LvPath};
+pub use adoption::{
+    Adopted, Adoption, BadEntry, BadExisting, BadLvPath, Existing, LvPath, Released, entry_path,
+};
 pub use capability::{Access, BadPurpose, Capability, Mode, Purpose};
 pub use driver::{BadDriverName, DEFAULT_NAME, Driver};
 pub use error::{Difference, Error, chain};

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{WholeDevices, news::News};
+use crate::volume::chain;
 
 /// How long the one who hears of changes waits at a time.
 const LONG: Duration = Duration::from_secs(3600);
@@ -87,8 +88,12 @@ impl WholeDevices {
 
     /// Records are written by who has the turn.
     fn remove_unfinished(&self) {
-        let _turn = self.take_turn();
-        self.pools().all().for_each(|pool| pool.remove_unfinished());
+        match self.take_turn() {
+            Ok(_turn) => self.pools().all().for_each(|pool| pool.remove_unfinished()),
+            Err(err) => {
+                tracing::warn!(error = chain(&err), "unfinished records are not removed yet")
+            }
+        }
     }
 
     /// Looks at what there is, where there are such pools, or were.

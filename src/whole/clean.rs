@@ -138,7 +138,7 @@ impl WholeDevices {
             return Err(Error::Precondition(format!("{path} was wiped, and yet {words}")));
         }
         self.note_look(&device, Ok(look), None);
-        let _turn = self.take_turn();
+        let _turn = self.take_turn()?;
         pool.forget(id)
     }
 
@@ -172,7 +172,7 @@ impl WholeDevices {
     }
 
     fn note_progress(&self, found: &Found, wiped: Option<Progress>) -> Result<(), Error> {
-        let _turn = self.take_turn();
+        let _turn = self.take_turn()?;
         let Some(record) = found.pool.find(&found.id) else { return Ok(()) };
         found.pool.put("writing the record of", &found.id, Record { wiped, ..record })
     }

@@ -49,6 +49,7 @@ impl WholeDevices {
         let pool = pick(&pools.served, |pool| &pool.name, named, "this node")?;
         let draft = suitable(&pool.spec, &pool.name, wanted)?;
         wanted.ensure_may_be_on(&self.node)?;
+        self.ensure_home()?;
         for anew in [false, true] {
             if anew {
                 self.look_around(true)?;
@@ -74,7 +75,7 @@ impl WholeDevices {
         wanted: &Wanted,
         draft: &Draft,
     ) -> Result<Option<Record>, Error> {
-        let _turn = self.take_turn();
+        let _turn = self.take_turn()?;
         let view = self.look_around_now()?;
         let least = wanted.purpose.filesystem().map_or(Bytes::ZERO, |kind| kind.smallest());
         let fits = |it: &Judged, size: Bytes| {
@@ -103,6 +104,7 @@ impl WholeDevices {
                 mkfs: draft.mkfs.clone(),
                 created: (self.clock)(),
                 fresh: file_system.is_none(),
+                adopted: false,
                 deleted: false,
                 wiped: None,
                 device: Identity::of(device, &it.entry.path),
@@ -209,7 +211,7 @@ pub(super) fn class(pool: &Pool, parameters: &Parameters) -> Result<Class, Error
 }
 
 /// How often a device that is wiped so is shredded.
-fn shreds(pool: &Pool, wipe: Wipe) -> u32 {
+pub(super) fn shreds(pool: &Pool, wipe: Wipe) -> u32 {
     let whole = pool.spec.whole_devices.as_ref().filter(|_| wipe == Wipe::Shred);
     whole.map_or(0, |it| it.shred_passes)
 }

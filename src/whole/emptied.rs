@@ -111,7 +111,7 @@ impl WholeDevices {
             let path = path.display();
             return Err(Error::Precondition(format!("it was emptied, and yet {path} is there")));
         }
-        let _turn = self.take_turn();
+        let _turn = self.take_turn()?;
         pool.forget(id)
     }
 
@@ -147,7 +147,7 @@ impl WholeDevices {
     }
 
     fn note_removed(&self, found: &Found, removed: u64) -> Result<(), Error> {
-        let _turn = self.take_turn();
+        let _turn = self.take_turn()?;
         let Some(mut record) = found.pool.find(&found.id) else { return Ok(()) };
         if let Some(is) = &mut record.file_system {
             is.removed = removed;

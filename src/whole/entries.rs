@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    fs::{Filesystems, Mount},
+    fs::{Filesystems, Mount, paths},
     pool::WholeDevicesSpec,
     volume::chain,
 };
@@ -92,6 +92,12 @@ fn names(directory: &Path, whole: &WholeDevicesSpec) -> io::Result<Vec<PathBuf>>
     let mut paths: Vec<PathBuf> = meant.map(|it| it.path()).collect();
     paths.sort();
     Ok(paths)
+}
+
+/// Whether two paths are of one name in one directory.
+pub(super) fn same_place(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| Some((paths::real(path.parent()?), path.file_name()?.to_owned()));
+    one == other || place(one) == place(other)
 }
 
 /// The number of the block device that an entry leads to.

@@ -121,7 +121,7 @@ fn size(leads: &Leads, disk: &Disk, sight: &Sight<'_>) -> Option<Bytes> {
     }
 }
 
-fn no_device(leads: &Leads) -> String {
+pub(super) fn no_device(leads: &Leads) -> String {
     match leads {
         Leads::Device(_) => "it leads to a device".to_owned(),
         Leads::Mount(mount) => match mounted::of_all(mount) {

@@ -5,6 +5,7 @@
 //! directories have (`entries`) is judged as the disks of a volume group are (`judge`). All of it is blocking; each
 //! step may be killed anywhere, and the same call, repeated, ends in the same state.
 
+mod adopt;
 mod chores;
 mod clean;
 mod course;

@@ -48,15 +48,8 @@ pub(super) fn against(
     of_entries: &[&Path],
     seen: &Result<Seen, String>,
 ) -> Option<String> {
-    if mount.access == Access::ReadOnly {
-        return Some("it is mounted read-only".to_owned());
-    }
-    let is_other = |it: &&Mount| it.device == mount.device && it.at != mount.at;
-    if let Some(it) = elsewhere(mounts, is_other, of_entries) {
-        return Some(format!("its file system is mounted at {}, too", it.at.display()));
-    }
-    if let Some(it) = within(&mount.at, mounts) {
-        return Some(format!("something else is mounted within it, at {}", it.at.display()));
+    if let Some(why) = read_only(mount).or_else(|| in_use(mount, mounts, of_entries)) {
+        return Some(why);
     }
     match seen {
         Err(why) => Some(why.clone()),
@@ -66,6 +59,21 @@ pub(super) fn against(
         }
         Ok(Seen { holds: None, .. }) => None,
     }
+}
+
+/// That nothing can be written to it, where that is so.
+pub(super) fn read_only(mount: &Mount) -> Option<String> {
+    (mount.access == Access::ReadOnly).then(|| "it is mounted read-only".to_owned())
+}
+
+/// Where else the file system in a mount is used; nothing where it is not.
+pub(super) fn in_use(mount: &Mount, mounts: &[Mount], of_entries: &[&Path]) -> Option<String> {
+    let is_other = |it: &&Mount| it.device == mount.device && it.at != mount.at;
+    if let Some(it) = elsewhere(mounts, is_other, of_entries) {
+        return Some(format!("its file system is mounted at {}, too", it.at.display()));
+    }
+    let it = within(&mount.at, mounts)?;
+    Some(format!("something else is mounted within it, at {}", it.at.display()))
 }
 
 fn elsewhere<'a>(

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -86,6 +87,20 @@ impl Pool {
 
     fn read<T>(&self, look: impl FnOnce(&Records) -> T) -> T {
         look(&self.books.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads what other processes have written since. Where there is no directory, nothing is news: it may come back.
+    pub(super) fn read_anew(&self) -> io::Result<()> {
+        if self.home.is_dir() {
+            let now = Record::read_all(&self.home)?;
+            *self.books.write().unwrap_or_else(PoisonError::into_inner) = now;
+        }
+        Ok(())
+    }
+
+    /// Whether what is known of a volume is not as it is written: another process has adopted or released it.
+    pub(super) fn is_stale(&self, id: &VolumeId) -> bool {
+        self.home.is_dir() && Record::is_written(&self.home, id) != self.find(id).is_some()
     }
 
     /// Writes a record, and enters it.

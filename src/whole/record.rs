@@ -31,6 +31,8 @@ pub(super) struct Record {
     pub(super) created: i64,
     /// Whether it has never been staged.
     pub(super) fresh: bool,
+    /// Whether it was there, with what is on it, before it was a volume: then it is never fresh, and can be handed back.
+    pub(super) adopted: bool,
     /// It was deleted: its device is to be wiped, and then this record is to go.
     pub(super) deleted: bool,
     /// How far that wiping has come.
@@ -68,6 +70,8 @@ struct Written {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     fresh: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    adopted: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wiped: Option<Progress>,
@@ -88,12 +92,18 @@ impl Record {
             mkfs: self.mkfs.clone(),
             created: self.created,
             fresh: self.fresh,
+            adopted: self.adopted,
             deleted: self.deleted,
             wiped: self.wiped,
             device: self.device.clone(),
             file_system: self.file_system.clone(),
         };
         records::write(home, id, &serde_json::to_vec(&written)?)
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_written(home: &Path, id: &VolumeId) -> bool {
+        records::is_written(home, id)
     }
 
     /// Removes it; one that is gone is fine.
@@ -131,6 +141,13 @@ impl Record {
         all
     }
 
+    /// The pool, of whatever kind, below whose directory in `home` there is a record of this volume.
+    pub(super) fn pool_of(home: &Path, id: &VolumeId) -> Option<String> {
+        let mut all = fs::read_dir(home).into_iter().flatten().flatten();
+        let pool = all.find(|it| records::is_written(&it.path(), id))?;
+        Some(pool.file_name().to_string_lossy().into_owned())
+    }
+
     fn parse(text: &[u8]) -> io::Result<Self> {
         let written: Written = serde_json::from_slice(text)?;
         Ok(Self {
@@ -141,7 +158,8 @@ impl Record {
             shreds: written.shreds,
             mkfs: written.mkfs,
             created: written.created,
-            fresh: written.fresh,
+            fresh: written.fresh && !written.adopted,
+            adopted: written.adopted,
             deleted: written.deleted,
             wiped: written.wiped,
             device: written.device,
@@ -167,6 +185,7 @@ mod tests {
             mkfs: "-m crc=1".to_owned(),
             created: 7,
             fresh: true,
+            adopted: false,
             deleted: false,
             device: Identity::of(&disk("sda"), Path::new("/mnt/disks/a")),
             file_system: None,
@@ -189,7 +208,8 @@ mod tests {
         let deleted = Record { deleted: true, fresh: false, ..first.clone() };
         let file_system = Some(FileSystem { uuid: "d5a20803".to_owned(), removed: 9 });
         let mounted = Record { file_system, ..first.clone() };
-        for record in [first, block, shredded, deleted, mounted] {
+        let adopted = Record { adopted: true, fresh: false, ..first.clone() };
+        for record in [first, block, shredded, deleted, mounted, adopted] {
             record.write(&pool, &id).unwrap();
             let all = BTreeMap::from([(id.clone(), record.clone())]);
             assert_eq!(Record::read_all(&pool).unwrap(), all);
@@ -201,6 +221,15 @@ mod tests {
             Record::remove(&pool, &id).unwrap();
             assert_eq!(Record::read_all(&pool).unwrap(), BTreeMap::new());
         }
+    }
+
+    /// Also not by a record that somebody has edited.
+    #[test]
+    fn one_that_was_adopted_is_never_fresh() {
+        let home = tempfile::tempdir().unwrap();
+        let (id, record) = record();
+        Record { adopted: true, fresh: true, ..record }.write(home.path(), &id).unwrap();
+        assert!(!Record::read_all(home.path()).unwrap()[&id].fresh);
     }
 
     #[test]

@@ -1,15 +1,56 @@
-//! Which devices are put aside: no pool of disks takes them.
+//! Whose turn it is, and which devices are put aside: no pool of disks takes them.
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     sync::{MutexGuard, PoisonError},
 };
 
 use super::{WholeDevices, entries::Leads};
-use crate::{device::BlockDevice, pool::Reserves, volume::chain};
+use crate::{
+    device::BlockDevice,
+    fs::{paths, records},
+    mounts::fs_failed,
+    pool::Reserves,
+    volume::{Error, chain},
+};
+
+/// A turn: for as long as it lives nobody else has one.
+pub(super) struct Turn<'a> {
+    _everywhere: Option<File>,
+    _here: MutexGuard<'a, ()>,
+}
 
 impl WholeDevices {
-    pub(super) fn take_turn(&self) -> MutexGuard<'_, ()> {
+    /// Waits until nobody else takes a device or changes a record, in no other process either, and knows all records then.
+    ///
+    /// # Errors
+    /// Records that cannot be read.
+    pub(super) fn take_turn(&self) -> Result<Turn<'_>, Error> {
+        let here = self.turn_here();
+        let failed = |err| Error::machine("looking at the records of volumes", err);
+        let pools = self.pools();
+        let is_any = pools.all().next().is_some();
+        let everywhere = is_any.then(|| records::lock(&self.home)).transpose().map_err(failed)?;
+        for pool in pools.all() {
+            pool.read_anew().map_err(failed)?;
+        }
+        Ok(Turn { _everywhere: everywhere.flatten(), _here: here })
+    }
+
+    /// Makes the directory by which processes take turns. Whoever writes the first record needs it before its turn.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub(super) fn ensure_home(&self) -> Result<(), Error> {
+        if self.home.is_dir() {
+            return Ok(());
+        }
+        let made = paths::ensure_directory(&self.home);
+        made.map_err(|err| fs_failed("making the directory of records", err))
+    }
+
+    fn turn_here(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,6 +101,6 @@ impl Reserves for WholeDevices {
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
-        self.take_turn()
+        self.turn_here()
     }
 }

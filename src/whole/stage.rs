@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Found, WholeDevices, entries, record::Record};
 use crate::{
+    device::{BlockDevice, Hold},
     fs::{DeviceNumber, Mount, paths},
     mounts::{self, Mounts, OnDevice, fs_failed},
     pool::Keeps,
@@ -32,7 +33,14 @@ impl WholeDevices {
             fresh: found.record.fresh,
             twin: false,
         };
-        file_system.stage(&*self.fs, &mounts, at, &how)?;
+        let is_new = file_system.stage(&*self.fs, &mounts, at, &how)?;
+        if is_new && found.pool.is_stale(&found.id) {
+            // Another process has released it meanwhile, and saw no mount yet.
+            self.fs
+                .unmount(at)
+                .map_err(|err| fs_failed(format!("unmounting {}", found.id), err))?;
+            return Err(Error::NotFound(format!("volume {}", found.id)));
+        }
         if found.record.fresh {
             self.note_used(&found);
         }
@@ -42,12 +50,16 @@ impl WholeDevices {
     /// From now on what is on the volume is its user's. Should that not be written, the next stage finds a whole file
     /// system, and uses it.
     fn note_used(&self, found: &Found) {
-        let _turn = self.take_turn();
-        let Some(record) = found.pool.find(&found.id) else { return };
-        let used = Record { fresh: false, ..record };
-        if let Err(err) = found.pool.put("writing the record of", &found.id, used) {
+        if let Err(err) = self.put_used(found) {
             tracing::warn!(volume = %found.id, error = chain(&err), "not noted as used");
         }
+    }
+
+    fn put_used(&self, found: &Found) -> Result<(), Error> {
+        let _turn = self.take_turn()?;
+        let Some(record) = found.pool.find(&found.id) else { return Ok(()) };
+        let used = Record { fresh: false, ..record };
+        found.pool.put("writing the record of", &found.id, used)
     }
 
     pub(super) fn unstage_volume(&self, id: &VolumeId, at: &Path) -> Result<(), Error> {
@@ -168,22 +180,29 @@ impl WholeDevices {
     /// # Errors
     /// [`Error::InUse`] says what.
     pub(super) fn ensure_unused(&self, found: &Found) -> Result<(), Error> {
-        let id = &found.id;
+        self.hold_unused(found, found.id.as_str()).map(drop)
+    }
+
+    /// Holds the device of a volume that nobody uses, unless its file system stays mounted; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`WholeDevices::ensure_unused`].
+    pub(super) fn hold_unused(&self, found: &Found, name: &str) -> Result<Vec<Hold>, Error> {
         let mounts = self.mounts_of(found, Path::new(""))?;
         if let Some(mount) = mounts.of_volume.first() {
             let at = mount.at.display();
-            return Err(Error::InUse(format!("{id} is in use: mounted at {at}")));
+            return Err(Error::InUse(format!("{name} is in use: mounted at {at}")));
         }
         if found.record.file_system.is_some() {
             // Its file system stays mounted where it was given.
-            return Ok(());
+            return Ok(Vec::new());
         }
-        for device in self.candidates(&found.record)? {
-            self.devices.hold(&device).map_err(|err| {
-                Error::InUse(format!("{id} is in use, or its device is: {}", chain(&err)))
-            })?;
-        }
-        Ok(())
+        let hold = |device: &BlockDevice| {
+            self.devices.hold(device).map_err(|err| {
+                Error::InUse(format!("{name} is in use, or its device is: {}", chain(&err)))
+            })
+        };
+        self.candidates(&found.record)?.iter().map(hold).collect()
     }
 }
 

@@ -147,6 +147,7 @@ pub(super) fn kept(found: Found) -> Kept {
         wipe: record.wipe,
         mkfs: record.mkfs,
         after_restart: None,
+        entry: record.adopted.then_some(record.device.entry),
         source: None,
         snapshot_of: None,
         created: record.created,

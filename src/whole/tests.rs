@@ -1,5 +1,6 @@
 //! The life of volumes that are whole devices, on the fakes.
 
+mod adopting;
 mod cleaning;
 mod given;
 mod named;

@@ -10,9 +10,21 @@ use crate::{
     units::Bytes,
     volume::{
         Capacity, Error, Parameters, PoolName, Publish, SizeRange, Stage, Stats, Volume, VolumeId,
-        Wanted,
+        Wanted, chain,
     },
 };
+
+impl WholeDevices {
+    /// Reads the records of others where they have one of a volume that is not known here, or none of one that is.
+    pub fn look_for(&self, id: &VolumeId) {
+        if !self.pools().all().any(|pool| pool.is_stale(id)) {
+            return;
+        }
+        if let Err(err) = self.take_turn().map(drop) {
+            tracing::warn!(volume = %id, error = chain(&err), "the records were not read anew");
+        }
+    }
+}
 
 impl PoolKind for WholeDevices {
     fn serve(&self, pools: Vec<PoolEntry>) -> BTreeMap<PoolName, String> {
@@ -40,7 +52,7 @@ impl PoolKind for WholeDevices {
             return Ok(());
         };
         {
-            let _turn = self.take_turn();
+            let _turn = self.take_turn()?;
             self.ensure_unused(&found)?;
             // Another call may have changed it meanwhile.
             let Some(record) = found.pool.find(id) else { return Ok(()) };
@@ -115,8 +127,7 @@ impl PoolKind for WholeDevices {
     }
 
     fn look_again(&self, _: &str) -> Result<(), Error> {
-        // Nobody else changes the records.
-        Ok(())
+        self.take_turn().map(drop)
     }
 
     fn kept(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Kept> {

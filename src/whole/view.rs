@@ -69,7 +69,7 @@ impl Looks {
     }
 
     /// Tells a survey what is known of its devices.
-    fn tell(&self, survey: &mut Survey) {
+    pub(super) fn tell(&self, survey: &mut Survey) {
         let known = self.lock();
         for disk in &mut survey.disks {
             let it = known.get(&disk.device.name).filter(|it| it.device.is_still(&disk.device));
@@ -80,12 +80,12 @@ impl Looks {
 }
 
 /// The machine as it is now, but for what must be read from devices.
-struct Scene {
+pub(super) struct Scene {
     devices: Vec<BlockDevice>,
-    mounts: Vec<Mount>,
-    pools: Vec<(PoolName, Vec<Entry>)>,
-    survey: Survey,
-    claims: Vec<Claim>,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) pools: Vec<(PoolName, Vec<Entry>)>,
+    pub(super) survey: Survey,
+    pub(super) claims: Vec<Claim>,
 }
 
 impl WholeDevices {
@@ -102,7 +102,7 @@ impl WholeDevices {
                 self.look_at(&device);
             }
         }
-        let _turn = self.take_turn();
+        let _turn = self.take_turn()?;
         self.look_around_now()
     }
 
@@ -201,7 +201,7 @@ impl WholeDevices {
         gone.map(|claim| claim.id.clone()).collect()
     }
 
-    fn scene(&self) -> Result<Scene, Error> {
+    pub(super) fn scene(&self) -> Result<Scene, Error> {
         let devices = self.list()?;
         let mounts = self.mounts()?;
         let pools = self.entries(&mounts);

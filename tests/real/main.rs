@@ -12,6 +12,7 @@
 )]
 
 mod adopt;
+mod adopt_whole;
 mod arrival;
 mod asking;
 mod capacity;

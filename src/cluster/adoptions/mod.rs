@@ -32,7 +32,9 @@ use kube::{
         watcher,
     },
 };
-use said::{Refused, Unpublished, ensure_here, ensure_its, ensure_open, to_publish};
+use said::{
+    Refused, Unpublished, ensure_here, ensure_its, ensure_not_local, ensure_open, to_publish,
+};
 
 /// When what was refused is tried again.
 pub(super) const LATER: Duration = Duration::from_secs(60);
@@ -86,8 +88,11 @@ impl PublishedAdoptions {
     }
 
     async fn make(&self, wanted: &Unpublished) -> Attempt {
-        let Unpublished { volume, wishes, reclaim } = wanted;
-        let is_here = self.view.with(|state| ensure_here(state.entry(volume.id.as_str()), volume));
+        let Unpublished { volume, wishes, reclaim, entry: _ } = wanted;
+        let is_here = self.view.with(|state| {
+            ensure_here(state.entry(volume.id.as_str()), volume)?;
+            ensure_not_local(state, wanted)
+        });
         if is_here.is_err() {
             return Ok(is_here);
         }

@@ -7,14 +7,18 @@ use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVo
 use crate::{
     cluster::{
         adopted::{ClaimName, Wishes},
-        objects::{Adoption, AdoptionClaim, AdoptionStatus, Condition, ReclaimPolicy},
-        state::Entry,
+        objects::{
+            Adoption, AdoptionClaim, AdoptionSpec, AdoptionStatus, Condition, ReclaimPolicy,
+        },
+        state::{Entry, State},
         wish::refusal_of,
     },
-    host::Adopted,
     lvm::LvName,
     units::Bytes,
-    volume::{self, Error, LvPath, NodeId, Purpose, Volume, VolumeId, VolumeName, chain},
+    volume::{
+        self, Adopted, Error, Existing, LvPath, NodeId, Purpose, Volume, VolumeId, VolumeName,
+        chain, entry_path,
+    },
 };
 
 /// The condition that the node writes.
@@ -33,6 +37,8 @@ pub(in crate::cluster) struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unpublished {
     pub(super) volume: Volume,
+    /// What it was, where that is an entry of a pool of whole devices.
+    pub(super) entry: Option<String>,
     pub(super) wishes: Wishes,
     pub(super) reclaim: ReclaimPolicy,
 }
@@ -66,14 +72,13 @@ fn read<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, Error> {
 /// [`Error::Invalid`] names the field.
 pub(in crate::cluster) fn asked(object: &Adoption) -> Result<Asked, Error> {
     let (name, spec) = (name_of(object), &object.spec);
-    let lv: LvName = read("spec.logicalVolume", &spec.logical_volume)?;
     let purpose = spec.purpose.as_deref().map(|it| read::<Purpose>("spec.as", it)).transpose()?;
     let claim = |it: &AdoptionClaim| {
         read::<ClaimName>("spec.claim", &format!("{}/{}", it.namespace, it.name))
     };
     Ok(Asked {
         wanted: volume::Adoption {
-            lv: LvPath { group: Some(read("spec.volumeGroup", &spec.volume_group)?), name: lv },
+            what: what(spec)?,
             name: read::<VolumeName>("metadata.name", name)?,
             purpose,
             wipe: spec.wipe,
@@ -84,6 +89,25 @@ pub(in crate::cluster) fn asked(object: &Adoption) -> Result<Asked, Error> {
             claim: spec.claim.as_ref().map(claim).transpose()?,
         },
     })
+}
+
+/// What is to be adopted.
+fn what(spec: &AdoptionSpec) -> Result<Existing, Error> {
+    match (&spec.device, &spec.volume_group, &spec.logical_volume) {
+        (Some(device), None, None) => entry_path(device)
+            .map(Existing::Entry)
+            .map_err(|err| Error::invalid("spec.device", device, err.to_string())),
+        (None, Some(group), Some(lv)) => Ok(Existing::Lv(LvPath {
+            group: Some(read("spec.volumeGroup", group)?),
+            name: read::<LvName>("spec.logicalVolume", lv)?,
+        })),
+        (None, None, _) => Err(Error::missing("spec.volumeGroup")),
+        (None, Some(_), None) => Err(Error::missing("spec.logicalVolume")),
+        (Some(device), _, _) => {
+            let allowed = "say either volumeGroup and logicalVolume, or device".to_owned();
+            Err(Error::invalid("spec.device", device, allowed))
+        }
+    }
 }
 
 fn is_so(object: &Adoption, kind: &str) -> bool {
@@ -152,7 +176,8 @@ pub(super) fn to_publish(object: &Adoption) -> Result<Option<Unpublished>, Error
         source: None,
         node: read("spec.nodeName", &object.spec.node_name)?,
     };
-    Ok(Some(Unpublished { volume, wishes, reclaim: object.spec.reclaim_policy }))
+    let entry = object.spec.device.clone();
+    Ok(Some(Unpublished { volume, entry, wishes, reclaim: object.spec.reclaim_policy }))
 }
 
 /// What the controller says of it.
@@ -192,6 +217,17 @@ pub(super) fn ensure_here(entry: Option<&Entry>, volume: &Volume) -> Result<(), 
             "the LogicalVolume {} is one of node {other}; hand this one back (tarn release) and adopt it under \
              another name",
             volume.id
+        ))),
+    }
+}
+
+/// Refuses a device or mount point of which another PersistentVolume is still there, of the kind `local`.
+pub(super) fn ensure_not_local(state: &State, wanted: &Unpublished) -> Result<(), Refused> {
+    let node = &wanted.volume.node;
+    match wanted.entry.as_deref().filter(|it| state.is_local_at(node, it)) {
+        None => Ok(()),
+        Some(entry) => Err(Refused::taken(format!(
+            "there is a PersistentVolume of the kind `local` with {entry}; delete it, once it says Retain"
         ))),
     }
 }

@@ -214,3 +214,17 @@ async fn a_volume_of_another_node_has_calls_about_it() {
     scene.view.enter(&its);
     assert_eq!(scene.serve().await.unwrap(), Action::await_change());
 }
+
+/// The kubelet would serve both.
+#[tokio::test]
+async fn a_device_that_another_volume_has_is_not_published() {
+    let device = json!({ "nodeName": "n1", "device": "/mnt/disks/sda" });
+    let scene = Scene::new(|it| it["spec"] = device);
+    let at = |path: &str| [("n1".parse().unwrap(), path.to_owned())].into();
+    scene.view.with(|state| state.set_locals([("theirs".to_owned(), at("/mnt/disks/sda"))].into()));
+    scene.refused("NameTaken", "of the kind `local` with /mnt/disks/sda").await;
+    assert_eq!(scene.api.get(VOLUME), None);
+    scene.view.with(|state| state.set_locals([("theirs".to_owned(), at("/mnt/disks/sdb"))].into()));
+    assert_eq!(scene.serve().await.unwrap(), Action::await_change());
+    assert_eq!(scene.said().0, "Published");
+}

@@ -16,9 +16,8 @@ use crate::{
         following::{drive, is_overtaken},
         objects::{Adoption, LogicalVolume},
     },
-    host::Adopted,
     machine::Machine,
-    volume::{self, Error, NodeId, Turns, VolumeId},
+    volume::{self, Adopted, Error, NodeId, Turns, VolumeId},
 };
 use kube::{
     Api, Client,
@@ -82,16 +81,14 @@ impl Adopter {
     async fn adopt(&self, wanted: volume::Adoption) -> Result<Adopted, Error> {
         let id = VolumeId::of(&wanted.name);
         let (machine, meant) = (Arc::clone(&self.machine), wanted.clone());
-        let look = move || machine.groups().is_adopted(&meant);
+        let look = move || machine.is_adopted(&meant);
         let looked = tokio::task::spawn_blocking(look).await;
         let is_done = looked.unwrap_or_else(|err| Err(Error::uncertain("looking at it", err)))?;
         if !is_done {
             self.ensure_free(&id).await?;
         }
-        in_turn(&self.turns, &self.machine, id.as_str(), move |machine| {
-            machine.groups().adopt(&wanted)
-        })
-        .await
+        in_turn(&self.turns, &self.machine, id.as_str(), move |machine| machine.adopt(&wanted))
+            .await
     }
 
     /// Refuses a name that a volume has in the cluster: calls about it would go to that one.

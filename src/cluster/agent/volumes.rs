@@ -118,11 +118,11 @@ fn out_of_reach(object: &LogicalVolume) -> Error {
 
 /// Refuses to delete a volume that was adopted, where nobody has said that its data may go.
 fn ensure_meant(machine: &Machine, object: &LogicalVolume, id: &VolumeId) -> Result<(), Error> {
-    let was = || machine.groups().adopted_from(id).filter(|_| !consent::is_given(object));
+    let was = || machine.adopted_from(id).filter(|_| !consent::is_given(object));
     let Some(missing) = was().map(|was| consent::missing(object, &was)) else { return Ok(()) };
     // Somebody may have released it a moment ago. Afterwards the report of every minute tells that.
     if !consent::is_asked_for(object, &missing) {
-        machine.groups().look_again(&object.spec.pool)?;
+        machine.look_again(&object.spec.pool)?;
     }
     if was().is_some() { Err(missing) } else { Ok(()) }
 }

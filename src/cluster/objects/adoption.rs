@@ -1,4 +1,4 @@
-//! Adoption: a logical volume that is there, with its data, is to be a volume and a PersistentVolume.
+//! Adoption: what is there, with its data, is to be a volume and a PersistentVolume.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -19,10 +19,11 @@ use crate::{device::Wipe, units::Bytes};
     derive = "PartialEq",
     selectable = ".spec.nodeName",
     validation = ("size(self.metadata.name) <= 128", "the volume is called as its Adoption, by at most 128 characters"),
-    doc = "A logical volume that is there, with its data, is to be a volume, and a PersistentVolume of the Adoption's name. Deleting the Adoption changes nothing.",
+    doc = "A logical volume, disk, partition or mount point that is there, with its data, is to be a volume, and a PersistentVolume of the Adoption's name. Deleting the Adoption changes nothing.",
     printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
     printcolumn(name = "Volume group", type_ = "string", json_path = ".spec.volumeGroup"),
     printcolumn(name = "Logical volume", type_ = "string", json_path = ".spec.logicalVolume"),
+    printcolumn(name = "Device", type_ = "string", json_path = ".spec.device"),
     printcolumn(
         name = "Adopted",
         type_ = "string",
@@ -45,25 +46,33 @@ use crate::{device::Wipe, units::Bytes};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = ("has(self.device) ? !has(self.volumeGroup) && !has(self.logicalVolume) : has(self.volumeGroup) && has(self.logicalVolume)", "say either volumeGroup and logicalVolume, or device"),
     validation = ("self == oldSelf", "an Adoption stays as it is; delete it, which changes nothing else, and make another")
 )]
 pub struct AdoptionSpec {
-    /// The node that has the logical volume, as its topology label says.
+    /// The node that has it, as its topology label says.
     #[schemars(length(min = 1, max = 63))]
     pub node_name: String,
-    /// Its volume group, which is that of a pool there.
+    /// The volume group of a logical volume, which is that of a pool there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 127))]
-    pub volume_group: String,
-    /// Its name in that group.
+    pub volume_group: Option<String>,
+    /// The name of a logical volume in that group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 127))]
-    pub logical_volume: String,
+    pub logical_volume: Option<String>,
+    /// A disk, a partition or a mount point, in place of a logical volume: the absolute path of its entry in a directory of
+    /// a pool of whole devices there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 4096), regex(pattern = "^/"))]
+    pub device: Option<String>,
     /// What it is for: `block`, `ext4`, `xfs` or `btrfs`. When it is left out, the file system that is found on it.
     #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     #[x_kube(validation = ("self in ['block', 'ext4', 'xfs', 'btrfs']", "use block, ext4, xfs or btrfs"))]
     pub purpose: Option<String>,
-    /// What is done to its bytes should it be deleted one day: `Zero`, `Discard` or `None`. When it is left out, what its
-    /// pool says.
+    /// What is done to its bytes should it be deleted one day: `Zero`, `Discard` or `None`, of a disk or partition `Zero`,
+    /// `Discard`, `Shred` or `QuickReset`. When it is left out, what its pool says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wipe: Option<Wipe>,
     /// The StorageClass of the PersistentVolume and the claim; without it they have none.

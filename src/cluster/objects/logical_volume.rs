@@ -103,7 +103,7 @@ pub struct LogicalVolumeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = FIXED)]
     pub after_restart: Option<AfterRestart>,
-    /// The entry of a pool of whole devices whose device it is, where its class has `mode: Static`.
+    /// The entry of a pool of whole devices whose device it is, where its class has `mode: Static` or it was adopted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     #[x_kube(validation = FIXED)]

@@ -299,6 +299,9 @@ pub struct StrayReport {
     /// What becomes of a volume in memory whose contents are gone, where its class says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_restart: Option<AfterRestart>,
+    /// The entry of a pool of whole devices that it was before it was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// What its content was copied from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<CopySource>,

@@ -44,6 +44,10 @@ impl Locals {
         is_news
     }
 
+    fn is_at(&self, node: &NodeId, path: &str) -> bool {
+        self.paths.get(node).is_some_and(|paths| paths.contains_key(path))
+    }
+
     fn has(&self, node: &NodeId, entry: &EntryReport) -> bool {
         let Some(paths) = self.paths.get(node) else { return false };
         let mut of_entry = [Some(&entry.path), entry.device.as_ref()].into_iter().flatten();
@@ -74,6 +78,11 @@ impl State {
     /// Whether one of them has the device of an entry.
     pub(in crate::cluster) fn is_local(&self, node: &NodeId, entry: &EntryReport) -> bool {
         self.locals.as_ref().is_some_and(|it| it.has(node, entry))
+    }
+
+    /// Whether one of them is known to have this very path.
+    pub(in crate::cluster) fn is_local_at(&self, node: &NodeId, path: &str) -> bool {
+        self.locals.as_ref().is_some_and(|it| it.is_at(node, path))
     }
 
     /// The devices of a pool that they have, as far as its node tells of them.

@@ -36,6 +36,7 @@ fn look(content: &Content) -> Look {
             let signature = Some(named(what, Family::PhysicalVolume));
             return Look { signature, edges: Edges::OnlyLabel };
         }
+        Content::Foreign(what) if what == "linux_raid_member" => Some(named(what, Family::Raid)),
         Content::Foreign(what) => Some(named(what, Family::Other)),
     };
     Look { signature, edges: Edges::Written }

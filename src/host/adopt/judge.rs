@@ -4,14 +4,13 @@
 //! belongs to its id. One that has the tags and its old name still is on its way, in one direction or the other.
 
 use crate::{
-    fs::Content,
     host::{
         ledger::is_deleted,
         no_volume,
         record::{Record, is_ours},
     },
     lvm::{Group, Kind, LogicalVolume, LvName, VgName},
-    volume::{Adoption, Error, LvPath, Purpose, Source, VolumeId},
+    volume::{Adoption, Error, LvPath, Source, VolumeId},
 };
 
 /// What LVM has in the names of volumes that it keeps for itself (lvm(8), "Valid names").
@@ -35,9 +34,9 @@ pub(super) struct Meant {
 ///
 /// # Errors
 /// Why it may not be, and what to do about it.
-pub(super) fn to_adopt(groups: &[&Group], wanted: &Adoption) -> Result<Meant, Error> {
+pub(super) fn to_adopt(groups: &[&Group], wanted: &Adoption<LvPath>) -> Result<Meant, Error> {
     let id = VolumeId::of(&wanted.name);
-    let path = &wanted.lv;
+    let path = &wanted.what;
     let is_named = |group: &Group| path.group.as_ref().is_none_or(|it| *it == group.name);
     if !groups.iter().any(|group| is_named(group)) {
         return Err(no_group(groups, path));
@@ -202,32 +201,6 @@ fn ensure_alone(path: &str, group: &Group, lv: &LogicalVolume) -> Result<(), Err
         false => Err(Error::Precondition(format!(
             "{path} has snapshots or copies: {}; remove them first (lvremove)",
             all.join(", ")
-        ))),
-    }
-}
-
-/// What a volume is for that holds this.
-///
-/// # Errors
-/// What was found, where that is not what was said, or is nothing that a volume is for by itself.
-pub(super) fn purpose(
-    path: &str,
-    found: &Content,
-    said: Option<Purpose>,
-) -> Result<Purpose, Error> {
-    let holds = match found {
-        _ if said == Some(Purpose::Block) => return Ok(Purpose::Block),
-        Content::Filesystem { kind, .. } => Some(Purpose::Filesystem(*kind)),
-        Content::Nothing | Content::Unfinished(_) | Content::Foreign(_) => None,
-    };
-    match (holds, said) {
-        (Some(holds), Some(said)) if holds != said => Err(Error::Precondition(format!(
-            "{path} holds {holds}, not {said}; leave that out, and it is adopted as what it is"
-        ))),
-        (Some(holds), _) => Ok(holds),
-        (None, _) => Err(Error::Precondition(format!(
-            "{path} holds {found}, which is no file system that Tarn mounts. If a program has its data there, \
-             adopt it as a raw block device (as block)"
         ))),
     }
 }

@@ -91,10 +91,10 @@ impl Machine {
     }
 
     /// Another volume that is to have the name `diary`.
-    fn another(&self, vg: &str) -> Adoption {
+    fn another(&self, vg: &str) -> Adoption<LvPath> {
         self.make(vg, "other", Backing::Thick(Layout::Linear));
         self.fs.set_content(format!("/dev/{vg}/other"), EXT4);
-        Adoption { lv: format!("{vg}/other").parse().unwrap(), ..wanted("diary") }
+        Adoption { what: format!("{vg}/other").parse().unwrap(), ..wanted("diary") }
     }
 
     /// Each volume with its tags, as one line.
@@ -117,9 +117,9 @@ fn pools() -> Vec<PoolEntry> {
     [("fast", "vg0"), ("slow", "vg1")].map(pool).into()
 }
 
-fn wanted(name: &str) -> Adoption {
+fn wanted(name: &str) -> Adoption<LvPath> {
     let (lv, name) = ("vg0/data".parse().unwrap(), name.parse().unwrap());
-    Adoption { lv, name, purpose: None, wipe: None }
+    Adoption { what: lv, name, purpose: None, wipe: None }
 }
 
 fn id() -> VolumeId {
@@ -392,7 +392,7 @@ fn a_thin_volume_of_anothers_pool_is_served_and_grows_there_only_by_hand() {
     machine.lvm.create_thin_pool(&pool).unwrap();
     machine.make("vg0", "thin", Backing::Thin(pool.name));
     machine.fs.set_content("/dev/vg0/thin", EXT4);
-    let wanted = Adoption { lv: "thin".parse().unwrap(), ..wanted("diary") };
+    let wanted = Adoption { what: "thin".parse().unwrap(), ..wanted("diary") };
     machine.beside().adopt(&wanted).unwrap();
     let driver = machine.driver();
     assert!(driver.find(&id()).is_some());

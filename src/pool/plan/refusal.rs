@@ -80,6 +80,11 @@ impl Refusal {
         matches!(self, Self::Partitions(_) | Self::Signature(_) | Self::NotEmpty)
     }
 
+    /// Whether somebody uses the disk now.
+    pub fn is_use(&self) -> bool {
+        matches!(self, Self::System { .. } | Self::Mounted { .. } | Self::InUse(_))
+    }
+
     /// In one word, for programs.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -245,6 +250,21 @@ pub fn against_whole(disk: &Disk, survey: &Survey) -> Vec<Refusal> {
     }
     .into_iter()
     .collect()
+}
+
+/// Everything that is against adopting a device with all that is on it, the most telling first. What others put together by
+/// themselves is theirs; what else is on it, and how small it is, is no reason.
+pub fn against_adopting(disk: &Disk, survey: &Survey) -> Vec<Refusal> {
+    let mut found = against_whole(disk, survey);
+    found.retain(|it| !matches!(it, Refusal::TooSmall | Refusal::NotEmpty | Refusal::Signature(_)));
+    let signature = disk.look.iter().flatten().find_map(|it| it.signature.as_ref());
+    let is_of_others = |it: &&Signature| {
+        matches!(it.family, Family::Raid | Family::PhysicalVolume | Family::Zfs | Family::Bcache)
+    };
+    if found.is_empty() {
+        found.extend(signature.filter(is_of_others).cloned().map(Refusal::Signature));
+    }
+    found
 }
 
 fn of_use(use_: &Use) -> Refusal {

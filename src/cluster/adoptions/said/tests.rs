@@ -36,7 +36,7 @@ fn adopted() -> Adopted {
 #[test]
 fn what_is_left_out_is_found_out() {
     let Asked { wanted, wishes } = asked(&object(json!({}))).unwrap();
-    assert_eq!((wanted.lv.to_string().as_str(), wanted.name.as_str()), ("vg0/data", "photos"));
+    assert_eq!((wanted.what.to_string().as_str(), wanted.name.as_str()), ("vg0/data", "photos"));
     assert_eq!((wanted.purpose, wanted.wipe), (None, None));
     assert_eq!((wishes.class.as_str(), wishes.claim), ("", None));
     assert_eq!(object(json!({})).spec.reclaim_policy, ReclaimPolicy::Retain);
@@ -55,7 +55,25 @@ fn all_that_is_said_is_read() {
     assert_eq!((wishes.name.to_string().as_str(), wishes.class.as_str()), ("photos", "local"));
 }
 
+#[test]
+fn a_device_is_an_entry() {
+    let spec = |it: Value| {
+        let mut object = object(json!({}));
+        object.spec = serde_json::from_value(it).unwrap();
+        asked(&object).map(|it| it.wanted.what)
+    };
+    let device = spec(json!({ "nodeName": "n1", "device": "/mnt/disks/sda" })).unwrap();
+    assert_eq!(device, Existing::Entry("/mnt/disks/sda".into()));
+    // Also where it looks like a logical volume.
+    let device = spec(json!({ "nodeName": "n1", "device": "/dev/vg0/data" })).unwrap();
+    assert_eq!(device, Existing::Entry("/dev/vg0/data".into()));
+    spec(json!({ "nodeName": "n1" })).unwrap_err();
+    spec(json!({ "nodeName": "n1", "volumeGroup": "vg0" })).unwrap_err();
+}
+
 #[rstest]
+#[case::relative(json!({ "spec": { "device": "disks/sda" } }), "spec.device")]
+#[case::both(json!({ "spec": { "device": "/mnt/disks/sda" } }), "spec.device")]
 #[case::group(json!({ "spec": { "volumeGroup": "../vg" } }), "spec.volumeGroup")]
 #[case::volume(json!({ "spec": { "logicalVolume": "a b" } }), "spec.logicalVolume")]
 #[case::purpose(json!({ "spec": { "as": "zfs" } }), "spec.as")]

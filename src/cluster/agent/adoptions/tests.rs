@@ -7,15 +7,19 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    cluster::adoptions::fake::{ADOPTIONS, FakeApi},
-    device::fake::FakeDevices,
+    cluster::{
+        adoptions::fake::{ADOPTIONS, FakeApi},
+        agent::strays,
+        wish::{Wish, lost_spec, stray_of, wish_of},
+    },
+    device::{BlockDevice, fake::FakeDevices},
     fs::{Content, DeviceNumber, FsKind, fake::FakeFs},
     host::Tools,
     lvm::{
         Backing, CreateVolume, Layout, Lvm as _,
         fake::{FailAt, FakeLvm},
     },
-    pool::PoolEntry,
+    pool::{PoolEntry, survey::example::disk},
     units::Bytes,
 };
 
@@ -39,6 +43,8 @@ struct Scene {
     api: Arc<FakeApi>,
     lvm: Arc<FakeLvm>,
     fs: Arc<FakeFs>,
+    devices: Arc<FakeDevices>,
+    home: tempfile::TempDir,
     adopter: Adopter,
 }
 
@@ -50,17 +56,20 @@ impl Scene {
         let of_lvm = Arc::clone(&lvm);
         let devices =
             FakeDevices::new().looking_up(move |path| device(&of_lvm, path).map(|it| it.1));
-        let (lvm_, fs_) = (Arc::clone(&lvm), Arc::clone(&fs));
-        let tools = Tools { lvm: lvm_, fs: fs_, devices: Arc::new(devices), clock: || 0 };
+        let devices = Arc::new(devices);
+        let (lvm_, fs_, devices_) = (Arc::clone(&lvm), Arc::clone(&fs), Arc::clone(&devices));
+        let tools = Tools { lvm: lvm_, fs: fs_, devices: devices_, clock: || 0 };
         let spec = serde_json::from_str(r#"{"volumeGroup": "vg0"}"#).unwrap();
         let pools = vec![PoolEntry { name: "fast".parse().unwrap(), spec }];
         let node: NodeId = "n1".parse().unwrap();
-        let home = Path::new("/nonexistent");
-        let machine = Machine::open(tools, node.clone(), "local.tarn.dev", pools, home).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let volumes = home.path().join("volumes");
+        let machine =
+            Machine::open(tools, node.clone(), "local.tarn.dev", pools, &volumes).unwrap();
         let api = FakeApi::new();
         let (client, machine) = (api.client(), Arc::new(machine));
         let adopter = Adopter { client, node, machine, turns: Turns::default() };
-        Self { api, lvm, fs, adopter }
+        Self { api, lvm, fs, devices, home, adopter }
     }
 
     /// Somebody makes a volume by hand, with an ext4.
@@ -89,6 +98,24 @@ impl Scene {
 
     fn object(&self, name: &str) -> Adoption {
         serde_json::from_value(self.api.get(&format!("{ADOPTIONS}{name}")).unwrap()).unwrap()
+    }
+
+    /// A disk with an ext4 and a link to it, and a pool over the directory of that; what an Adoption calls it.
+    fn with_disk(&self, home: &Path) -> String {
+        let device = BlockDevice { size: Bytes::gib(1), ..disk("sda") };
+        let (major, minor) = device.number;
+        self.fs.add_device(&device.path, DeviceNumber { major, minor }, device.size);
+        self.devices.plug_in(device.clone());
+        let ext4 = Content::Filesystem { kind: FsKind::Ext4, size: device.size };
+        self.fs.set_content(&device.path, ext4);
+        std::fs::create_dir(home.join("disks")).unwrap();
+        let entry = home.join("disks/sda");
+        std::os::unix::fs::symlink(&device.path, &entry).unwrap();
+        let spec = json!({ "wholeDevices": { "directories": [home.join("disks")] } });
+        let spec = serde_json::from_value(spec).unwrap();
+        let pool = PoolEntry { name: "whole".parse().unwrap(), spec };
+        assert!(self.adopter.machine.set_pools(vec![pool]).is_empty());
+        entry.display().to_string()
     }
 
     async fn serve(&self, name: &str) -> Action {
@@ -220,7 +247,37 @@ async fn what_was_handed_back_is_not_adopted_again() {
     scene.make("photos");
     scene.ask("photos");
     scene.serve("photos").await;
-    scene.adopter.machine.groups().release(&id()).unwrap();
+    scene.adopter.machine.release(&id()).unwrap();
     assert_eq!(scene.serve("photos").await, Action::await_change());
     assert_eq!(scene.names(), ["photos"]);
+}
+
+#[tokio::test]
+async fn a_disk_is_adopted_by_the_driver_that_runs() {
+    let scene = Scene::new();
+    let entry = scene.with_disk(scene.home.path());
+    let object = json!({
+        "apiVersion": "tarn.dev/v1alpha1", "kind": "Adoption", "metadata": { "name": "photos" },
+        "spec": { "nodeName": "n1", "device": entry },
+    });
+    scene.api.put(&format!("{ADOPTIONS}photos"), object);
+    assert_eq!(scene.serve("photos").await, Action::await_change());
+    let (reason, message) = scene.said("photos");
+    let want = format!("{entry} is volume {} of pool whole", id());
+    assert_eq!((reason.as_str(), message), ("Adopted", want));
+    let status = scene.object("photos").status.unwrap();
+    assert_eq!((status.size.as_deref(), status.purpose.as_deref()), (Some("1Gi"), Some("ext4")));
+    let machine = &scene.adopter.machine;
+    assert_eq!((machine.adopted_from(&id()), scene.fs.made()), (Some(entry.clone()), 0));
+
+    // The object that is made of what is reported names the entry, and means this very volume.
+    let (kept, node) = (machine.kept(|_| true).pop().unwrap(), &scene.adopter.node);
+    let spec = lost_spec(node, &stray_of(&kept));
+    assert_eq!(spec.device, Some(entry));
+    assert_eq!(strays::adopt(machine, node, &kept.id, &spec).unwrap(), (Bytes::gib(1), None));
+    let Wish::Volume(wanted) = wish_of(&spec).unwrap() else { panic!("{spec:?}") };
+    assert_eq!(machine.create(&wanted).unwrap().id, id());
+    assert_eq!((machine.volumes(None, 9).len(), scene.fs.made()), (1, 0));
+    machine.release(&id()).unwrap();
+    assert_eq!((machine.find(&id()), machine.adopted_from(&id())), (None, None));
 }

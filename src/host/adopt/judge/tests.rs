@@ -9,6 +9,7 @@ use crate::{
     fs::FsKind,
     lvm::{Layout, Tag},
     units::Bytes,
+    volume::Purpose,
 };
 
 fn lv(name: &str, tags: &[&str]) -> LogicalVolume {
@@ -63,7 +64,7 @@ fn ours(name: &str, was: Option<&str>) -> LogicalVolume {
 
 fn said(groups: &[Group], path: &str, name: &str) -> Result<Meant, String> {
     let wanted = Adoption {
-        lv: path.parse().unwrap(),
+        what: path.parse().unwrap(),
         name: name.parse().unwrap(),
         purpose: None,
         wipe: None,
@@ -168,29 +169,6 @@ fn one_that_had_the_name_of_its_id_needs_only_tags() {
     assert!(!bare.is_done);
     let marked = [group("vg0", vec![ours("diary", Some(&name))])];
     assert!(said(&marked, &name, "diary").unwrap().is_done);
-}
-
-const EXT4: Content = Content::Filesystem { kind: FsKind::Ext4, size: Bytes::GIB };
-
-#[rstest]
-#[case::found(EXT4, None, Some("ext4"))]
-#[case::as_said(EXT4, Some("ext4"), Some("ext4"))]
-#[case::another(EXT4, Some("xfs"), None)]
-#[case::raw_with_something(EXT4, Some("block"), Some("block"))]
-#[case::empty(Content::Nothing, None, None)]
-#[case::empty_is_never_formatted(Content::Nothing, Some("ext4"), None)]
-#[case::raw(Content::Nothing, Some("block"), Some("block"))]
-#[case::luks(Content::Foreign("crypto_LUKS".into()), None, None)]
-#[case::raw_luks(Content::Foreign("crypto_LUKS".into()), Some("block"), Some("block"))]
-#[case::unfinished(Content::Unfinished(FsKind::Xfs), None, None)]
-fn what_it_holds_says_what_it_is_for(
-    #[case] found: Content,
-    #[case] said: Option<&str>,
-    #[case] want: Option<&str>,
-) {
-    let said = said.map(|it| it.parse().unwrap());
-    let got = purpose("vg0/data", &found, said);
-    assert_eq!(got.ok().map(Purpose::word), want);
 }
 
 fn released(logical: Vec<LogicalVolume>, name: &str) -> Result<Meant, String> {

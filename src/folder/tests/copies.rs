@@ -46,7 +46,7 @@ fn a_snapshot_stays_as_it_was_and_lives_without_its_volume() {
     folders.do_chores_now();
 
     let folders = machine.started(json!({}));
-    assert_eq!(listed(&folders), [taken.id.clone()]);
+    assert_eq!(listed(&folders), [s_id("s")]);
     let kept = folders.kept(&|id| id == taken.id.as_str());
     assert_eq!((kept[0].snapshot_of.clone(), kept[0].size), (Some(id_of("a")), Bytes::mib(8)));
     let of = Source::Snapshot(taken.id.clone());

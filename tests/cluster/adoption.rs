@@ -12,7 +12,7 @@ use crate::{
 const NODE: &str = "node-a";
 
 /// Runs the program in the container of the node's driver, as docs/adoption.md says; what it prints, or why not.
-fn tarn(words: &str) -> Result<String, String> {
+pub(crate) fn tarn(words: &str) -> Result<String, String> {
     let of_node = "-l app.kubernetes.io/component=node --field-selector=spec.nodeName=node-a";
     let driver = kubectl(&format!("-n tarn-system get pod {of_node} -o name"));
     let mut command = Command::new("kubectl");

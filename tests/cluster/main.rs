@@ -22,5 +22,6 @@ mod kubectl;
 mod sanity;
 mod statics;
 mod switch;
+mod takeover;
 mod trouble;
 mod whole;

@@ -199,12 +199,12 @@ fn a_mount_is_adopted_with_its_files() {
     assert_eq!(std::fs::read(at.join("file")).unwrap(), b"precious");
     whole.delete(&id).unwrap();
     whole.do_chores_now();
-    assert!(!at.join("file").exists() && !whole.has(&id));
+    assert!(!at.join("file").try_exists().unwrap() && !whole.has(&id));
     assert_eq!(state(&whole), "Free");
 }
 
-#[test]
-fn what_may_not_be_adopted_says_why() {
+/// Disks of which only some can be adopted, and then not as anything.
+fn zoo() -> Machine {
     let machine = Machine::with(&[10, 10, 10, 10, 10]);
     machine.with_data("sdk", FsKind::Ext4);
     for (name, content) in [
@@ -247,6 +247,12 @@ fn what_may_not_be_adopted_says_why() {
     machine.fs.mount(Path::new("/dev/sdq"), &machine.path("elsewhere"), &read_write).unwrap();
     std::fs::create_dir(machine.path("disks/directory")).unwrap();
     machine.link("nowhere", "/dev/gone");
+    machine
+}
+
+#[test]
+fn what_may_not_be_adopted_says_why() {
+    let machine = zoo();
     let whole = machine.started();
     // It is there from the first turn on.
     whole.ensure_home().unwrap();
@@ -282,7 +288,12 @@ fn what_may_not_be_adopted_says_why() {
     let left = Adoption { wipe: Some(Wipe::None), ..machine.wish("sdk", "photos") };
     assert!(matches!(whole.adopt(&left), Err(Error::Invalid { .. })));
     assert_eq!((machine.things(), whole.volumes(None, 9)), (before, Vec::new()));
+}
 
+#[test]
+fn what_no_program_knows_is_a_raw_device_if_somebody_says_so() {
+    let machine = zoo();
+    let whole = machine.started();
     // A partition is one, whatever its disk is; and what no program knows is a raw device if somebody says so.
     whole.adopt(&machine.wish("sdo1", "part")).unwrap();
     for (entry, name) in [("sdc", "luks"), ("sde", "empty")] {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Found, WholeDevices, entries, mounted, record::FileSystem};
 use crate::{
-    fs::{Access, DeviceNumber, FsKind, Mount, contents::Root, paths},
-    mounts::{Mounts, fs_failed, refuse_stranger},
+    fs::{Access, DeviceNumber, FsKind, Mount, MountOptions, contents::Root},
+    mounts::fs_failed,
     pool::Keeps,
     volume::{self, Capability, Error},
 };
@@ -43,15 +43,22 @@ impl WholeDevices {
         }
     }
 
-    /// Stages a volume that is a mount: all of it appears at `at`, too.
-    pub(super) fn stage_given(
+    /// Where a volume that is a mount can be published from, as it is asked for. Nothing is mounted when it is staged: the kubelet
+    /// never unstages what is also mounted anywhere else (kubernetes, `HasMountRefs` in pkg/volume/util/util.go), as this always
+    /// is.
+    ///
+    /// # Errors
+    /// Options that it cannot have, and those of [`WholeDevices::given`].
+    pub(super) fn given_as(
         &self,
         found: &Found,
         is: &FileSystem,
-        (capability, mounts, at): (&Capability, &Mounts, &Path),
-    ) -> Result<(), Error> {
-        let (id, volume::Access::Mount { options, .. }) = (&found.id, &capability.access) else {
-            return Ok(());
+        capability: &Capability,
+    ) -> Result<(Mount, Access), Error> {
+        let id = &found.id;
+        let options = match &capability.access {
+            volume::Access::Mount { options, .. } => options.clone(),
+            volume::Access::Block => MountOptions::default(),
         };
         if !options.is_only_access() {
             return Err(Error::invalid(
@@ -62,26 +69,13 @@ impl WholeDevices {
         }
         let read_only = capability.mode == volume::Mode::ReadOnly || options.read_only();
         let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
-        if let Some(mount) = mounts.at(at) {
-            return match mount.access == access {
-                true => Ok(()),
-                false => {
-                    let what = format!("{id} staged at {}", at.display());
-                    Err(Error::exists(what, "way of mounting", "other options", "these"))
-                }
-            };
-        }
-        refuse_stranger(mounts, at)?;
         let given = self.given(found, is)?;
         if given.access == Access::ReadOnly && access == Access::ReadWrite {
             let at = given.at.display();
             let why = format!("volume {id}: its file system is mounted read-only at {at}");
             return Err(Error::Precondition(why));
         }
-        paths::ensure_directory(at)
-            .map_err(|err| fs_failed("making the staging directory", err))?;
-        let bound = self.fs.bind(&given.at, at, access);
-        bound.map_err(|err| fs_failed(format!("mounting {id}"), err))
+        Ok((given, access))
     }
 
     /// Removes all that is in the file system of a deleted volume, sees that it is empty, and forgets the volume.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Found, WholeDevices, entries, record::Record};
 use crate::{
     device::{BlockDevice, Hold},
-    fs::{DeviceNumber, Mount, paths},
+    fs::{Access, DeviceNumber, Mount, paths},
     mounts::{self, Mounts, OnDevice, fs_failed},
     pool::Keeps,
     units::Bytes,
@@ -20,7 +20,7 @@ impl WholeDevices {
         let mounts = self.mounts_of(&found, at)?;
         suits(&wanted.capability, &found, &mounts, at)?;
         if let Some(is) = &found.record.file_system {
-            return self.stage_given(&found, is, (&wanted.capability, &mounts, at));
+            return self.given_as(&found, is, &wanted.capability).map(drop);
         }
         let device = self.device(&found)?;
         let Purpose::Filesystem(kind) = found.record.purpose else { return Ok(()) };
@@ -34,17 +34,23 @@ impl WholeDevices {
             twin: false,
         };
         let is_new = file_system.stage(&*self.fs, &mounts, at, &how)?;
-        if is_new && found.pool.is_stale(&found.id) {
-            // Another process has released it meanwhile, and saw no mount yet.
-            self.fs
-                .unmount(at)
-                .map_err(|err| fs_failed(format!("unmounting {}", found.id), err))?;
-            return Err(Error::NotFound(format!("volume {}", found.id)));
+        if is_new {
+            self.ensure_not_released(&found, at)?;
         }
         if found.record.fresh {
             self.note_used(&found);
         }
         Ok(())
+    }
+
+    /// Takes a volume off a path again that another process has released meanwhile: that has seen no mount yet.
+    fn ensure_not_released(&self, found: &Found, at: &Path) -> Result<(), Error> {
+        if !found.pool.is_stale(&found.id) {
+            return Ok(());
+        }
+        let failed = |err| fs_failed(format!("unmounting {}", found.id), err);
+        self.fs.unmount(at).map_err(failed)?;
+        Err(Error::NotFound(format!("volume {}", found.id)))
     }
 
     /// From now on what is on the volume is its user's. Should that not be written, the next stage finds a whole file
@@ -75,6 +81,13 @@ impl WholeDevices {
         let mounts = self.mounts_of(&found, &wanted.at)?;
         suits(&wanted.capability, &found, &mounts, &wanted.at)?;
         let id = &wanted.id;
+        if let Some(is) = &found.record.file_system {
+            let (given, most) = self.given_as(&found, is, &wanted.capability)?;
+            let access = if most == Access::ReadOnly { most } else { wanted.access };
+            let wanted = Publish { access, ..wanted.clone() };
+            mounts::publish(&*self.fs, id.as_str(), &mounts, &given.at, &wanted)?;
+            return self.ensure_not_released(&found, &wanted.at);
+        }
         let from = match wanted.capability.access {
             volume::Access::Block => self.device(&found)?.path,
             volume::Access::Mount { .. } => {

@@ -186,9 +186,11 @@ fn a_mount_is_adopted_with_its_files() {
     assert_eq!(first.volume.purpose, Purpose::Filesystem(FsKind::Xfs));
     assert_eq!(whole.adopt(&wish).unwrap(), first);
     whole.stage(&machine.stage(&id)).unwrap();
-    let is_seen = |it: &crate::fs::Mount| it.at == machine.path("staged");
+    whole.publish(&machine.publish(&id)).unwrap();
+    let is_seen = |it: &crate::fs::Mount| it.at == machine.path("pod");
     assert!(machine.fs.peek_mounts().iter().any(is_seen));
     assert!(matches!(whole.release(&id), Err(Error::InUse(_))));
+    whole.unpublish(&id, &machine.path("pod")).unwrap();
     whole.unstage(&id, &machine.path("staged")).unwrap();
     whole.release(&id).unwrap();
     assert!(state(&whole).contains("it is not empty: "), "{}", state(&whole));

@@ -238,11 +238,26 @@ fn it_is_staged_only_with_the_very_file_system_that_it_was() {
     assert!(refused_by(&whole, &machine, &id).contains("is not mounted at "));
     machine.mount_there("sda", FsKind::Ext4);
     whole.stage(&machine.stage(&id)).unwrap();
-    assert!(machine.fs.peek_mounts().iter().any(|it| it.at == machine.path("staged")));
-    // What is staged can be taken off also when the mount is gone.
+    whole.publish(&machine.publish(&id)).unwrap();
+    // What is published can be taken off also when the mount is gone.
     machine.fs.unmount(&at).unwrap();
+    assert!(whole.publish(&Publish { at: machine.path("other"), ..machine.publish(&id) }).is_err());
+    whole.unpublish(&id, &machine.path("pod")).unwrap();
     whole.unstage(&id, &machine.path("staged")).unwrap();
     assert_eq!(machine.fs.peek_mounts(), []);
+}
+
+/// The kubelet unstages only what is mounted nowhere but where it was staged.
+#[test]
+fn nothing_is_mounted_where_it_is_staged() {
+    let (machine, _) = one(FsKind::Ext4);
+    let whole = machine.started();
+    let id = whole.create(&wanted("a", Bytes::GIB)).unwrap().id;
+    let before = machine.fs.peek_mounts();
+    whole.stage(&machine.stage(&id)).unwrap();
+    assert_eq!(machine.fs.peek_mounts(), before);
+    whole.unstage(&id, &machine.path("staged")).unwrap();
+    assert_eq!(machine.fs.peek_mounts(), before);
 }
 
 fn refused_by(whole: &WholeDevices, machine: &Machine, id: &VolumeId) -> String {
@@ -270,8 +285,13 @@ fn it_is_staged_as_it_is_asked_for_or_refused() {
     assert!(flags.to_string().contains("volume_capability.mount.mount_flags"), "{flags}");
     assert!(matches!(flags, Error::Invalid { .. }));
     with(Some(FsKind::Ext4), &["ro"]).unwrap();
+    let options = MountOptions::parse(&["ro".to_owned()]).unwrap();
+    let access = Access::Mount { kind: None, options };
+    let capability = Capability { access, mode: Mode::ManyWriters };
+    let read_only = Publish { capability, ..machine.publish(&id) };
+    whole.publish(&read_only).unwrap();
     assert_eq!(machine.fs.peek_mounts().pop().unwrap().access, MountAccess::ReadOnly);
-    assert!(matches!(with(None, &[]), Err(Error::Exists { .. })));
+    assert!(matches!(whole.publish(&machine.publish(&id)), Err(Error::Exists { .. })));
     assert!(matches!(whole.delete(&id), Err(Error::InUse(_))));
 }
 

@@ -147,7 +147,9 @@ fn nothing_is_made() {
 /// A class of the same pool whose volumes are made for claims is not given the other provisioner's device either.
 fn theirs_is_not_given() {
     let made = class("shelf-made", "Immediate").replace("mode: Static, ", "");
-    apply(&(made + &claim("name: given", 32, "shelf-made")));
+    // Otherwise it is chance of which node it is told why.
+    let there = "allowedTopologies: [{matchLabelExpressions: [{key: topology.tarn.dev/node, values: [node-a]}]}]\n";
+    apply(&(made + there + &claim("name: given", 32, "shelf-made")));
     await_that("the claim gets a device, or is not told why not", || {
         let about = "involvedObject.name=given,reason=ProvisioningFailed";
         let said = kubectl(&format!(
